@@ -1,0 +1,42 @@
+# Everything a newcomer needs: `make demo`, `make test`. Nothing but Python 3.11+, make and git is assumed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test check bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make setup   create .venv with everything that tests need"
+	@echo "make demo    start the stack and run the demo on it (Ctrl-C ends it)"
+	@echo "make test    everything that CI runs"
+	@echo "make check   format, lint and types only"
+	@echo "make bench   measure, beside the peers that install; writes build/bench.json"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: setup
+	$(BIN)/runfold demo
+
+check: setup
+	$(BIN)/ruff format --check worker coordinator tests
+	$(BIN)/ruff check worker coordinator tests
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+bench: setup
+	-$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	@mkdir -p build
+	$(BIN)/python -m tests.bench --out build/bench.json
+
+clean:
+	rm -rf build dist $(VENV)

@@ -1,0 +1,1 @@
+"""The coordinator: reads the streams, stores every record once, aggregates, answers."""

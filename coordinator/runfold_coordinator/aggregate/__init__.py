@@ -1,0 +1,1 @@
+"""Aggregation over writers, folds and attempts. Pure numpy."""

@@ -1,0 +1,1 @@
+"""The public Api: read runs, groups and series from any machine."""

@@ -1,0 +1,1 @@
+"""The wire: records, rows, frames, names in Redis. Pure; the only part that the coordinator may import."""

@@ -1,0 +1,1 @@
+"""The crash-proof files between a training process and the node agent."""
