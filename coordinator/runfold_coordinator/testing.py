@@ -55,8 +55,8 @@ class LocalServer:
 
         Args:
             data_dir: Where database and files go; None: a new folder, removed at the end.
-            redis: "embedded" starts one as a part of its own, "own" leaves it to the coordinator (then "redis"
-                is no part), anything else is the address of an external one.
+            redis: "embedded" starts one as a part of its own, "own" leaves it to the coordinator (then
+                "redis" is no part), anything else is the address of an external one.
             db: SQLAlchemy URL; None: SQLite in the data directory.
             env: Added to the coordinator's environment.
             arguments: Added to the coordinator's command line.
