@@ -1,0 +1,133 @@
+"""Names and small messages in Redis: streams, fields, the heartbeat, the downlink hash."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from runfold.protocol.errors import DecodeError, VersionError
+from runfold.protocol.limits import WRITER_ID_BYTES
+from runfold.protocol.values import pack_value, unpack_value
+
+#: Fields of a data entry: the frame, and its crc32 as 4 bytes little-endian.
+FRAME_FIELD = b"f"
+CRC_FIELD = b"c"
+#: Field of a control entry: a packed Heartbeat.
+MESSAGE_FIELD = b"m"
+
+#: Fields of the downlink hash. All of it is a hint that may be lost; the database is the truth.
+SERVER_FIELD = b"srv"
+CURSOR_FIELD = b"cur"
+BEAT_FIELD = b"beat"
+PARTITIONS_FIELD = b"parts"
+_ACK_PREFIX = b"a:"
+_STOP_PREFIX = b"stop:"
+
+#: Largest heartbeat that is read: about 25,000 writers.
+MAX_HEARTBEAT_BYTES = 1024 * 1024
+
+
+def data_stream(partition: int) -> str:
+    """Return the key of the stream of frames; the braces keep a partition in one Cluster slot."""
+    return f"rf:{{{partition}}}:in"
+
+
+def control_stream(partition: int) -> str:
+    """Return the key of the stream of heartbeats and evidence, which is read before data."""
+    return f"rf:{{{partition}}}:ctl"
+
+
+def downlink(partition: int) -> str:
+    """Return the key of the hash that the coordinator publishes."""
+    return f"rf:{{{partition}}}:down"
+
+
+def ack_field(writer: bytes) -> bytes:
+    """Return the downlink field that holds the durable ack of `writer`."""
+    return _ACK_PREFIX + writer.hex().encode("ascii")
+
+
+def stop_field(writer: bytes) -> bytes:
+    """Return the downlink field that asks `writer` to stop."""
+    return _STOP_PREFIX + writer.hex().encode("ascii")
+
+
+def partition_of(run_path: str, group: str | None, partitions: int) -> int:
+    """Return the partition of a run: a hash of its group within the project, else of its whole path."""
+    if partitions <= 1:
+        return 0
+    name = run_path
+    if group:
+        entity_project, _, _ = run_path.rpartition("/")
+        name = f"{entity_project}/group/{group}"
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8], "big") % partitions
+
+
+@dataclass(frozen=True, slots=True)
+class WriterBeat:
+    """What an agent knows of one writer; `alive` is None when it cannot tell."""
+
+    writer: bytes
+    head_seq: int
+    alive: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """One agent's word for all its writers."""
+
+    node: str
+    host: str
+    boot_id: str
+    unix_s: float
+    interval_s: float
+    writers: tuple[WriterBeat, ...]
+
+    def pack(self) -> bytes:
+        """Return the control entry's message."""
+        return pack_value(
+            {
+                "v": 1,
+                "kind": "heartbeat",
+                "node": self.node,
+                "host": self.host,
+                "boot_id": self.boot_id,
+                "unix_s": self.unix_s,
+                "interval_s": self.interval_s,
+                "writers": [
+                    [beat.writer, beat.head_seq, None if beat.alive is None else int(beat.alive)]
+                    for beat in self.writers
+                ],
+            },
+            max_bytes=MAX_HEARTBEAT_BYTES,
+        )
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Heartbeat:
+        """Return the heartbeat in `data`; ProtocolError if there is none."""
+        message = unpack_value(data, max_bytes=MAX_HEARTBEAT_BYTES)
+        if not isinstance(message, dict) or message.get("kind") != "heartbeat":
+            raise DecodeError("not a heartbeat", field="kind")
+        if message.get("v") != 1:
+            raise VersionError(f"heartbeat version {message.get('v')!r}", field="v")
+        try:
+            writers = tuple(_writer_beat(*entry) for entry in message["writers"])
+            return cls(
+                node=str(message["node"]),
+                host=str(message["host"]),
+                boot_id=str(message["boot_id"]),
+                unix_s=float(message["unix_s"]),
+                interval_s=float(message["interval_s"]),
+                writers=writers,
+            )
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise DecodeError(f"a damaged heartbeat: {error}", field="writers") from error
+
+
+def _writer_beat(writer: object, head_seq: object, alive: object) -> WriterBeat:
+    if not isinstance(writer, bytes) or len(writer) != WRITER_ID_BYTES:
+        raise DecodeError("a writer id has 16 bytes", field="writers")
+    if not isinstance(head_seq, int) or alive not in (None, 0, 1):
+        raise DecodeError("a writer's beat is [id, head_seq, alive]", field="writers")
+    return WriterBeat(writer, head_seq, None if alive is None else bool(alive))
