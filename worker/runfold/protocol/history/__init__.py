@@ -1,1 +1,4 @@
-"""What logged calls mean: steps, rows, metric definitions, summaries. Pure; the same code in the process and in the coordinator."""
+"""What logged calls mean: steps, rows, metric definitions, summaries.
+
+Pure; the same code in the process and in the coordinator.
+"""

@@ -1,0 +1,217 @@
+"""SummaryTree: the summary of a run, leaf by leaf, with what was set by hand on top.
+
+In: rows in step order, digested batches, definitions, SUMMARY operations. Out: the nested dict users see.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+from runfold.protocol.history.definitions import MetricDefinition
+from runfold.protocol.history.leaf import ABSENT, SummaryLeaf
+from runfold.protocol.history.saved_values import load_value, save_value
+from runfold.protocol.keypath import KeyPath
+
+STEP: KeyPath = ("_step",)
+RUNTIME: KeyPath = ("_runtime",)
+TIMESTAMP: KeyPath = ("_timestamp",)
+
+
+class SummaryTree:
+    """The summary of one run. Not thread-safe.
+
+    Logged keys are leaves at key paths; of a leaf and a subtree at one place the later one stays. A value set
+    by hand lies over whatever is logged at, above or below its place, until it is deleted or set again.
+    """
+
+    def __init__(self) -> None:
+        self._leaves: dict[KeyPath, SummaryLeaf] = {}
+        #: How many leaves lie below each inner place.
+        self._below: dict[KeyPath, int] = {}
+        self._manual: dict[KeyPath, Any] = {}
+        self._runtime_s: int | None = None
+
+    # -- logged values
+
+    def observe_row(
+        self,
+        step: int,
+        cells: Iterable[tuple[KeyPath, Any]],
+        *,
+        timestamp_unix_s: float | None = None,
+        runtime_s: float | None = None,
+    ) -> None:
+        """Take one committed row, and what every row has by itself (`_step`, `_timestamp`, `_runtime`)."""
+        has_timestamp = False
+        for path, value in cells:
+            self.leaf(path).observe(value, step)
+            has_timestamp = has_timestamp or path == TIMESTAMP
+        self.leaf(STEP).observe(step, step)
+        if timestamp_unix_s is not None and not has_timestamp:
+            self.leaf(TIMESTAMP).observe(timestamp_unix_s, step)
+        if runtime_s is not None:
+            self.observe_runtime(runtime_s, step)
+
+    def observe_runtime(self, runtime_s: float, step: int) -> None:
+        """Take the time since the run's start of the row at `step`."""
+        self.leaf(RUNTIME).observe(runtime_s, step)
+        if self._leaves[RUNTIME].last_step == step:
+            self._runtime_s = int(runtime_s)
+
+    def leaf(self, path: KeyPath) -> SummaryLeaf:
+        """Return the leaf at `path`, made if need be: a leaf above it and leaves below it give way."""
+        found = self._leaves.get(path)
+        if found is None:
+            self._drop_below(path)
+            for size in range(1, len(path)):
+                self._drop_leaf(path[:size])
+                self._below[path[:size]] = self._below.get(path[:size], 0) + 1
+            found = self._leaves[path] = SummaryLeaf()
+        return found
+
+    def configure(self, path: KeyPath, definition: MetricDefinition) -> None:
+        """Let a definition decide what is shown at `path`. A place that holds a subtree stays as it is."""
+        if path == RUNTIME:  # set anew by every row, so that it is always shown plain
+            definition = replace(definition, summary=frozenset())
+        if path not in self._below:
+            self.leaf(path).configure(definition)
+
+    def finish(self, runtime_s: float | None) -> None:
+        """Tell the run's whole duration: shown in whole seconds as `_runtime` and `_wandb.runtime`."""
+        if runtime_s is None:
+            return
+        self._runtime_s = int(runtime_s)
+        leaf = self.leaf(RUNTIME)
+        leaf.observe(self._runtime_s, leaf.last_step)
+
+    # -- set by hand
+
+    def apply(self, operations: Iterable[Sequence[Any]]) -> None:
+        """Apply the operations of a SUMMARY record: ["set", path, value] and ["del", path]."""
+        for operation in operations:
+            if operation[0] == "set":
+                self.set(tuple(operation[1]), operation[2])
+            else:
+                self.delete(tuple(operation[1]))
+
+    def set(self, path: KeyPath, value: Any) -> None:
+        """Set a value by hand; a dict is one opaque value. None or NaN shows nothing until the next row."""
+        for other in [
+            other for other in self._manual if _is_at_or_below(other, path) or _is_at_or_below(path, other)
+        ]:
+            del self._manual[other]
+        leaf = self._leaves.get(path)
+        if leaf is not None:
+            leaf.kinds = frozenset()  # W&B: plain until defined again
+        else:
+            self._drop_below(path)
+            for size in range(1, len(path)):
+                self._drop_leaf(path[:size])
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            if leaf is not None:
+                leaf.latest = None
+        else:
+            self._manual[path] = value
+
+    def delete(self, path: KeyPath) -> None:
+        """Delete a key or a subtree, if it is there. A dict set by hand can be deleted as a whole only."""
+        for other in [other for other in self._manual if _is_at_or_below(other, path)]:
+            del self._manual[other]
+        leaf = self._leaves.get(path)
+        if leaf is not None:
+            leaf.clear()
+        else:
+            self._drop_below(path)
+
+    # -- reading
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary as nested dicts, sorted by key; the values in it are not copied."""
+        tree: dict[str, Any] = {}
+        for path, leaf in self._leaves.items():
+            value = leaf.shown()
+            if value is not ABSENT:
+                _put(tree, path, value)
+        if self._runtime_s is not None:
+            _put(tree, ("_wandb", "runtime"), self._runtime_s)
+        for path, value in self._manual.items():
+            hidden = self._leaves.get(path)
+            if hidden is None or not hidden.none:
+                _put(tree, path, value)
+        return _sorted(tree)
+
+    def paths(self) -> Iterator[KeyPath]:
+        """Yield the places of logged keys, shown or not."""
+        return iter(self._leaves)
+
+    # -- state
+
+    def to_state(self) -> list[Any]:
+        """Return all of it as a msgpack-able value."""
+        leaves = [[list(path), leaf.to_state()] for path, leaf in self._leaves.items()]
+        manual = [[list(path), save_value(value)] for path, value in self._manual.items()]
+        return [1, leaves, manual, self._runtime_s]
+
+    @classmethod
+    def from_state(cls, state: Sequence[Any]) -> Self:
+        """Rebuild what to_state() returned."""
+        tree = cls()
+        _version, leaves, manual, tree._runtime_s = state
+        for path, saved in leaves:
+            tree._leaves[tuple(path)] = SummaryLeaf.from_state(saved)
+            for size in range(1, len(path)):
+                inner = tuple(path[:size])
+                tree._below[inner] = tree._below.get(inner, 0) + 1
+        tree._manual = {tuple(path): load_value(saved) for path, saved in manual}
+        return tree
+
+    def _drop_leaf(self, path: KeyPath) -> None:
+        if self._leaves.pop(path, None) is None:
+            return
+        for size in range(1, len(path)):
+            inner = path[:size]
+            self._below[inner] -= 1
+            if not self._below[inner]:
+                del self._below[inner]
+
+    def _drop_below(self, path: KeyPath) -> None:
+        if path in self._below:
+            for other in [other for other in self._leaves if _is_at_or_below(other, path)]:
+                self._drop_leaf(other)
+
+
+def nest(cells: Mapping[KeyPath, Any]) -> dict[str, Any]:
+    """Return cells as nested dicts, as they were logged."""
+    tree: dict[str, Any] = {}
+    for path, value in cells.items():
+        below = tree
+        for part in path[:-1]:
+            below = below.setdefault(part, {})
+        below[path[-1]] = value
+    return tree
+
+
+class _Inner(dict[str, Any]):
+    """An inner place, told apart from a dict that is a value."""
+
+
+def _put(tree: dict[str, Any], path: KeyPath, value: Any) -> None:
+    for part in path[:-1]:
+        below = tree.get(part)
+        if not isinstance(below, _Inner):
+            below = tree[part] = _Inner()
+        tree = below
+    tree[path[-1]] = value
+
+
+def _sorted(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _sorted(value) if isinstance(value, _Inner) else value for key, value in sorted(tree.items())
+    }
+
+
+def _is_at_or_below(path: KeyPath, above: KeyPath) -> bool:
+    return path[: len(above)] == above
