@@ -1,0 +1,208 @@
+"""The client's end of the HTTP API: finds the server, asks, asks again after trouble, decodes, turns errors into ours.
+
+The only module of the client that knows httpx. In: a path below /api/v1 and parameters. Out: plain Python values.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runfold.api.errors import GroupNotFoundError, NotFoundError, RequestError, RunNotFoundError
+from runfold.errors import AuthenticationError, CommError
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_TIMEOUT_S = 30.0
+#: Pauses before the second, third, ... attempt of a read, each with up to as much again at random.
+RETRY_PAUSES_S = (0.1, 0.3, 1.0, 2.0)
+_RETRY_STATUSES = frozenset({429, 502, 503, 504})
+_LONGEST_PAUSE_S = 30.0
+_EXT_BIG_INT = 1
+#: Codes of the `array` module by msgpack extension: little-endian typed arrays ("?": one byte each).
+_ARRAY_CODES = {16: "d", 17: "q", 18: "Q", 19: "I", 20: "?"}
+
+Parameters = Mapping[str, "str | int | float | bool | Sequence[str] | None"]
+
+
+def server_url(environ: Mapping[str, str]) -> str | None:
+    """Return the server that the environment names, else the one that `runfold up` registered here, else None."""
+    if url := environ.get("RUNFOLD_URL"):
+        return url
+    folder = Path(environ.get("RUNFOLD_DIR") or Path.home() / ".runfold").expanduser()
+    try:
+        return str(json.loads((folder / "server.json").read_text())["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+class Connection:
+    """One server's HTTP API. Thread-safe; survives a fork. Nothing is opened before the first request."""
+
+    def __init__(self, url: str | None, api_key: str | None, timeout_s: float | None) -> None:
+        self._given_url = url.rstrip("/") if url else None
+        self._api_key = api_key or os.environ.get("RUNFOLD_API_KEY") or None
+        self._timeout_s = timeout_s if timeout_s is not None else DEFAULT_TIMEOUT_S
+        self._client: httpx.Client | None = None
+        self._client_pid = 0
+        self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """The server's address.
+
+        Raises:
+            CommError: None is given, set or registered.
+        """
+        url = self._given_url or server_url(os.environ)
+        if url is None:
+            raise CommError(
+                "no runfold server: start one with `runfold up`, or set RUNFOLD_URL to the address of a running one"
+            )
+        return url.rstrip("/")
+
+    def get(self, path: str, parameters: Parameters | None = None) -> Any:
+        """Return the answer of GET /api/v1{path}; safe to repeat, so trouble on the way is met with patience.
+
+        Raises:
+            CommError: No answer after all attempts, or one that is an error; subclasses tell which.
+        """
+        query = _query(parameters or {})
+        for pause_s in (*RETRY_PAUSES_S, None):
+            problem = self._attempt(path, query)
+            if not isinstance(problem, _TryAgain):
+                return problem.value
+            if pause_s is None:
+                raise problem.error
+            time.sleep(max(problem.after_s, pause_s * (1 + random.random())))  # noqa: S311 - spreads load only
+        raise AssertionError("the last attempt returns or raises")
+
+    def close(self) -> None:
+        """Close the connections; the next request opens new ones. Idempotent."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _attempt(self, path: str, query: list[tuple[str, str]]) -> _Answer | _TryAgain:
+        import httpx
+
+        url = f"{self.url}/api/v1{path}"
+        try:
+            response = self._open().get(url, params=query)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise CommError(f"{self.url!r} is no address of a server: {error}", error) from error
+        except httpx.TimeoutException as error:
+            text = f"{self.url} did not answer within {self._timeout_s:g} s; Api(timeout=...) waits longer"
+            return _TryAgain(CommError(text, error))
+        except httpx.TransportError as error:
+            text = f"can't reach {self.url} ({error}): is `runfold up` running there, is RUNFOLD_URL right?"
+            return _TryAgain(CommError(text, error))
+        if response.status_code in _RETRY_STATUSES:
+            return _TryAgain(_error(response), _retry_after_s(response))
+        if response.status_code != 200:
+            raise _error(response)
+        return _Answer(_decode(response))
+
+    def _open(self) -> httpx.Client:
+        import httpx
+
+        with self._lock:
+            if self._client is None or self._client_pid != os.getpid():
+                # After a fork the parent's sockets must not be used nor closed by the child: just let them go.
+                headers = {"Accept": "application/msgpack"}
+                if self._api_key:
+                    headers["Authorization"] = f"Bearer {self._api_key}"
+                self._client = httpx.Client(headers=headers, timeout=self._timeout_s)
+                self._client_pid = os.getpid()
+            return self._client
+
+
+class _Answer:
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class _TryAgain:
+    __slots__ = ("after_s", "error")
+
+    def __init__(self, error: CommError, after_s: float = 0.0) -> None:
+        self.error = error
+        self.after_s = after_s
+
+
+def _query(parameters: Parameters) -> list[tuple[str, str]]:
+    query: list[tuple[str, str]] = []
+    for name, value in parameters.items():
+        if value is None:
+            continue
+        values = [value] if isinstance(value, (str, int, float)) else value
+        query.extend((name, str(int(each)) if isinstance(each, bool) else str(each)) for each in values)
+    return query
+
+
+def _decode(response: httpx.Response) -> Any:
+    import msgpack
+
+    if "msgpack" not in response.headers.get("content-type", ""):
+        raise CommError(f"{response.url} did not answer as a runfold server does: is RUNFOLD_URL right?")
+    try:
+        return msgpack.unpackb(response.content, strict_map_key=False, ext_hook=_extension)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise CommError(f"an answer of {response.url} can't be decoded: {error}", error) from error
+
+
+def _extension(code: int, data: bytes) -> Any:
+    if code == _EXT_BIG_INT and len(data) <= 4097:
+        return int(data)
+    if code not in _ARRAY_CODES:
+        raise ValueError(f"unknown msgpack extension {code}")
+    if _ARRAY_CODES[code] == "?":
+        return [byte != 0 for byte in data]
+    numbers = array.array(_ARRAY_CODES[code], data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+def _error(response: httpx.Response) -> CommError:
+    """Return the exception for an answer that is no success."""
+    status = response.status_code
+    try:
+        said = response.json()["error"]
+        code, message, hint = str(said["code"]), str(said["message"]), said.get("hint")
+    except (ValueError, KeyError, TypeError):
+        text = (
+            f"{response.url} answered {status} without the words of a runfold server: is RUNFOLD_URL right?"
+        )
+        return CommError(text)
+    text = message if hint is None else f"{message} ({hint})"
+    if status == 401:
+        return AuthenticationError(text)
+    if code == "run_not_found":
+        return RunNotFoundError(text)
+    if code == "group_not_found":
+        return GroupNotFoundError(text)
+    if status == 404:
+        return NotFoundError(text)
+    if status in (400, 413):
+        return RequestError(message, code=code, field=said.get("field"), limit=said.get("limit"), hint=hint)
+    return CommError(text)
+
+
+def _retry_after_s(response: httpx.Response) -> float:
+    try:
+        return min(_LONGEST_PAUSE_S, max(0.0, float(response.headers.get("retry-after", "0"))))
+    except ValueError:
+        return 0.0

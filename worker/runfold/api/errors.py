@@ -1,0 +1,43 @@
+"""What the public API raises, on top of `runfold.errors`.
+
+CommError
+├── RequestError (a ValueError)      the server says that the request itself is wrong: field, limit and hint tell how
+└── NotFoundError (a ValueError, a LookupError)
+    ├── RunNotFoundError             no run has this path
+    └── GroupNotFoundError           no run belongs to this group
+"""
+
+from __future__ import annotations
+
+from runfold.errors import CommError
+
+
+class RequestError(CommError, ValueError):
+    """The request is wrong as it stands; asking again does not help."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "bad_request",
+        field: str | None = None,
+        limit: float | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message if hint is None else f"{message} ({hint})")
+        self.code = code
+        self.field = field
+        self.limit = limit
+        self.hint = hint
+
+
+class NotFoundError(CommError, ValueError, LookupError):
+    """The server has nothing of this name."""
+
+
+class RunNotFoundError(NotFoundError):
+    """No run has this path."""
+
+
+class GroupNotFoundError(NotFoundError):
+    """No run belongs to this group."""
