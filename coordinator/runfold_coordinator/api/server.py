@@ -1,4 +1,4 @@
-"""Serves the app on a socket, in a thread of its own. In: an app and an address; out: `url`, until close()."""
+"""Serves the app on a socket, in a thread of its own. In: an app, an address; out: `url`, until close()."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_CONNECTIONS = 2000
 
 
 class HttpServer:
-    """One HTTP listener. `start()` returns when it serves; `close()` lets requests in flight end, for seconds."""
+    """One HTTP listener. `start()` returns when it serves; `close()` lets requests in flight end."""
 
     def __init__(self, app: Any, host: str, port: int) -> None:
         self._socket = _listen(host, port)

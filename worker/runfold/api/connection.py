@@ -1,6 +1,7 @@
-"""The client's end of the HTTP API: finds the server, asks, asks again after trouble, decodes, turns errors into ours.
+"""The client's end of the HTTP API: finds the server, asks, asks again after trouble, decodes.
 
-The only module of the client that knows httpx. In: a path below /api/v1 and parameters. Out: plain Python values.
+The only module of the client that knows httpx, and turns its errors into ours. In: a path below /api/v1 and
+parameters. Out: plain Python values.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ _EXT_BIG_INT = 1
 #: Codes of the `array` module by msgpack extension: little-endian typed arrays ("?": one byte each).
 _ARRAY_CODES = {16: "d", 17: "q", 18: "Q", 19: "I", 20: "?"}
 
+_Query = list[tuple[str, "str | int | float | bool | None"]]
 Parameters = Mapping[str, "str | int | float | bool | Sequence[str] | None"]
 
 
 def server_url(environ: Mapping[str, str]) -> str | None:
-    """Return the server that the environment names, else the one that `runfold up` registered here, else None."""
+    """Return the server that the environment names, else the one registered by `runfold up`, else None."""
     if url := environ.get("RUNFOLD_URL"):
         return url
     folder = Path(environ.get("RUNFOLD_DIR") or Path.home() / ".runfold").expanduser()
@@ -66,7 +68,7 @@ class Connection:
         url = self._given_url or server_url(os.environ)
         if url is None:
             raise CommError(
-                "no runfold server: start one with `runfold up`, or set RUNFOLD_URL to the address of a running one"
+                "no runfold server: start one with `runfold up`, or set RUNFOLD_URL to the address of one"
             )
         return url.rstrip("/")
 
@@ -93,7 +95,7 @@ class Connection:
         if client is not None:
             client.close()
 
-    def _attempt(self, path: str, query: list[tuple[str, str]]) -> _Answer | _TryAgain:
+    def _attempt(self, path: str, query: _Query) -> _Answer | _TryAgain:
         import httpx
 
         url = f"{self.url}/api/v1{path}"
@@ -118,7 +120,7 @@ class Connection:
 
         with self._lock:
             if self._client is None or self._client_pid != os.getpid():
-                # After a fork the parent's sockets must not be used nor closed by the child: just let them go.
+                # After a fork the parent's sockets must not be used by the child: let them go.
                 headers = {"Accept": "application/msgpack"}
                 if self._api_key:
                     headers["Authorization"] = f"Bearer {self._api_key}"
@@ -142,8 +144,8 @@ class _TryAgain:
         self.after_s = after_s
 
 
-def _query(parameters: Parameters) -> list[tuple[str, str]]:
-    query: list[tuple[str, str]] = []
+def _query(parameters: Parameters) -> _Query:
+    query: _Query = []
     for name, value in parameters.items():
         if value is None:
             continue

@@ -1,7 +1,7 @@
 """What the public API raises, on top of `runfold.errors`.
 
 CommError
-├── RequestError (a ValueError)      the server says that the request itself is wrong: field, limit and hint tell how
+├── RequestError (a ValueError)      the request itself is wrong: field, limit and hint tell how
 └── NotFoundError (a ValueError, a LookupError)
     ├── RunNotFoundError             no run has this path
     └── GroupNotFoundError           no run belongs to this group
