@@ -161,12 +161,17 @@ class LocalServer:
             time.sleep(0.01)
         return killed
 
-    def restart(self, part: Part) -> None:
-        """Start a part again (ending it first if it runs), at the same address, on the same data."""
+    def restart(self, part: Part, *, failpoint: str | None = None) -> None:
+        """Start a part again (ending it first if it runs), at the same address, on the same data.
+
+        Args:
+            failpoint: "name" or "name:n": the part kills itself when it comes to this step the n-th time.
+        """
+        extra = {"RUNFOLD_FAILPOINT": failpoint} if failpoint else {}
         if part == "coordinator":
             if self._coordinator is not None:
                 _end(self._coordinator, timeout_s=15.0)
-            self._start_coordinator()
+            self._start_coordinator(extra)
         elif part == "redis":
             assert self._redis is not None, "this server has no Redis of its own"
             self._redis.stop()
@@ -176,7 +181,7 @@ class LocalServer:
             self._agents.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "runfold.node"],
-                    env={**os.environ, **self.env},
+                    env={**os.environ, **self.env, **extra},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -204,7 +209,7 @@ class LocalServer:
         ).start()
         self.redis_url = self._redis.url
 
-    def _start_coordinator(self) -> None:
+    def _start_coordinator(self, extra: Mapping[str, str] | None = None) -> None:
         ready = self.data_dir / "ready.json"
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "runfold_coordinator", "--data", str(self.data_dir)]
@@ -218,19 +223,23 @@ class LocalServer:
         with self.log_path.open("ab") as log:
             self._coordinator = subprocess.Popen(
                 [*command, *self._arguments],
-                env={**inherited, "RUNFOLD_DIR": str(self.runfold_dir), **self._extra_env},
+                env={**inherited, "RUNFOLD_DIR": str(self.runfold_dir), **self._extra_env, **(extra or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
         facts = self._wait_for(ready)
+        if facts is None and extra:  # it died of its failpoint before it served
+            return
+        if facts is None:
+            raise RuntimeError(f"the coordinator did not start:\n{self.log_tail()}")
         self.url = str(facts["url"])
         self._port = int(self.url.rsplit(":", 1)[1].split("/")[0])
         if self._redis_choice == "own":
             self.redis_url = str(facts["redis_url"])
 
-    def _wait_for(self, ready: Path) -> dict[str, object]:
+    def _wait_for(self, ready: Path) -> dict[str, object] | None:
         assert self._coordinator is not None, "called after the coordinator was started"
         deadline = time.monotonic() + self._start_timeout_s
         while time.monotonic() < deadline:
@@ -240,11 +249,10 @@ class LocalServer:
             if self._coordinator.poll() is not None:
                 break
             time.sleep(0.02)
-        status = self._coordinator.poll()
-        if status is None:
+        if self._coordinator.poll() is None:
             self._coordinator.kill()
             self._coordinator.wait()
-        raise RuntimeError(f"the coordinator did not start (status {status}):\n{self.log_tail()}")
+        return None
 
     def log_tail(self, lines: int = 30) -> str:
         """Return the last lines of the coordinator's output."""

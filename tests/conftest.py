@@ -1,0 +1,19 @@
+"""Keeps tests off the user's files: no RUNFOLD_* or WANDB_* setting gets in, spools go to a folder of this session."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import pytest
+
+for _name in [name for name in os.environ if name.startswith(("RUNFOLD_", "WANDB_"))]:
+    if _name != "RUNFOLD_FAILPOINT":
+        del os.environ[_name]
+_folder = tempfile.TemporaryDirectory(prefix="runfold-tests-")
+os.environ["RUNFOLD_DIR"] = _folder.name
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remove the session's folder."""
+    _folder.cleanup()
