@@ -1,1 +1,23 @@
-"""The public Api: read runs, groups and series from any machine."""
+"""The public API: read stored runs back from a runfold server, from any machine.
+
+api = runfold.Api()
+run = api.run("project/run_id")
+run.history(keys=["loss"])
+"""
+
+from runfold.api.client import Api
+from runfold.api.errors import GroupNotFoundError, NotFoundError, RequestError, RunNotFoundError
+from runfold.api.group import Group
+from runfold.api.run import Run
+from runfold.api.runs import Runs
+
+__all__ = [
+    "Api",
+    "Group",
+    "GroupNotFoundError",
+    "NotFoundError",
+    "RequestError",
+    "Run",
+    "RunNotFoundError",
+    "Runs",
+]

@@ -1,0 +1,126 @@
+"""`Api`: the way into a server's runs, projects and groups."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from runfold.api.connection import Connection
+from runfold.api.group import Group
+from runfold.api.paths import Defaults, parse_group_path, parse_project_path, parse_run_path, route
+from runfold.api.run import Run
+from runfold.api.runs import Runs
+
+DEFAULT_ENTITY = "local"
+DEFAULT_PROJECT = "uncategorized"
+
+
+class Api:
+    """Reads from one server. Opens nothing before it is asked something.
+
+    Args:
+        url: The server's address; None: RUNFOLD_URL, else the local server that `runfold up` registered.
+        api_key: None: RUNFOLD_API_KEY.
+        timeout: Longest wait for one answer, seconds; None: 30.
+        overrides: W&B's way to give "entity", "project" and "base_url".
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        timeout: float | None = None,
+        *,
+        overrides: dict[str, Any] | None = None,
+    ) -> None:
+        said = overrides or {}
+        self._connection = Connection(url or said.get("base_url"), api_key, timeout)
+        self._defaults = Defaults(
+            entity=said.get("entity") or _setting("ENTITY") or DEFAULT_ENTITY,
+            project=said.get("project") or _setting("PROJECT") or DEFAULT_PROJECT,
+        )
+
+    @property
+    def url(self) -> str:
+        """The server's address; CommError if none is given, set or registered."""
+        return self._connection.url
+
+    @property
+    def default_entity(self) -> str:
+        """The entity of paths that name none."""
+        return self._defaults.entity
+
+    def run(self, path: str) -> Run:
+        """Return a run, loaded with config and summary.
+
+        Args:
+            path: "entity/project/run_id", "project/run_id" or "run_id".
+
+        Raises:
+            RunNotFoundError: (a CommError and a ValueError) There is no such run.
+        """
+        entity, project, run_id = parse_run_path(path, self._defaults)
+        document = self._connection.get(
+            route("runs", entity, project, run_id), {"include": ["config", "summary"]}
+        )
+        return Run(self._connection, document)
+
+    def runs(  # noqa: PLR0917 - W&B's order of arguments
+        self,
+        path: str | None = None,
+        filters: dict[str, Any] | None = None,
+        order: str = "+created_at",
+        per_page: int = 50,
+        include_sweeps: bool = False,
+        lazy: bool = True,
+    ) -> Runs:
+        """Return the runs of a project that pass `filters`, as a lazy list.
+
+        Args:
+            path: "entity/project" or "project"; None: the default project.
+            filters: MongoDB style: {"state": "finished", "config.lr": {"$lt": 0.1}}; see docs/api.md.
+            order: "+" or "-" and created_at, heartbeat_at, config.<key>.value, summary_metrics.<key>, ...
+            include_sweeps: Accepted for W&B's scripts; there are no sweeps.
+            lazy: Leave config and summary to be fetched when they are read; False brings them with the list.
+        """
+        del include_sweeps
+        entity, project = parse_project_path(path, self._defaults)
+        # W&B's client remembers lists; here a script that polls gets a new one.
+        return Runs(
+            self._connection,
+            entity,
+            project,
+            filters=filters,
+            order=order,
+            per_page=per_page,
+            include=() if lazy else ("config", "summary"),
+        )
+
+    def group(self, path: str) -> Group:
+        """Return a group.
+
+        Args:
+            path: "entity/project/group", "project/group" or "group".
+
+        Raises:
+            GroupNotFoundError: (a CommError and a ValueError) No run belongs to it.
+        """
+        entity, project, name = parse_group_path(path, self._defaults)
+        return Group(self._connection, self._connection.get(route("groups", entity, project), {"name": name}))
+
+    def projects(self, entity: str | None = None) -> list[dict[str, Any]]:
+        """Return the projects: entity, name and run_count of each."""
+        found: list[dict[str, Any]] = self._connection.get("/projects", {"entity": entity})["projects"]
+        return found
+
+    def flush(self) -> None:
+        """Do nothing: lists are never remembered here (W&B's name)."""
+
+    def close(self) -> None:
+        """Close the connections; the next request opens new ones."""
+        self._connection.close()
+
+
+def _setting(name: str) -> str | None:
+    """Return RUNFOLD_<name>, else W&B's variable."""
+    return os.environ.get(f"RUNFOLD_{name}") or os.environ.get(f"WANDB_{name}") or None

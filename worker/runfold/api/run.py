@@ -1,0 +1,332 @@
+"""The public `Run`: a stored run read back over HTTP, with the names of W&B's public API and ours."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from runfold.api.columns import frame_of, load_pandas, rows_of
+from runfold.api.connection import Connection
+from runfold.api.errors import RequestError
+from runfold.api.history_scan import HistoryScan, check_scan_arguments
+from runfold.api.paths import route
+from runfold.api.summary import RunSummary
+from runfold.errors import UnsupportedError
+from runfold.terminal import warn
+
+TERMINAL_STATES = frozenset({"finished", "failed", "killed", "crashed", "preempted"})
+
+
+class Run:
+    """One run. What was loaded stays as it was until `load(force=True)`. Not thread-safe.
+
+    Attributes come with the run; `config`, `summary` and `history_keys` are fetched when first read if the
+    run came from a list.
+    """
+
+    #: Attributes that are the server's words unchanged.
+    _PLAIN: ClassVar[frozenset[str]] = frozenset(
+        {
+            "state", "reason", "first_failure", "unreachable", "mode", "group", "job_type", "fold", "notes",
+            "created_at", "heartbeat_at", "ended_at", "host", "version", "row_count", "config_conflicts",
+        }
+    )  # fmt: skip
+    read_only = True
+    #: W&B's, which we have not: the names exist so that scripts read None instead of failing.
+    commit: str | None = None
+    description: str | None = None
+    metadata: dict[str, Any] | None = None
+    sweep: object = None
+    sweep_name: str | None = None
+
+    def __init__(self, connection: Connection, document: dict[str, Any]) -> None:
+        self._connection = connection
+        self._document = document
+        self._entity: str = document["entity"]
+        self._project: str = document["project"]
+        self._id: str = document["id"]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in Run._PLAIN:
+            return self._document[name]
+        raise AttributeError(f"a public Run has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        return f"<Run {'/'.join(self.path)} ({self._document['state']})>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and self._route() == other._route()
+
+    def __hash__(self) -> int:
+        return hash(self._route())
+
+    # who it is
+
+    @property
+    def id(self) -> str:
+        """The run id, unique in its project."""
+        return self._id
+
+    @property
+    def name(self) -> str:
+        """The display name; the id where there is none."""
+        return self._document["name"] or self._id
+
+    @property
+    def display_name(self) -> str:
+        """The same as `name`."""
+        return self.name
+
+    @property
+    def entity(self) -> str:
+        """Whose it is; "local" on a server without users."""
+        return self._entity
+
+    @property
+    def username(self) -> str:
+        """The same as `entity` (W&B's deprecated name)."""
+        return self._entity
+
+    @property
+    def user(self) -> None:
+        """None: servers have no users yet."""
+        return
+
+    @property
+    def project(self) -> str:
+        """Its project."""
+        return self._project
+
+    @property
+    def path(self) -> list[str]:
+        """[entity, project, id], each quoted for an address."""
+        return [quote(part, safe="") for part in (self._entity, self._project, self._id)]
+
+    @property
+    def url(self) -> str:
+        """Address of the run's page."""
+        return f"{self._connection.url}/{'/'.join([*self.path[:2], 'runs', self.path[2]])}"
+
+    @property
+    def storage_id(self) -> str:
+        """An id unique on the server."""
+        return "/".join((self._entity, self._project, self._id))
+
+    @property
+    def tags(self) -> list[str]:
+        """Its tags."""
+        return list(self._document["tags"])
+
+    # what was logged
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config as it was set; keys that begin with "_" are in `rawconfig` only."""
+        return {key: value for key, value in self.rawconfig.items() if not key.startswith("_")}
+
+    @property
+    def rawconfig(self) -> dict[str, Any]:
+        """The whole config."""
+        config: dict[str, Any] = self._loaded("config")
+        return config
+
+    @property
+    def json_config(self) -> str:
+        """The config as JSON, each value as {"value": ...}, as W&B stores it."""
+        return json.dumps({key: {"value": value} for key, value in self.rawconfig.items()}, default=str)
+
+    @property
+    def summary(self) -> RunSummary:
+        """The summary by `define_metric`, over all points, as of loading."""
+        return RunSummary(self._loaded("summary"))
+
+    @property
+    def summary_metrics(self) -> dict[str, Any]:
+        """The summary as a plain dict."""
+        return dict(self._loaded("summary"))
+
+    @property
+    def system_metrics(self) -> dict[str, Any]:
+        """The newest system metrics; {} where none are collected."""
+        return {}
+
+    @property
+    def history_keys(self) -> dict[str, Any]:
+        """{"keys": {name: {"typeCounts": [{"type"}]}}, "lastStep"}, in W&B's shape."""
+        kinds = {"d": "number", "q": "number", "?": "boolean", "o": "object"}
+        keys = {
+            entry["key"]: {"typeCounts": [{"type": kinds[kind]} for kind in entry["kinds"]]}
+            for entry in self._loaded("keys")
+        }
+        return {"keys": keys, "lastStep": self.lastHistoryStep}
+
+    @property
+    def lastHistoryStep(self) -> int:  # noqa: N802 - W&B's name
+        """Highest step logged, -1 where nothing was."""
+        return int(self._document["last_step"])
+
+    @property
+    def history_line_count(self) -> int:
+        """Number of `log()` calls stored, over all writers."""
+        return int(self._document["row_count"])
+
+    def history(
+        self,
+        samples: int = 500,
+        keys: list[str] | None = None,
+        x_axis: str = "_step",
+        pandas: bool = True,
+        stream: str = "default",
+        *,
+        stats: bool = False,
+    ) -> Any:
+        """Return at most about `samples` rows; extremes survive the sampling.
+
+        Args:
+            keys: Only rows that have all of these, with `x_axis`; None: all keys.
+            pandas: A DataFrame where pandas is installed, else a list of dicts.
+            stream: "default", or "system" for system metrics.
+            stats: For each key k also k:mean, k:std, k:min, k:max, k:count, k:argmin and k:argmax over the
+                writers (std with n-1; argmin and argmax are ranks).
+
+        Returns:
+            A DataFrame or a list of dicts; [] with a warning where an argument is wrong, as W&B does.
+        """
+        complaint = _history_complaint(keys, stream)
+        if complaint is not None:
+            warn(complaint)
+            return []
+        parameters = {"keys": keys, "samples": samples, "x_axis": x_axis, "stream": stream, "stats": stats}
+        return shaped(self._connection.get(self._route("series"), parameters), pandas=pandas)
+
+    def scan_history(
+        self,
+        keys: list[str] | None = None,
+        page_size: int = 1000,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        use_cache: bool = True,
+        *,
+        per_writer: bool = False,
+    ) -> HistoryScan:
+        """Return an iterator over every row with min_step <= step < max_step, in order of step.
+
+        Args:
+            keys: Only rows that have all of these, and only these keys of them.
+            use_cache: Accepted for W&B's scripts; nothing is cached.
+            per_writer: Rows as each writer logged them, with _label, _rank, _attempt, _writer and _seq;
+                else one row per step, reduced over writers.
+
+        Raises:
+            ValueError: An argument is not what it should be.
+        """
+        del use_cache
+        check_scan_arguments(keys, page_size, min_step, max_step)
+        return HistoryScan(
+            self._connection,
+            self._route("history"),
+            keys=keys,
+            page_size=page_size,
+            min_step=min_step,
+            max_step=max_step,
+            per_writer=per_writer,
+        )
+
+    beta_scan_history = scan_history
+
+    # who wrote it and how it went
+
+    def writers(self) -> list[dict[str, Any]]:
+        """Return the processes that write the run: ranks, attempts, states and reasons, as of now."""
+        found: list[dict[str, Any]] = self._connection.get(self._route("writers"))["writers"]
+        return found
+
+    def accounting(self) -> dict[str, int]:
+        """Return how many records were acknowledged and what became of them, as of now.
+
+        acknowledged = stored + declared_gaps + dead_letters + pending.
+        """
+        counts: dict[str, int] = self._connection.get(self._route("accounting"))
+        return counts
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """Return the generations of the job's processes, as of now."""
+        found: list[dict[str, Any]] = self._connection.get(self._route("attempts"))["attempts"]
+        return found
+
+    def definitions(self) -> list[dict[str, Any]]:
+        """Return what `define_metric` said, in the order in which it applies."""
+        found: list[dict[str, Any]] = self._connection.get(self._route("definitions"))["definitions"]
+        return found
+
+    def load(self, force: bool = False) -> dict[str, Any]:
+        """Return the run's document, read again when `force`."""
+        if force or "summary" not in self._document:
+            self._document = self._connection.get(self._route(), {"include": ["config", "summary"]})
+        return self._document
+
+    def wait_until_finished(self, *, timeout_s: float | None = None, poll_interval_s: float = 1.0) -> None:
+        """Return when the run has ended, in whatever way; then everything is loaded anew.
+
+        Raises:
+            TimeoutError: It goes on after `timeout_s` seconds.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while self._connection.get(self._route())["state"] not in TERMINAL_STATES:
+            if deadline_s is not None and time.monotonic() >= deadline_s:
+                raise TimeoutError(f"{'/'.join(self.path)} has not ended within {timeout_s:g} s")
+            time.sleep(poll_interval_s)
+        self.load(force=True)
+
+    # later
+
+    def update(self) -> None:
+        """Raise: a stored run is read-only at present."""
+        raise UnsupportedError("a stored run can't be changed through Api yet")
+
+    save = delete = update
+
+    # inside
+
+    def _route(self, *rest: str) -> str:
+        return route("runs", self._entity, self._project, self._id, *rest)
+
+    def _loaded(self, part: str) -> Any:
+        """Return a part of the document that lists leave out."""
+        if part == "keys" and part not in self._document:
+            self._document["keys"] = self._all_keys()
+        elif part not in self._document:
+            self.load()
+        return self._document[part]
+
+    def _all_keys(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            answer = self._connection.get(self._route("keys"), {"cursor": cursor})
+            found.extend(answer["keys"])
+            cursor = answer["next_cursor"]
+            if cursor is None:
+                return found
+
+
+def _history_complaint(keys: object, stream: str) -> str | None:
+    if keys is not None and not isinstance(keys, list):
+        return "keys must be specified in a list"
+    if keys and not all(isinstance(key, str) for key in keys):
+        return "keys argument must be a list of strings"
+    if keys and stream != "default":
+        return "stream must be default when specifying keys"
+    if stream not in ("default", "system"):
+        raise RequestError(f"stream is {stream!r}", field="stream", hint='"default" or "system"')
+    return None
+
+
+def shaped(table: dict[str, Any], *, pandas: bool) -> Any:
+    """Return a table as a DataFrame if asked for and possible, else as a list of dicts."""
+    module = load_pandas() if pandas else None
+    if pandas and module is None:
+        warn("pandas is not installed: history() returns a list of dicts; pip install pandas for a DataFrame")
+    return rows_of(table) if module is None else frame_of(table, module)

@@ -1,0 +1,98 @@
+"""`Runs`: the runs of a project that pass a filter, a page at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+from runfold.api.connection import Connection
+from runfold.api.errors import RequestError
+from runfold.api.run import Run
+
+
+class Runs(Sequence[Run]):
+    """A lazy list: pages are fetched as they are reached, `len()` is the server's count. Not thread-safe."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        entity: str,
+        project: str,
+        *,
+        filters: dict[str, Any] | None,
+        order: str,
+        per_page: int,
+        include: tuple[str, ...] = (),
+    ) -> None:
+        if isinstance(per_page, bool) or not isinstance(per_page, int) or per_page < 1:
+            raise RequestError("per_page must be a whole number, 1 or more", field="per_page")
+        self.entity = entity
+        self.project = project
+        self.filters = filters or {}
+        self.order = order
+        self._connection = connection
+        self._parameters = {
+            "entity": entity,
+            "project": project,
+            "filters": _json(self.filters),
+            "order": order,
+            "limit": min(per_page, 1000),
+            "include": include,
+        }
+        self._found: list[Run] = []
+        self._cursor: str | None = None
+        self._total: int | None = None
+
+    def __len__(self) -> int:
+        if self._total is None:
+            self._load_page()
+        return self._total or 0
+
+    def __iter__(self) -> Iterator[Run]:
+        place = 0
+        while self._has(place):
+            yield self._found[place]
+            place += 1
+
+    @overload
+    def __getitem__(self, place: int) -> Run: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Run]: ...
+    def __getitem__(self, place: int | slice) -> Run | list[Run]:
+        if isinstance(place, slice):
+            stop = place.stop
+            if stop is None or stop < 0 or (place.start or 0) < 0:
+                return list(self)[place]
+            self._has(stop - 1)
+            return self._found[place]
+        if place < 0:
+            return list(self)[place]
+        if not self._has(place):
+            raise IndexError(f"there are {len(self)} runs")
+        return self._found[place]
+
+    def __repr__(self) -> str:
+        return f"<Runs {self.entity}/{self.project}>"
+
+    def _has(self, place: int) -> bool:
+        while place >= len(self._found):
+            if self._total is not None and self._cursor is None:
+                return False
+            self._load_page()
+        return True
+
+    def _load_page(self) -> None:
+        answer = self._connection.get("/runs", {**self._parameters, "cursor": self._cursor})
+        self._found.extend(Run(self._connection, document) for document in answer["runs"])
+        self._cursor = answer["next_cursor"]
+        self._total = answer["total"]
+
+
+def _json(filters: object) -> str | None:
+    if not isinstance(filters, dict):
+        raise RequestError("filters must be a dict", field="filters")
+    try:
+        return json.dumps(filters) if filters else None
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"filters can't be written as JSON: {error}", field="filters") from error
