@@ -18,7 +18,7 @@ F64 = npt.NDArray[np.float64]
 U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
 
-#: Row flags, beside the protocol's STEP_GIVEN=1, COMMIT_FALSE=2, COMMIT_TRUE=4: a cell that `step_sync` added to
+#: Row flag beside the protocol's STEP_GIVEN=1, COMMIT_FALSE=2, COMMIT_TRUE=4: a cell that `step_sync` added to
 #: the committing call's row. Readers that show rows "as each writer logged them" leave such cells out.
 INSERTED = 0x80
 
@@ -27,7 +27,7 @@ INSERTED = 0x80
 class Cells:
     """Values of one key, from one stored piece of one writer, ascending in seq.
 
-    Pieces of one writer may interleave in seq (alternating key sets), so a reader merges by seq, not by arrival.
+    Pieces of one writer may interleave in seq (alternating key sets): merge by seq, not by arrival.
     """
 
     writer_pk: int
@@ -41,7 +41,7 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One key's values inside a block: `rows` is None when every row has one, else u32 row indices, ascending."""
+    """One key's values inside a block: `rows` is None when every row has one, else their indices."""
 
     kind: ColumnKind
     values: npt.NDArray[Any] | list[Any]
@@ -50,7 +50,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows of one writer as stored together, ascending in seq. A key may have several columns (one per kind)."""
+    """Rows of one writer as stored together, ascending in seq. A key may have a column per kind."""
 
     writer_pk: int
     seq: U64
@@ -64,9 +64,8 @@ class Block:
 class Rollup:
     """Extremes of one numeric key over runs of at most 256 rows of one stored piece; one array element each.
 
-    `count` leaves NaN out and `nan_count` counts it; where count is 0, min, max are NaN and sum is 0. `row_count`
-    says how many rows [seq_first, seq_last] of the piece a bucket covers, so that `read_cells(seq_range=)` can
-    look inside.
+    `count` leaves NaN out and `nan_count` counts it; where count is 0, min, max are NaN and sum is 0. To look
+    inside a bucket, read_cells(seq_after=seq_first - 1, seq_max=seq_last).
     """
 
     writer_pk: int
@@ -88,7 +87,7 @@ class Rollup:
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """One metric key of a run. `key` is the canonical text of the path (`protocol.keypath`); kinds e.g. "dq"."""
+    """One metric key of a run: the canonical text of its path (`protocol.keypath`); kinds e.g. "dq"."""
 
     key_pk: int
     key: str
@@ -208,7 +207,7 @@ class WriterRow:
     boot_id: str | None
     started_unix_ns: int
     start_step: int
-    #: The whole identity map of the WRITER record; {} when it was lost.
+    #: The identity map of the WRITER record less its config; {} when the record was lost.
     identity: dict[str, Any] = field(repr=False)
     #: Highest seq committed; everything up to it is stored, a declared gap or a dead letter.
     last_seq: int

@@ -1,136 +1,88 @@
-"""The store: opens the database, runs its migrations, and answers reads. One per process; thread-safe."""
+"""The store: opens the database, brings it to this version, reads and writes it. Thread-safe."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import uuid
 from typing import Any
 
 import sqlalchemy as sa
 
-from runfold_coordinator.store.model import (
-    Accounting,
-    Block,
-    Cells,
-    DeadLetterRow,
-    GapRow,
-    KeyRow,
-    RecordRow,
-    Rollup,
-    RunRow,
-    WriterRow,
+from runfold.protocol.values import pack_value
+from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.catalogue_reads import (
+    PROJECTION_BYTES,
+    PROJECTION_ELEMENTS,
+    CatalogueReads,
 )
+from runfold_coordinator.store.cold import ColdFiles
+from runfold_coordinator.store.engines import Engines, mapped_errors, open_engines
+from runfold_coordinator.store.history_reads import HistoryReads
+from runfold_coordinator.store.json_values import to_json
+from runfold_coordinator.store.migrate import migrate
+from runfold_coordinator.store.writes import Transaction, Writing
 
 
-class Store:
-    """Every read sees one committed state of the database per call. `store.tables` columns may be used in filters."""
+class Store(CatalogueReads, HistoryReads):
+    """Every read sees one committed state per call. `server_id` (hex) names this database for ever."""
 
-    def find_run(self, entity: str, project: str, run_id: str) -> RunRow | None:
-        raise NotImplementedError
+    def __init__(self, engines: Engines, cold: ColdFiles) -> None:
+        HistoryReads.__init__(self, engines, cold)
+        self.writing = Writing(engines)
+        self.engines = engines
+        with mapped_errors():
+            migrate(engines.writer)
+        self.server_id = self._server_id()
 
-    def get_run(self, run_pk: int) -> RunRow | None:
-        raise NotImplementedError
+    @classmethod
+    def open(cls, url: str, *, exclusive: bool = True) -> Store:
+        """Open and migrate the database of a URL: sqlite:///path or postgresql://...
 
-    def list_runs(
-        self,
-        entity: str | None = None,
-        project: str | None = None,
-        *,
-        where: sa.ColumnElement[bool] | None = None,
-        order_by: Sequence[sa.ColumnElement[Any]] = (),
-        limit: int = 50,
-        offset: int = 0,
-    ) -> list[RunRow]:
-        """Default order: newest start first. `where`/`order_by` speak of `store.tables.runs.c` (config_json, summary_json are JSON)."""
-        raise NotImplementedError
+        Raises:
+            StoreRefusedError: It can't be used as it is; the message says the way out.
+        """
+        engines = open_engines(url, exclusive=exclusive)
+        try:
+            return cls(engines, ColdFiles())
+        except BaseException:
+            engines.close()
+            raise
 
-    def count_runs(
-        self,
-        entity: str | None = None,
-        project: str | None = None,
-        *,
-        where: sa.ColumnElement[bool] | None = None,
-    ) -> int:
-        raise NotImplementedError
-
-    def list_group(self, entity: str, project: str, group: str) -> list[RunRow]:
-        """Oldest start first."""
-        raise NotImplementedError
-
-    def list_projects(self, entity: str | None = None) -> list[tuple[str, str, int]]:
-        """(entity, project, number of runs)."""
-        raise NotImplementedError
-
-    def list_groups(self, entity: str, project: str) -> list[tuple[str, int]]:
-        raise NotImplementedError
-
-    def writers(self, run_pk: int) -> list[WriterRow]:
-        """In order of (started_unix_ns, writer_id)."""
-        raise NotImplementedError
-
-    def find_writers(self, writer_ids: Collection[str]) -> list[WriterRow]:
-        raise NotImplementedError
-
-    def records(self, run_pk: int, kinds: Collection[int] | None = None) -> list[RecordRow]:
-        """Ordered by (writer_pk, seq)."""
-        raise NotImplementedError
-
-    def gaps(self, run_pk: int) -> list[GapRow]:
-        raise NotImplementedError
-
-    def dead_letters(self, run_pk: int | None, *, limit: int = 100) -> list[DeadLetterRow]:
-        raise NotImplementedError
-
-    def keys(self, run_pk: int) -> list[KeyRow]:
-        """Ordered by key."""
-        raise NotImplementedError
-
-    def read_cells(
-        self,
-        run_pk: int,
-        key: str,
-        *,
-        writer_pks: Collection[int] | None = None,
-        step_min: int | None = None,
-        step_max: int | None = None,
-        seq_after: int | None = None,
-        seq_max: int | None = None,
-    ) -> Iterator[Cells]:
-        """Per writer, pieces in order of their first seq. Bounds are inclusive, except seq_after."""
-        raise NotImplementedError
-
-    def read_blocks(
-        self,
-        run_pk: int,
-        writer_pk: int,
-        *,
-        seq_after: int = 0,
-        seq_max: int | None = None,
-        step_min: int | None = None,
-        step_max: int | None = None,
-    ) -> Iterator[Block]:
-        """Pieces in order of their first seq; pieces may interleave (see Cells)."""
-        raise NotImplementedError
-
-    def read_rollups(
-        self, run_pk: int, key: str, writer_pks: Collection[int] | None = None
-    ) -> Iterator[Rollup]:
-        """Every stored piece of the key once; pieces too small to have a stored rollup get one computed here."""
-        raise NotImplementedError
-
-    def load_fold(self, run_pk: int) -> bytes | None:
-        """What `save_fold` kept, or None. A run marked for a refold answers None."""
-        raise NotImplementedError
+    def transaction(self) -> Any:
+        """Open a write transaction (see Writing.transaction)."""
+        return self.writing.transaction()
 
     def save_fold(self, run_pk: int, state: bytes, *, summary: dict[str, Any] | None = None) -> None:
-        """Keep a fold's state; `summary` becomes RunRow.summary and runs.summary_json for filters."""
-        raise NotImplementedError
+        """Keep a fold's state; `summary` becomes RunRow.summary, and runs.summary_json for filters."""
+        with self.writing.transaction() as tx:
+            c = t.run_folds.c
+            tx.connection.execute(sa.delete(t.run_folds).where(c.run_pk == run_pk))
+            tx.insert(t.run_folds, [{"run_pk": run_pk, "state": state, "stale": False}])
+            if summary is not None:
+                _save_summary(tx, run_pk, summary)
 
     def drop_fold(self, run_pk: int) -> None:
         """Mark the run for a refold from its first record."""
-        raise NotImplementedError
-
-    def accounting(self, run_pk: int) -> Accounting:
-        raise NotImplementedError
+        with self.writing.transaction() as tx:
+            tx.connection.execute(
+                sa.update(t.run_folds).where(t.run_folds.c.run_pk == run_pk).values(stale=True)
+            )
 
     def close(self) -> None:
-        raise NotImplementedError
+        """Close every connection. Idempotent; an open transaction rolls back."""
+        self.engines.close()
+
+    def _server_id(self) -> str:
+        with self.writing.transaction() as tx:
+            tx.insert_new(t.meta, [{"name": "server_id", "value": uuid.uuid4().hex}])
+            tx.insert_new(t.counters, [{"name": "ids", "next": 1}])
+            found = tx.connection.execute(sa.select(t.meta.c.value).where(t.meta.c.name == "server_id"))
+            return str(found.scalar_one())
+
+
+def _save_summary(tx: Transaction, run_pk: int, summary: dict[str, Any]) -> None:
+    packed = pack_value(summary, max_bytes=PROJECTION_BYTES, max_elements=PROJECTION_ELEMENTS, max_depth=64)
+    tx.connection.execute(
+        sa.update(t.runs)
+        .where(t.runs.c.run_pk == run_pk)
+        .values(summary=packed, summary_json=to_json(summary), version=t.runs.c.version + 1)
+    )

@@ -1,0 +1,299 @@
+"""Reads of runs, writers, records and the counts of what was kept and what was not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from runfold.protocol.values import unpack_value
+from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.model import (
+    Accounting,
+    DeadLetterRow,
+    GapRow,
+    KeyRow,
+    RecordRow,
+    RunRow,
+    WriterRow,
+)
+from runfold_coordinator.store.names import unescape_key
+from runfold_coordinator.store.reading import Reading
+
+#: Elements in one projection: all writers' definitions together may exceed one record's limit.
+PROJECTION_ELEMENTS = 50_000_000
+PROJECTION_BYTES = 256 * 1024 * 1024
+
+
+class CatalogueReads(Reading):
+    """Every call sees one committed state. `where` and `order_by` speak of the columns of `store.tables`."""
+
+    def find_run(self, entity: str, project: str, run_id: str) -> RunRow | None:
+        """Return the run of this path."""
+        c = t.runs.c
+        found = self._runs(
+            sa.select(t.runs).where(c.entity == entity, c.project == project, c.run_id == run_id)
+        )
+        return found[0] if found else None
+
+    def get_run(self, run_pk: int) -> RunRow | None:
+        """Return the run of this key."""
+        found = self._runs(sa.select(t.runs).where(t.runs.c.run_pk == run_pk))
+        return found[0] if found else None
+
+    def list_runs(
+        self,
+        entity: str | None = None,
+        project: str | None = None,
+        *,
+        where: sa.ColumnElement[bool] | None = None,
+        order_by: Sequence[sa.ColumnElement[Any]] = (),
+        limit: int = 50,
+        offset: int = 0,
+    ) -> list[RunRow]:
+        """Return a page of runs, newest start first unless `order_by` says otherwise; run_pk breaks ties.
+
+        Args:
+            where: A condition on `store.tables.runs.c`; tags_json, config_json, summary_json are JSON.
+        """
+        c = t.runs.c
+        order = (*order_by, c.run_pk) if order_by else (c.started_unix_ns.desc(), c.run_pk.desc())
+        statement = sa.select(t.runs).where(*_path(entity, project, where)).order_by(*order)
+        return self._runs(statement.limit(limit).offset(offset))
+
+    def count_runs(
+        self,
+        entity: str | None = None,
+        project: str | None = None,
+        *,
+        where: sa.ColumnElement[bool] | None = None,
+    ) -> int:
+        """Return how many runs list_runs() would page through."""
+        statement = sa.select(sa.func.count()).select_from(t.runs).where(*_path(entity, project, where))
+        return int(self.fetch(statement)[0][0])
+
+    def list_group(self, entity: str, project: str, group: str) -> list[RunRow]:
+        """Return the runs of a group, oldest start first."""
+        c = t.runs.c
+        return self._runs(
+            sa.select(t.runs)
+            .where(c.entity == entity, c.project == project, c.group_name == group)
+            .order_by(c.started_unix_ns, c.run_pk)
+        )
+
+    def list_projects(self, entity: str | None = None) -> list[tuple[str, str, int]]:
+        """Return (entity, project, number of runs), by name."""
+        c = t.runs.c
+        rows = self.fetch(
+            sa.select(c.entity, c.project, sa.func.count())
+            .where(*_path(entity, None, None))
+            .group_by(c.entity, c.project)
+            .order_by(c.entity, c.project)
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    def list_groups(self, entity: str, project: str) -> list[tuple[str, int]]:
+        """Return (group, number of runs), newest start first."""
+        c = t.runs.c
+        rows = self.fetch(
+            sa.select(c.group_name, sa.func.count())
+            .where(c.entity == entity, c.project == project, c.group_name.is_not(None))
+            .group_by(c.group_name)
+            .order_by(sa.func.max(c.started_unix_ns).desc(), c.group_name)
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    def writers(self, run_pk: int) -> list[WriterRow]:
+        """Return a run's writers in order of (started_unix_ns, writer_id)."""
+        c = t.writers.c
+        return self._writers(
+            sa.select(t.writers).where(c.run_pk == run_pk).order_by(c.started_unix_ns, c.writer_id)
+        )
+
+    def find_writers(self, writer_ids: Collection[str]) -> list[WriterRow]:
+        """Return the writers with these ids (hex) that are known."""
+        ids, c = sorted(set(writer_ids)), t.writers.c
+        found: list[WriterRow] = []
+        for at in range(0, len(ids), 500):
+            found += self._writers(sa.select(t.writers).where(c.writer_id.in_(ids[at : at + 500])))
+        return found
+
+    def acks(self, writer_ids: Collection[str]) -> dict[str, int]:
+        """Return the durable ack of each of these writers; 0 for those that are not known."""
+        ids, c = sorted(set(writer_ids)), t.writers.c
+        found = dict.fromkeys(ids, 0)
+        for at in range(0, len(ids), 500):
+            rows = self.fetch(sa.select(c.writer_id, c.last_seq).where(c.writer_id.in_(ids[at : at + 500])))
+            found |= {row.writer_id: row.last_seq for row in rows}
+        return found
+
+    def records(self, run_pk: int, kinds: Collection[int] | None = None) -> list[RecordRow]:
+        """Return the run's non-row records, ordered by (writer_pk, seq)."""
+        c = t.records.c
+        statement = sa.select(c.writer_pk, c.seq, c.t_ns, c.kind, c.flags, c.payload).where(
+            c.run_pk == run_pk
+        )
+        if kinds is not None:
+            statement = statement.where(c.kind.in_([int(kind) for kind in kinds]))
+        rows = self.fetch(statement.order_by(c.writer_pk, c.seq))
+        return [RecordRow(row.writer_pk, row.seq, row.t_ns, row.kind, row.flags, row.payload) for row in rows]
+
+    def gaps(self, run_pk: int) -> list[GapRow]:
+        """Return the declared gaps, ordered by (writer_pk, lo)."""
+        c = t.gaps.c
+        rows = self.fetch(
+            sa.select(c.writer_pk, c.lo, c.hi, c.why).where(c.run_pk == run_pk).order_by(c.writer_pk, c.lo)
+        )
+        return [GapRow(row.writer_pk, row.lo, row.hi, row.why) for row in rows]
+
+    def dead_letters(self, run_pk: int | None, *, limit: int = 100) -> list[DeadLetterRow]:
+        """Return dead letters, newest first; with None those that belong to no run."""
+        c = t.dead_letters.c
+        where = c.run_pk.is_(None) if run_pk is None else c.run_pk == run_pk
+        rows = self.fetch(
+            sa.select(t.dead_letters).where(where).order_by(c.dead_letter_pk.desc()).limit(limit)
+        )
+        return [DeadLetterRow(**row._mapping) for row in rows]  # noqa: SLF001 - public in SQLAlchemy's docs
+
+    def keys(self, run_pk: int) -> list[KeyRow]:
+        """Return the run's metric keys, ordered by key."""
+        rows = self.fetch(
+            sa.select(t.keys.c.key_pk, t.keys.c.key, t.run_keys.c.kinds)
+            .join(t.run_keys, t.run_keys.c.key_pk == t.keys.c.key_pk)
+            .where(t.run_keys.c.run_pk == run_pk)
+        )
+        found = [KeyRow(row.key_pk, unescape_key(row.key), row.kinds) for row in rows]
+        return sorted(found, key=lambda row: row.key)
+
+    def load_fold(self, run_pk: int) -> bytes | None:
+        """Return what save_fold() kept; None when there is none, or drop_fold() came after."""
+        c = t.run_folds.c
+        rows = self.fetch(sa.select(c.state).where(c.run_pk == run_pk, c.stale.is_(False)))
+        return bytes(rows[0].state) if rows else None
+
+    def accounting(self, run_pk: int) -> Accounting:
+        """Return the counts; they add up at every moment."""
+        c = t.writers.c
+        said = sa.func.sum(sa.case((c.head_seq > c.last_seq, c.head_seq), else_=c.last_seq))
+        (row,) = self.fetch(
+            sa.select(
+                said, sa.func.sum(c.last_seq), sa.func.sum(c.gap_count), sa.func.sum(c.dead_letter_count)
+            ).where(c.run_pk == run_pk)
+        )
+        acknowledged, settled, gaps, dead = (int(value or 0) for value in row)
+        return Accounting(
+            acknowledged=acknowledged,
+            stored=settled - gaps - dead,
+            declared_gaps=gaps,
+            dead_letters=dead,
+            pending=acknowledged - settled,
+        )
+
+    def _runs(self, statement: sa.Executable) -> list[RunRow]:
+        return [_run_row(row) for row in self.fetch(statement)]
+
+    def _writers(self, statement: sa.Executable) -> list[WriterRow]:
+        return [_writer_row(row) for row in self.fetch(statement)]
+
+
+def _path(
+    entity: str | None, project: str | None, where: sa.ColumnElement[bool] | None
+) -> Iterable[sa.ColumnElement[bool]]:
+    if entity is not None:
+        yield t.runs.c.entity == entity
+    if project is not None:
+        yield t.runs.c.project == project
+    if where is not None:
+        yield where
+
+
+def unpack_stored(blob: bytes | None) -> Any:
+    """Return a map that this store packed itself; {} for NULL."""
+    if blob is None:
+        return {}
+    return unpack_value(
+        bytes(blob), max_bytes=PROJECTION_BYTES, max_elements=PROJECTION_ELEMENTS, max_depth=64
+    )
+
+
+def _run_row(row: Any) -> RunRow:
+    projection = unpack_stored(row.projection)
+    return RunRow(
+        run_pk=row.run_pk,
+        entity=row.entity,
+        project=row.project,
+        run_id=row.run_id,
+        mode=row.mode,
+        group=projection.get("group"),
+        job_type=projection.get("job_type"),
+        fold=projection.get("fold"),
+        name=projection.get("name"),
+        notes=projection.get("notes"),
+        tags=tuple(projection.get("tags") or ()),
+        config=projection.get("config") or {},
+        config_conflicts=projection.get("conflicts") or {},
+        definitions=tuple(projection.get("definitions") or ()),
+        primary_writer_pk=row.primary_writer_pk,
+        state=row.state,
+        reason=row.reason,
+        first_failure=unpack_stored(row.first_failure) or None,
+        unreachable=row.unreachable,
+        started_unix_ns=row.started_unix_ns,
+        ended_unix_ns=row.ended_unix_ns,
+        updated_unix_s=row.updated_unix_s,
+        last_record_unix_ns=row.last_record_unix_ns,
+        last_step=row.last_step,
+        row_count=row.row_count,
+        version=row.version,
+        program=row.program,
+        host=row.host,
+        summary=unpack_stored(row.summary),
+    )
+
+
+def _writer_row(row: Any) -> WriterRow:
+    identity = unpack_stored(row.identity)
+    steps = [step for step in (row.given_step_min, row.auto_step_min) if step is not None]
+    tops = [step for step in (row.given_step_max, row.auto_step_max) if step is not None]
+    return WriterRow(
+        writer_pk=row.writer_pk,
+        writer_id=row.writer_id,
+        run_pk=row.run_pk,
+        label=identity.get("label"),
+        rank=identity.get("rank"),
+        local_rank=identity.get("local_rank"),
+        world_size=identity.get("world_size"),
+        node_rank=identity.get("node_rank"),
+        primary=identity.get("primary"),
+        update_finish_state=bool(identity.get("update_finish_state", True)),
+        mode=identity.get("mode", "grouped"),
+        launcher=identity.get("launcher") or {},
+        host=identity.get("host"),
+        pid=identity.get("pid"),
+        pid_start=identity.get("pid_start"),
+        boot_id=identity.get("boot_id"),
+        started_unix_ns=row.started_unix_ns,
+        start_step=identity.get("start_step") or 0,
+        identity=identity,
+        last_seq=row.last_seq,
+        head_seq=row.head_seq,
+        row_count=row.row_count,
+        gap_count=row.gap_count,
+        dead_letter_count=row.dead_letter_count,
+        step_min=min(steps, default=None),
+        step_max=max(tops, default=None),
+        given_step_min=row.given_step_min,
+        given_step_max=row.given_step_max,
+        auto_step_min=row.auto_step_min,
+        auto_step_max=row.auto_step_max,
+        last_record_unix_ns=row.last_record_unix_ns,
+        exit=unpack_stored(row.exit) or None,
+        signal=unpack_stored(row.signal) or None,
+        alive=row.alive,
+        last_seen_unix_s=row.last_seen_unix_s,
+        state=row.state,
+        reason=row.reason,
+        unreachable=row.unreachable,
+        ended_unix_ns=row.ended_unix_ns,
+    )

@@ -1,0 +1,244 @@
+"""The column chunk: rows of one writer and one key set as a small directory and raw little-endian columns.
+
+In: numpy columns. Out: a directory (msgpack) and parts (bytes) for the database; and back, column by column,
+when asked. Parts hold whole columns: a reader of one key of a large chunk fetches little more than that key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+from runfold.protocol.values import pack_value, unpack_value
+from runfold_coordinator.store.arrays import describe, restore
+from runfold_coordinator.store.model import I64, U8, U32, U64, Column, ColumnKind
+from runfold_coordinator.store.rollups import BUCKET_ROWS, FIELDS, Arrays, roll_up_rows, roll_up_values
+
+VERSION = 1
+#: A chunk is cut here: rows, and bytes of columns.
+MAX_ROWS = 65536
+MAX_BYTES = 8 * 1024 * 1024
+#: Chunks of fewer rows carry no rollup; a reader computes it.
+ROLLUP_MIN_ROWS = 1024
+#: A part is closed when it has this many bytes; rollups have parts of their own.
+PART_BYTES = 128 * 1024
+ROLLUP_PART_BYTES = 32 * 1024
+#: A chunk of at most this many bytes keeps them in its own row.
+INLINE_BYTES = 16 * 1024
+#: part_id = chunk_pk * MAX_PARTS + slot
+MAX_PARTS = 4096
+
+_DTYPES: dict[ColumnKind, str] = {"d": "<f8", "q": "<i8", "?": "|b1"}
+_ROW_SHARED = ("seq_first", "seq_last", "step_min", "step_max", "step_first", "step_last")
+Buffer = bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkColumn:
+    """One key's values going in: `rows` is None when every row has one, else ascending row indices."""
+
+    key_pk: int
+    kind: ColumnKind
+    values: npt.NDArray[Any] | list[Any]
+    rows: U32 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedChunk:
+    """What goes into the database: `data` for a small chunk, else `parts` by slot."""
+
+    n: int
+    seq_lo: int
+    seq_hi: int
+    step_min: int
+    step_max: int
+    byte_count: int
+    directory: bytes
+    data: Buffer | None
+    parts: Sequence[Buffer]
+
+
+class _Parts:
+    """Lays buffers out into parts, each buffer at a multiple of 8."""
+
+    def __init__(self) -> None:
+        self._open: list[Buffer] = []
+        self._open_bytes = 0
+        self._closed: list[list[Buffer]] = []
+        self.byte_count = 0
+
+    def add(self, buffer: Buffer, limit: int) -> list[int]:
+        """Return [slot, offset]."""
+        if self._open_bytes >= limit:
+            self.close_part()
+        place = [len(self._closed), self._open_bytes]
+        self._open.append(buffer)
+        padding = -len(buffer) % 8
+        if padding:
+            self._open.append(b"\0" * padding)
+        self._open_bytes += len(buffer) + padding
+        self.byte_count += len(buffer) + padding
+        return place
+
+    def close_part(self) -> None:
+        if self._open:
+            self._closed.append(self._open)
+            self._open, self._open_bytes = [], 0
+
+    def finish(self) -> list[Buffer]:
+        self.close_part()
+        # A part of one buffer is handed to the driver as it is: the frame's own bytes, not copied.
+        return [part[0] if len(part) == 1 else b"".join(part) for part in self._closed]
+
+
+def encode_chunk(seq: U64, step: I64, t_ns: U64, flags: U8, columns: Sequence[ChunkColumn]) -> EncodedChunk:
+    """Encode rows ascending in seq; at least one row."""
+    n = len(seq)
+    assert n > 0, "a chunk has rows"
+    parts = _Parts()
+    rows_at = [
+        _place(parts, seq, may_run=True),
+        _place(parts, step, may_run=True),
+        _place(parts, t_ns, may_run=n == 1),
+        _place(parts, flags),
+    ]
+    places = [_place_column(parts, column) for column in columns]
+    is_rolled_up = n >= ROLLUP_MIN_ROWS
+    if is_rolled_up:
+        parts.close_part()
+        shared: list[Any] | None = None
+        for column, place in zip(columns, places, strict=True):
+            if column.kind == "o":
+                continue
+            if column.rows is not None:
+                here = _place_rollup(parts, roll_up_rows(seq[column.rows], step[column.rows]), _ROW_SHARED)
+                where = step[column.rows]
+            else:
+                shared = shared or _place_rollup(parts, roll_up_rows(seq, step), _ROW_SHARED)
+                here, where = shared, step
+            assert not isinstance(column.values, list), "numeric columns are arrays"
+            place[5] = here + _place_rollup(parts, roll_up_values(where, column.values), FIELDS[6:])
+    blobs = parts.finish()
+    inline = parts.byte_count <= INLINE_BYTES and len(blobs) <= 1
+    return EncodedChunk(
+        n=n,
+        seq_lo=int(seq[0]),
+        seq_hi=int(seq[-1]),
+        step_min=int(step.min()),
+        step_max=int(step.max()),
+        byte_count=parts.byte_count,
+        directory=msgpack.packb([VERSION, n, rows_at, places]),
+        data=(blobs[0] if blobs else b"") if inline else None,
+        parts=() if inline else blobs,
+    )
+
+
+def _place(
+    parts: _Parts, array: npt.NDArray[Any], *, may_run: bool = False, limit: int = PART_BYTES
+) -> list[Any]:
+    header, raw = describe(array, may_run=may_run)
+    return header if raw is None else header + parts.add(np.ascontiguousarray(raw).data.cast("B"), limit)
+
+
+def _place_column(parts: _Parts, column: ChunkColumn) -> list[Any]:
+    rows = None if column.rows is None else _place(parts, column.rows, may_run=True)
+    count = len(column.values)
+    if isinstance(column.values, list):
+        packed = msgpack.packb([pack_value(value) for value in column.values])
+        place = ["o", "r", *parts.add(packed, PART_BYTES), len(packed)]
+    else:
+        place = _place(parts, column.values.astype(_DTYPES[column.kind], copy=False))
+    return [column.key_pk, column.kind, place, rows, count, None]
+
+
+def _place_rollup(parts: _Parts, arrays: Arrays, names: Sequence[str]) -> list[Any]:
+    return [
+        _place(parts, arrays[name], may_run=arrays[name].dtype.kind in "iu", limit=ROLLUP_PART_BYTES)
+        for name in names
+    ]
+
+
+class Chunk:
+    """A stored chunk; columns are fetched and decoded when asked for. Not thread-safe."""
+
+    def __init__(self, directory: bytes, fetch: Callable[[int], bytes]) -> None:
+        """Read the directory.
+
+        Args:
+            fetch: Returns the part of a slot.
+        """
+        version, self.n, self._rows_at, places = msgpack.unpackb(directory, strict_map_key=False)
+        if version != VERSION:
+            raise ValueError(f"chunk version {version}; this code reads {VERSION}")
+        self._fetch = fetch
+        self._parts: dict[int, memoryview] = {}
+        self._places: dict[int, list[list[Any]]] = {}
+        for place in places:
+            self._places.setdefault(place[0], []).append(place)
+
+    @property
+    def key_pks(self) -> Mapping[int, Any]:
+        return self._places
+
+    @property
+    def seq(self) -> U64:
+        return self._restore(self._rows_at[0], self.n)
+
+    @property
+    def step(self) -> I64:
+        return self._restore(self._rows_at[1], self.n)
+
+    @property
+    def t_ns(self) -> U64:
+        return self._restore(self._rows_at[2], self.n)
+
+    @property
+    def flags(self) -> U8:
+        return self._restore(self._rows_at[3], self.n)
+
+    def columns(self, key_pk: int) -> list[Column]:
+        """Return the key's columns, one per kind; [] when the chunk has none."""
+        found = []
+        for _, kind, place, rows_place, count, _ in self._places.get(key_pk, ()):
+            rows = None if rows_place is None else self._restore(rows_place, count)
+            if kind == "o":
+                _, _, slot, offset, size = place
+                packed = msgpack.unpackb(self._part(slot)[offset : offset + size])
+                found.append(Column("o", [unpack_value(value) for value in packed], rows))
+            else:
+                found.append(Column(kind, self._restore(place, count), rows))
+        return found
+
+    def rollups(self, key_pk: int) -> list[tuple[ColumnKind, Arrays]]:
+        """Return (kind, arrays by field name) of each numeric column, stored or computed."""
+        found = []
+        for _, kind, place, rows_place, count, rollup in self._places.get(key_pk, ()):
+            if kind == "o":
+                continue
+            rows = None if rows_place is None else self._restore(rows_place, count)
+            if rollup is not None:
+                buckets = -(-count // BUCKET_ROWS)
+                arrays = {name: self._restore(at, buckets) for name, at in zip(FIELDS, rollup, strict=True)}
+            else:
+                seq, step = self.seq, self.step
+                if rows is not None:
+                    seq, step = seq[rows], step[rows]
+                arrays = roll_up_rows(seq, step) | roll_up_values(step, self._restore(place, count))
+            found.append((kind, arrays))
+        return found
+
+    def _restore(self, header: list[Any], n: int) -> npt.NDArray[Any]:
+        if header[1] != "r":
+            return restore(header, n, None)
+        return restore(header, n, self._part(header[2])[header[3] :])
+
+    def _part(self, slot: int) -> memoryview:
+        part = self._parts.get(slot)
+        if part is None:
+            part = self._parts[slot] = memoryview(self._fetch(slot))
+        return part

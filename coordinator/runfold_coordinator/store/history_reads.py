@@ -1,0 +1,254 @@
+"""Reads of history: cells of one key, blocks of one writer, rollups; hot chunks and cold files alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+
+from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.chunks import MAX_PARTS, Chunk
+from runfold_coordinator.store.cold import ColdFiles
+from runfold_coordinator.store.engines import Engines
+from runfold_coordinator.store.model import Block, Cells, Column, Rollup
+from runfold_coordinator.store.names import MIXED_KEYSET, escape_key, key_digest, unescape_key
+from runfold_coordinator.store.reading import Reading
+
+#: Rows of the chunks table fetched at a time; inline data makes each at most 16 kB.
+PAGE_CHUNKS = 256
+
+
+class HistoryReads(Reading):
+    """Iterators hold one snapshot until they are exhausted or closed: read on, or close them."""
+
+    def __init__(self, engines: Engines, cold: ColdFiles) -> None:
+        super().__init__(engines)
+        self._cold = cold
+
+    def read_cells(
+        self,
+        run_pk: int,
+        key: str,
+        *,
+        writer_pks: Collection[int] | None = None,
+        step_min: int | None = None,
+        step_max: int | None = None,
+        seq_after: int | None = None,
+        seq_max: int | None = None,
+    ) -> Iterator[Cells]:
+        """Yield the values of one key, writer by writer, pieces in order of their first seq.
+
+        Bounds are inclusive, except seq_after.
+        """
+        bounds = (step_min, step_max, seq_after, seq_max)
+        with self.snapshot() as connection:
+            key_pk = _key_pk(connection, key)
+            if key_pk is None:
+                return
+            where = [*_of_key(run_pk, key_pk, writer_pks), *_bounded(*bounds)]
+            for row in _chunk_rows(connection, where):
+                chunk = self._open(connection, row, key_pk)
+                if key_pk not in chunk.key_pks:
+                    continue
+                for column in chunk.columns(key_pk):
+                    cells = _cut_cells(row.writer_pk, chunk, column, bounds)
+                    if cells is not None:
+                        yield cells
+
+    def read_blocks(
+        self,
+        run_pk: int,
+        writer_pk: int,
+        *,
+        seq_after: int = 0,
+        seq_max: int | None = None,
+        step_min: int | None = None,
+        step_max: int | None = None,
+    ) -> Iterator[Block]:
+        """Yield a writer's rows with all their keys, pieces in order of their first seq."""
+        bounds = (step_min, step_max, seq_after, seq_max)
+        c = t.chunks.c
+        names: dict[int, str] = {}
+        with self.snapshot() as connection:
+            where = [c.run_pk == run_pk, c.writer_pk == writer_pk, *_bounded(*bounds)]
+            for row in _chunk_rows(connection, where):
+                chunk = self._open(connection, row, None)
+                block = _cut_block(connection, row.writer_pk, chunk, names, bounds)
+                if block is not None:
+                    yield block
+
+    def read_rollups(
+        self, run_pk: int, key: str, writer_pks: Collection[int] | None = None
+    ) -> Iterator[Rollup]:
+        """Yield every stored piece of the key once; small pieces get their rollup computed here."""
+        with self.snapshot() as connection:
+            key_pk = _key_pk(connection, key)
+            if key_pk is None:
+                return
+            for row in _chunk_rows(connection, _of_key(run_pk, key_pk, writer_pks)):
+                chunk = self._open(connection, row, key_pk)
+                if key_pk in chunk.key_pks:
+                    for kind, arrays in chunk.rollups(key_pk):
+                        yield Rollup(writer_pk=row.writer_pk, kind=kind, **arrays)
+
+    def _open(self, connection: sa.Connection, row: Any, key_pk: int | None) -> Chunk:
+        if row.data is not None:
+            data = bytes(row.data)
+            return Chunk(row.directory, lambda _slot: data)
+        fetch = _part_fetcher(connection, row.chunk_pk)
+        if row.cold_file_pk is None:
+            return Chunk(row.directory, fetch)
+        return self._cold.open_chunk(connection, row, fetch, key_pk)
+
+
+def _part_fetcher(connection: sa.Connection, chunk_pk: int) -> Callable[[int], bytes]:
+    def fetch(slot: int) -> bytes:
+        statement = sa.select(t.chunk_parts.c.data).where(
+            t.chunk_parts.c.part_id == chunk_pk * MAX_PARTS + slot
+        )
+        return bytes(connection.execute(statement).scalar_one())
+
+    return fetch
+
+
+def _key_pk(connection: sa.Connection, key: str) -> int | None:
+    return connection.execute(
+        sa.select(t.keys.c.key_pk).where(t.keys.c.digest == key_digest(escape_key(key)))
+    ).scalar()
+
+
+def _of_key(run_pk: int, key_pk: int, writer_pks: Collection[int] | None) -> Iterator[sa.ColumnElement[bool]]:
+    c = t.chunks.c
+    keysets = sa.select(t.keyset_keys.c.keyset_pk).where(t.keyset_keys.c.key_pk == key_pk)
+    yield c.run_pk == run_pk
+    yield sa.or_(c.keyset_pk.in_(keysets), c.keyset_pk == MIXED_KEYSET)
+    if writer_pks is not None:
+        yield c.writer_pk.in_(sorted(writer_pks))
+
+
+def _bounded(
+    step_min: int | None, step_max: int | None, seq_after: int | None, seq_max: int | None
+) -> Iterator[sa.ColumnElement[bool]]:
+    c = t.chunks.c
+    if step_min is not None:
+        yield c.step_max >= step_min
+    if step_max is not None:
+        yield c.step_min <= step_max
+    if seq_after is not None:
+        yield c.seq_hi > seq_after
+    if seq_max is not None:
+        yield c.seq_lo <= seq_max
+
+
+def _chunk_rows(
+    connection: sa.Connection, where: Collection[sa.ColumnElement[bool]] | Iterator[sa.ColumnElement[bool]]
+) -> Iterator[Any]:
+    """Yield chunk rows by (writer_pk, seq_lo, chunk_pk), a page at a time."""
+    c = t.chunks.c
+    order = (c.writer_pk, c.seq_lo, c.chunk_pk)
+    statement = (
+        sa.select(*order, c.n, c.cold_file_pk, c.row_group, c.directory, c.data)
+        .where(*where)
+        .order_by(*order)
+        .limit(PAGE_CHUNKS)
+    )
+    page = connection.execute(statement).all()
+    while page:
+        yield from page
+        if len(page) < PAGE_CHUNKS:
+            return
+        last = page[-1]
+        after = sa.tuple_(*order) > sa.tuple_(*(sa.literal(value) for value in last[:3]))
+        page = connection.execute(statement.where(after)).all()
+
+
+def _mask(
+    step: npt.NDArray[Any],
+    seq: npt.NDArray[Any],
+    bounds: tuple[int | None, int | None, int | None, int | None],
+) -> npt.NDArray[np.bool_] | None:
+    """Return which rows are inside the bounds; None when all are."""
+    step_min, step_max, seq_after, seq_max = bounds
+    tests = []
+    if step_min is not None:
+        tests.append(step >= step_min)
+    if step_max is not None:
+        tests.append(step <= step_max)
+    if seq_after is not None and seq[0] <= seq_after:
+        tests.append(seq > seq_after)
+    if seq_max is not None and seq[-1] > seq_max:
+        tests.append(seq <= seq_max)
+    if not tests:
+        return None
+    inside = np.logical_and.reduce(tests)
+    return None if inside.all() else inside
+
+
+def _cut_cells(
+    writer_pk: int,
+    chunk: Chunk,
+    column: Column,
+    bounds: tuple[int | None, int | None, int | None, int | None],
+) -> Cells | None:
+    seq, step, t_ns, flags = chunk.seq, chunk.step, chunk.t_ns, chunk.flags
+    if column.rows is not None:
+        rows = column.rows
+        seq, step, t_ns, flags = seq[rows], step[rows], t_ns[rows], flags[rows]
+    inside = _mask(step, seq, bounds)
+    values = column.values
+    if inside is not None:
+        if not inside.any():
+            return None
+        seq, step, t_ns, flags = seq[inside], step[inside], t_ns[inside], flags[inside]
+        values = _take(values, np.flatnonzero(inside))
+    return Cells(writer_pk, seq, step, t_ns, flags, column.kind, values)
+
+
+def _take(values: npt.NDArray[Any] | list[Any], at: npt.NDArray[np.intp]) -> npt.NDArray[Any] | list[Any]:
+    return [values[i] for i in at] if isinstance(values, list) else values[at]
+
+
+def _cut_block(
+    connection: sa.Connection,
+    writer_pk: int,
+    chunk: Chunk,
+    names: dict[int, str],
+    bounds: tuple[int | None, int | None, int | None, int | None],
+) -> Block | None:
+    seq, step, t_ns, flags = chunk.seq, chunk.step, chunk.t_ns, chunk.flags
+    inside = _mask(step, seq, bounds)
+    if inside is not None and not inside.any():
+        return None
+    _load_names(connection, names, [key_pk for key_pk in chunk.key_pks if key_pk not in names])
+    columns = {names[key_pk]: chunk.columns(key_pk) for key_pk in chunk.key_pks}
+    if inside is None:
+        return Block(writer_pk, seq, step, t_ns, flags, columns)
+    at = np.flatnonzero(inside)
+    cut = {name: [_cut_column(column, inside, at) for column in found] for name, found in columns.items()}
+    return Block(
+        writer_pk,
+        seq[at],
+        step[at],
+        t_ns[at],
+        flags[at],
+        {name: kept for name, found in cut.items() if (kept := [c for c in found if len(c.values)])},
+    )
+
+
+def _cut_column(column: Column, inside: npt.NDArray[np.bool_], at: npt.NDArray[np.intp]) -> Column:
+    if column.rows is None:
+        return Column(column.kind, _take(column.values, at), None)
+    kept = np.flatnonzero(inside[column.rows])
+    new_index = np.cumsum(inside, dtype=np.uint32) - np.uint32(1)
+    return Column(column.kind, _take(column.values, kept), new_index[column.rows[kept]])
+
+
+def _load_names(connection: sa.Connection, names: dict[int, str], missing: list[int]) -> None:
+    for at in range(0, len(missing), 500):
+        rows = connection.execute(
+            sa.select(t.keys.c.key_pk, t.keys.c.key).where(t.keys.c.key_pk.in_(missing[at : at + 500]))
+        )
+        names |= {row.key_pk: unescape_key(row.key) for row in rows}
