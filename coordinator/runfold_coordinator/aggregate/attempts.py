@@ -1,0 +1,168 @@
+"""The set of a run's writers -> which attempt each belongs to, how its steps are numbered and which are
+superseded.
+
+A pure function of the set, whatever its order. Attempts count from 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class WriterFacts:
+    """What is needed of a writer. Steps are its own numbering; None where it has no such row.
+
+    Attributes:
+        given_step_min: Lowest step of a call that said `step=`.
+        step_max: Highest step of any of its rows.
+        start_step: Where its automatic steps began (a resumed run goes on counting).
+        launcher: Who counts restarts, where each launcher counts its own (torchelastic agents); None where
+            the hint counts for the whole job (Slurm).
+        forked_from: Id of the writer whose process forked this one, where that is known.
+    """
+
+    writer_pk: int
+    writer_id: str
+    rank: int | None
+    started_unix_ns: int
+    primary: bool | None = None
+    label: str | None = None
+    job_id: str | None = None
+    restart_hint: int | None = None
+    launcher: str | None = None
+    forked_from: str | None = None
+    start_step: int = 0
+    given_step_min: int | None = None
+    step_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where one writer stands in its run.
+
+    Attributes:
+        attempt: 1 for the first.
+        step_offset: To be added to each of the writer's steps.
+        cut_step: Rows at or above this run step are superseded by a later attempt; None for none.
+    """
+
+    attempt: int
+    step_offset: int = 0
+    cut_step: int | None = None
+
+
+@dataclass(slots=True)
+class _Attempt:
+    writers: list[WriterFacts] = field(default_factory=list)
+
+
+def place_writers(writers: Collection[WriterFacts], *, is_shared: bool) -> dict[int, Placement]:
+    """Return each writer's placement by `writer_pk`.
+
+    A new attempt begins, in order of start, at a writer whose rank the current attempt already has (unless it
+    was forked from one of its writers), or whose restart hint is higher than the current attempt's, of the
+    same job. A writer without a rank counts as rank 0, except in a shared run: there it joins the attempt
+    of its time, is never cut and begins none.
+    """
+    in_order = sorted(writers, key=lambda w: (w.started_unix_ns, w.writer_id))
+    attempts: list[_Attempt] = []
+    attempt_of: dict[int, int] = {}
+    for writer in in_order:
+        if _is_ranked(writer, is_shared) and (not attempts or _begins_attempt(writer, attempts[-1])):
+            attempts.append(_Attempt())
+        attempt_of[writer.writer_pk] = max(len(attempts), 1)
+        if _is_ranked(writer, is_shared):
+            attempts[-1].writers.append(writer)
+    offsets, cuts = _number(attempts)
+    placements = {}
+    for writer in in_order:
+        attempt = attempt_of[writer.writer_pk]
+        if _is_ranked(writer, is_shared):
+            offset = (
+                0 if writer.given_step_min is not None else max(0, offsets[attempt - 1] - writer.start_step)
+            )
+            placements[writer.writer_pk] = Placement(attempt, offset, cuts[attempt - 1])
+        else:
+            placements[writer.writer_pk] = Placement(attempt)
+    return placements
+
+
+def lanes_of(
+    writers: Collection[WriterFacts], placements: Mapping[int, Placement], *, is_shared: bool
+) -> list[list[WriterFacts]]:
+    """Return the run's lanes in rank order: one list of writers per rank, over its attempts, oldest attempt
+    first.
+
+    Within a lane the later attempt wins a step. A forked sibling and an unranked writer have lanes of their
+    own; unranked lanes come last, by label and start.
+    """
+    lanes: dict[tuple[int, int, str, int, str], list[WriterFacts]] = {}
+    ids = {writer.writer_id for writer in writers}
+    for writer in sorted(
+        writers, key=lambda w: (placements[w.writer_pk].attempt, w.started_unix_ns, w.writer_id)
+    ):
+        own = (writer.started_unix_ns, writer.writer_id)
+        if not _is_ranked(writer, is_shared):
+            lanes[1, 0, writer.label or "", *own] = [writer]
+        elif writer.forked_from in ids:
+            lanes[0, _rank(writer), "fork", *own] = [writer]
+        else:
+            lanes.setdefault((0, _rank(writer), "", 0, ""), []).append(writer)
+    return [lanes[place] for place in sorted(lanes)]
+
+
+def _is_ranked(writer: WriterFacts, is_shared: bool) -> bool:
+    return writer.rank is not None or not is_shared
+
+
+def _rank(writer: WriterFacts) -> int:
+    return writer.rank or 0
+
+
+def _begins_attempt(writer: WriterFacts, current: _Attempt) -> bool:
+    if writer.forked_from is not None and any(w.writer_id == writer.forked_from for w in current.writers):
+        return False
+    if any(_rank(other) == _rank(writer) for other in current.writers):
+        return True
+    if writer.restart_hint is None:
+        return False
+    # a torchelastic agent's count is compared with its own only: agents of one attempt disagree about it
+    hints = [
+        other.restart_hint or 0
+        for other in current.writers
+        if other.job_id == writer.job_id and other.launcher == writer.launcher
+    ]
+    return bool(hints) and writer.restart_hint > max(hints)
+
+
+def _number(attempts: Sequence[_Attempt]) -> tuple[list[int], list[int | None]]:
+    """Return for each attempt where its automatic steps begin, and the run step from which it is
+    superseded.
+    """
+    offsets: list[int] = []
+    cuts: list[int | None] = [None] * len(attempts)
+    highest = -1
+    for k, attempt in enumerate(attempts):
+        offsets.append(highest + 1)
+        lowest_given: int | None = None
+        reached: int | None = None
+        for writer in attempt.writers:
+            if writer.step_max is None:
+                continue
+            if writer.given_step_min is None:
+                top = writer.step_max + max(0, offsets[k] - writer.start_step)
+            else:
+                top = writer.step_max
+                given = writer.given_step_min
+                lowest_given = given if lowest_given is None else min(lowest_given, given)
+            reached = top if reached is None else max(reached, top)
+        if lowest_given is not None:
+            for earlier in range(k):
+                cut = cuts[earlier]
+                cuts[earlier] = lowest_given if cut is None else min(cut, lowest_given)
+            highest = min(highest, lowest_given - 1)  # what is still visible of the earlier ones lies below
+        if reached is not None:
+            highest = max(highest, reached)
+    return offsets, cuts
