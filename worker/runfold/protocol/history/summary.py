@@ -20,6 +20,16 @@ RUNTIME: KeyPath = ("_runtime",)
 TIMESTAMP: KeyPath = ("_timestamp",)
 
 
+def timestamp_unix_s(t_ns: int) -> float:
+    """Return `_timestamp`, with the bits that numpy gives for a whole column."""
+    return float(t_ns) / 1e9
+
+
+def runtime_s(t_ns: int, started_unix_ns: int) -> float:
+    """Return `_runtime`, in the same way."""
+    return float(t_ns - started_unix_ns) / 1e9
+
+
 class SummaryTree:
     """The summary of one run. Not thread-safe.
 
@@ -41,25 +51,30 @@ class SummaryTree:
         step: int,
         cells: Iterable[tuple[KeyPath, Any]],
         *,
-        timestamp_unix_s: float | None = None,
-        runtime_s: float | None = None,
+        timestamp: float | None = None,
+        runtime: float | None = None,
     ) -> None:
-        """Take one committed row, and what every row has by itself (`_step`, `_timestamp`, `_runtime`)."""
+        """Take one committed row, and what every row has by itself.
+
+        Args:
+            timestamp: Unix seconds; a `_timestamp` among the cells is preferred.
+            runtime: Seconds since the run's start.
+        """
         has_timestamp = False
         for path, value in cells:
             self.leaf(path).observe(value, step)
             has_timestamp = has_timestamp or path == TIMESTAMP
         self.leaf(STEP).observe(step, step)
-        if timestamp_unix_s is not None and not has_timestamp:
-            self.leaf(TIMESTAMP).observe(timestamp_unix_s, step)
-        if runtime_s is not None:
-            self.observe_runtime(runtime_s, step)
+        if timestamp is not None and not has_timestamp:
+            self.leaf(TIMESTAMP).observe(timestamp, step)
+        if runtime is not None:
+            leaf = self.leaf(RUNTIME)
+            leaf.observe(runtime, step)
+            self.observe_runtime_shown(leaf.latest)
 
-    def observe_runtime(self, runtime_s: float, step: int) -> None:
-        """Take the time since the run's start of the row at `step`."""
-        self.leaf(RUNTIME).observe(runtime_s, step)
-        if self._leaves[RUNTIME].last_step == step:
-            self._runtime_s = int(runtime_s)
+    def observe_runtime_shown(self, runtime: float) -> None:
+        """Take the newest row's seconds since the run's start, which `_wandb.runtime` shows whole."""
+        self._runtime_s = int(runtime)
 
     def leaf(self, path: KeyPath) -> SummaryLeaf:
         """Return the leaf at `path`, made if need be: a leaf above it and leaves below it give way."""
