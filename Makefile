@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := trackio wandb mlflow-skinny
+SEEDS ?= 50
 
-.PHONY: setup demo test check bench clean
+.PHONY: help setup demo test check bench chaos clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +15,7 @@ help:
 	@echo "make test    everything that CI runs"
 	@echo "make check   format, lint and types only"
 	@echo "make bench   measure, beside the peers that install; writes build/bench.json"
+	@echo "make chaos   inject faults into real processes, SEEDS=50 schedules"
 
 setup: $(STAMP)
 
@@ -33,10 +36,16 @@ check: setup
 test: check
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+# The peers get an environment of their own, so that their dependencies never meet ours.
 bench: setup
-	-$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@mkdir -p build
+	@test -x build/peers/bin/python || $(PYTHON) -m venv build/peers
+	-build/peers/bin/python -m pip install --quiet $(PEERS)
 	$(BIN)/python -m tests.bench --out build/bench.json
+
+# Seeds are printed; `make chaos SEEDS=1000` is what a release gets.
+chaos: setup
+	$(BIN)/python -m tests.chaos --seeds $(SEEDS)
 
 clean:
 	rm -rf build dist $(VENV)
