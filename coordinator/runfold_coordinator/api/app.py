@@ -1,0 +1,30 @@
+"""Builds the HTTP application: the gate in front, routes per noun behind. In: a Backend; out: an ASGI app."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from runfold_coordinator.api import routes_catalogue, routes_groups, routes_intake, routes_pages, routes_runs
+from runfold_coordinator.api.backend import Backend
+from runfold_coordinator.api.errors import install_error_answers
+from runfold_coordinator.api.gate import Gate
+
+OPENAPI_PATH = "/api/v1/openapi.json"
+
+
+def create_app(backend: Backend) -> FastAPI:
+    """Return the application. It owns nothing: who made the backend closes it."""
+    app = FastAPI(
+        title="runfold",
+        version="1",
+        description="Runs of distributed training: states, histories, series, summaries, groups.",
+        openapi_url=OPENAPI_PATH,
+        docs_url=None,  # FastAPI's pages load scripts from a CDN, which our policy forbids
+        redoc_url=None,
+    )
+    app.state.backend = backend
+    install_error_answers(app)
+    for routes in (routes_intake, routes_catalogue, routes_runs, routes_groups, routes_pages):
+        app.include_router(routes.router)
+    app.add_middleware(Gate, policy=backend.gate)
+    return app

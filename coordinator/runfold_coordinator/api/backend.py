@@ -1,0 +1,133 @@
+"""What the HTTP API needs of the coordinator: `service.py` gives an object of this shape to `create_app`.
+
+The readers' answers are plain: rows as dicts, or a Table of columns. All calls block; they are made in threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from runfold_coordinator.api.gate import GatePolicy
+from runfold_coordinator.store.model import RunRow
+from runfold_coordinator.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """One column: `rows` None where every row has a value, else the ascending row indices of `values`."""
+
+    name: str
+    values: npt.NDArray[Any] | Sequence[Any]
+    rows: npt.NDArray[np.uint32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns over the same `length` rows; the first one is the x axis."""
+
+    length: int
+    columns: Sequence[TableColumn]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Rows in order; `next_cursor` is None on the last page."""
+
+    rows: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+class HistoryReader(Protocol):
+    """Rows as logged or reduced, a page at a time."""
+
+    def scan(
+        self,
+        run: RunRow,
+        *,
+        keys: Sequence[str] | None,
+        min_step: int | None,
+        max_step: int | None,
+        per_writer: bool,
+        limit: int,
+        cursor: str | None,
+    ) -> HistoryPage:
+        """Return the page after `cursor`; ValueError for a cursor that is not of this scan."""
+
+
+class SeriesReader(Protocol):
+    """Sampled series that keep extremes."""
+
+    def read(
+        self, run: RunRow, *, keys: Sequence[str] | None, samples: int, x_axis: str, stats: bool
+    ) -> Table:
+        """Return about `samples` rows; with `keys` only rows that have them all."""
+
+
+class SummaryReader(Protocol):
+    """Summaries, folded up to what is committed when asked."""
+
+    def summary(self, run: RunRow) -> dict[str, Any]:
+        """Return the summary, nested as logged."""
+
+
+class GroupReader(Protocol):
+    """Statistics over the runs of a group."""
+
+    def history(
+        self, runs: Sequence[RunRow], *, keys: Sequence[str] | None, samples: int, x_axis: str, stats: bool
+    ) -> Table:
+        """Return the mean over runs of each key, aligned on `x_axis`; with `stats` the rest beside it."""
+
+    def summary(self, runs: Sequence[RunRow]) -> list[dict[str, Any]]:
+        """Return a row a run: run_id, name, fold, state, then each summary leaf by its display name."""
+
+    def table(self, runs: Sequence[RunRow], by: Sequence[str] | None) -> list[dict[str, Any]]:
+        """Return a row a summary key (and combination of `by`) with its spread."""
+
+
+class AttemptsReader(Protocol):
+    """Generations of a job's processes."""
+
+    def attempts(self, run: RunRow) -> list[dict[str, Any]]:
+        """Return the attempts, first to last."""
+
+    def attempt_of_writers(self, run: RunRow) -> dict[int, int]:
+        """Return the attempt number by writer_pk."""
+
+
+class Intake(Protocol):
+    """The second way in, for agents that can't reach Redis."""
+
+    def add_frames(self, entries: Sequence[tuple[int, bytes, bytes]]) -> int:
+        """Append (partition, frame, crc) entries to their streams; return how many were accepted."""
+
+    def add_control(self, message: bytes) -> None:
+        """Append a control message to its stream."""
+
+    def acks(self, writer_ids: Collection[str]) -> dict[str, Any]:
+        """Return {"srv", "cur", "beat", "parts", "acks": {writer id: seq}}."""
+
+    def connect_facts(self) -> dict[str, Any]:
+        """Return {"redis_url", "server_id", "partitions"} for a worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Everything that routes reach, and the policy of the gate before them."""
+
+    store: Store
+    history: HistoryReader
+    series: SeriesReader
+    summaries: SummaryReader
+    groups: GroupReader
+    attempts: AttemptsReader
+    intake: Intake
+    gate: GatePolicy
+    server_id: str
+    #: Monotonic clock, seconds.
+    mono_s: Callable[[], float]

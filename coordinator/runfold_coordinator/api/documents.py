@@ -1,0 +1,110 @@
+"""Rows of the catalogue -> the documents of the API: names, units and shapes that clients rely on. Pure."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from runfold_coordinator.store.model import RunRow, WriterRow
+
+#: Worst first: what the state of a group is when none of its runs goes on.
+_GROUP_ORDER = ("running", "preempting", "pending", "failed", "crashed", "killed", "preempted", "finished")
+
+
+def run_document(run: RunRow) -> dict[str, Any]:
+    """Return a run without its config and summary."""
+    return {
+        "id": run.run_id,
+        "entity": run.entity,
+        "project": run.project,
+        "name": run.name,
+        "state": run.state,
+        "reason": run.reason,
+        "first_failure": run.first_failure,
+        "unreachable": run.unreachable,
+        "mode": run.mode,
+        "group": run.group,
+        "job_type": run.job_type,
+        "fold": run.fold,
+        "notes": run.notes,
+        "tags": list(run.tags),
+        "host": run.host,
+        "created_at": iso_time(run.started_unix_ns / 1e9),
+        "heartbeat_at": iso_time(run.updated_unix_s),
+        "ended_at": None if run.ended_unix_ns is None else iso_time(run.ended_unix_ns / 1e9),
+        "duration_s": duration_s(run),
+        "last_step": run.last_step,
+        "row_count": run.row_count,
+        "config_conflicts": run.config_conflicts,
+        "version": run.version,
+    }
+
+
+def writer_document(writer: WriterRow, attempt: int | None) -> dict[str, Any]:
+    """Return a writer: who it is, how it goes, how far it came."""
+    return {
+        "writer": writer.writer_id,
+        "label": writer.label,
+        "rank": writer.rank,
+        "local_rank": writer.local_rank,
+        "world_size": writer.world_size,
+        "node_rank": writer.node_rank,
+        "attempt": attempt,
+        "host": writer.host,
+        "pid": writer.pid,
+        "state": writer.state,
+        "reason": writer.reason,
+        "unreachable": writer.unreachable,
+        "stalled": False,  # detected when evidence of processes is collected; until then never claimed
+        "last_step": writer.step_max,
+        "last_seen": writer.last_seen_unix_s,
+        "started_at": writer.started_unix_ns / 1e9,
+        "ended_at": None if writer.ended_unix_ns is None else writer.ended_unix_ns / 1e9,
+        "last_seq": writer.last_seq,
+        "head_seq": max(writer.head_seq, writer.last_seq),
+        "row_count": writer.row_count,
+        "declared_gaps": writer.gap_count,
+        "dead_letters": writer.dead_letter_count,
+        "traceback": (writer.exit or {}).get("traceback"),
+    }
+
+
+def group_document(entity: str, project: str, name: str, runs: list[RunRow]) -> dict[str, Any]:
+    """Return a group: how many runs, in which states, and the one state of the whole."""
+    states: dict[str, int] = {}
+    for run in runs:
+        states[run.state] = states.get(run.state, 0) + 1
+    return {
+        "entity": entity,
+        "project": project,
+        "name": name,
+        "run_count": len(runs),
+        "states": states,
+        "state": group_state(runs),
+        "created_at": iso_time(min(run.started_unix_ns for run in runs) / 1e9),
+    }
+
+
+def group_state(runs: list[RunRow]) -> str:
+    """Return running while one runs; else the worst end, where a fold that was run again counts once."""
+    counted: dict[object, RunRow] = {}
+    for run in runs:  # oldest first, so that the newest of a fold stands, and a finished one before any other
+        place = ("run", run.run_pk) if run.fold is None else ("fold", repr(run.fold))
+        earlier = counted.get(place)
+        if earlier is None or run.state == "finished" or earlier.state != "finished":
+            counted[place] = run
+    states = {run.state for run in counted.values()}
+    return next((state for state in _GROUP_ORDER if state in states), "running")
+
+
+def duration_s(run: RunRow) -> float:
+    """Return how long it ran, or has run as far as its records tell."""
+    end_ns = run.ended_unix_ns or max(run.last_record_unix_ns, run.started_unix_ns)
+    return max(0.0, (end_ns - run.started_unix_ns) / 1e9)
+
+
+def iso_time(unix_s: float) -> str:
+    """Return ISO 8601 in UTC, to the microsecond; what lies outside the calendar is shown as its edge."""
+    clamped = min(max(unix_s, 0.0), 253402300799.0)
+    moment = datetime.datetime.fromtimestamp(clamped, tz=datetime.UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,164 @@
+"""Routes of one run: its document, writers, accounting, attempts, keys, definitions, history and series."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from runfold_coordinator.api.backend import Table
+from runfold_coordinator.api.documents import run_document, writer_document
+from runfold_coordinator.api.encoding import answer
+from runfold_coordinator.api.errors import BadRequestError
+from runfold_coordinator.api.gate import require_admission
+from runfold_coordinator.api.parameters import (
+    At,
+    Cursor,
+    Keys,
+    MetricName,
+    PageRows,
+    Samples,
+    Step,
+    TheRun,
+    checked_keys,
+)
+from runfold_coordinator.api.routes_catalogue import Include
+
+router = APIRouter(
+    prefix="/api/v1/runs/{entity}/{project}/{run_id}",
+    tags=["runs"],
+    dependencies=[Depends(require_admission)],
+)
+
+#: Keys listed on one page.
+_KEYS_PER_PAGE = 5000
+
+
+@router.get("")
+def run(request: Request, backend: At, run: TheRun, include: Include = None) -> Response:
+    """Tell what is known of the run; `include=config` and `include=summary` bring these too."""
+    document = run_document(run)
+    if include and "config" in include:
+        document["config"] = run.config
+    if include and "summary" in include:
+        document["summary"] = backend.summaries.summary(run)
+    return answer(request, document)
+
+
+@router.get("/config")
+def config(request: Request, run: TheRun) -> Response:
+    """Tell the config, and where writers said different values for one key."""
+    return answer(request, {"config": run.config, "conflicts": run.config_conflicts})
+
+
+@router.get("/summary")
+def summary(request: Request, backend: At, run: TheRun) -> Response:
+    """Tell the summary, folded over everything that is committed now."""
+    return answer(request, {"summary": backend.summaries.summary(run)})
+
+
+@router.get("/definitions")
+def definitions(request: Request, run: TheRun) -> Response:
+    """List what `define_metric` said, in the order in which it applies."""
+    return answer(request, {"definitions": list(run.definitions)})
+
+
+@router.get("/writers")
+def writers(request: Request, backend: At, run: TheRun) -> Response:
+    """List the processes that write the run."""
+    attempts = backend.attempts.attempt_of_writers(run)
+    found = backend.store.writers(run.run_pk)
+    return answer(
+        request, {"writers": [writer_document(each, attempts.get(each.writer_pk)) for each in found]}
+    )
+
+
+@router.get("/accounting")
+def accounting(request: Request, backend: At, run: TheRun) -> Response:
+    """Count the records: acknowledged = stored + declared_gaps + dead_letters + pending."""
+    return answer(request, asdict(backend.store.accounting(run.run_pk)))
+
+
+@router.get("/attempts")
+def attempts(request: Request, backend: At, run: TheRun) -> Response:
+    """List the generations of the job's processes."""
+    return answer(request, {"attempts": backend.attempts.attempts(run)})
+
+
+@router.get("/keys")
+def keys(request: Request, backend: At, run: TheRun, cursor: Cursor = None) -> Response:
+    """List the metric keys with the kinds of their values: d float, q int, ? bool, o anything else."""
+    found = backend.store.keys(run.run_pk)
+    if cursor is not None:
+        found = [row for row in found if row.key > cursor]
+    page = found[:_KEYS_PER_PAGE]
+    return answer(
+        request,
+        {
+            "keys": [{"key": row.key, "kinds": row.kinds} for row in page],
+            "next_cursor": page[-1].key if len(found) > len(page) else None,
+        },
+    )
+
+
+@router.get("/history")
+def history(  # noqa: PLR0917 - one parameter of the query each
+    request: Request,
+    backend: At,
+    run: TheRun,
+    keys: Keys = None,
+    min_step: Step = None,
+    max_step: Step = None,
+    per_writer: bool = False,
+    limit: PageRows = 1000,
+    cursor: Cursor = None,
+) -> Response:
+    """Give a page of rows with min_step <= step < max_step: reduced over writers, or as each writer logged.
+
+    Answers {"rows": [...], "next_cursor": null on the last page}; a page may be empty and not be the last.
+    """
+    try:
+        page = backend.history.scan(
+            run,
+            keys=checked_keys(keys),
+            min_step=min_step,
+            max_step=max_step,
+            per_writer=per_writer,
+            limit=limit,
+            cursor=cursor,
+        )
+    except ValueError as error:
+        hint = "start again without a cursor"
+        raise BadRequestError(f"not a cursor of this scan: {error}", field="cursor", hint=hint) from error
+    return answer(request, {"rows": page.rows, "next_cursor": page.next_cursor})
+
+
+@router.get("/series")
+def series(  # noqa: PLR0917 - one parameter of the query each
+    request: Request,
+    backend: At,
+    run: TheRun,
+    keys: Keys = None,
+    samples: Samples = 500,
+    x_axis: MetricName = "_step",
+    stats: bool = False,
+    stream: Annotated[Literal["default", "system"], Query()] = "default",
+) -> Response:
+    """Give sampled series as columns; the sampling keeps extremes. With keys only rows that have them all.
+
+    Answers {"length", "columns": [{"name", "values", "rows"}]}; `rows` is null where every row has a value,
+    else the indices of those that have.
+    """
+    if stream == "system":
+        return answer(request, {"length": 0, "columns": []})  # collected by a later part
+    table = backend.series.read(run, keys=checked_keys(keys), samples=samples, x_axis=x_axis, stats=stats)
+    return answer(request, table_document(table))
+
+
+def table_document(table: Table) -> dict[str, object]:
+    """Return a table as the API sends it."""
+    columns = [
+        {"name": column.name, "values": column.values, "rows": column.rows} for column in table.columns
+    ]
+    return {"length": table.length, "columns": columns}
