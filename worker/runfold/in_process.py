@@ -1,0 +1,91 @@
+"""LiveFold: what this process has logged so far, read back from its own spool when somebody asks.
+
+In: the directory of a spool. Out: summary and rows, as the coordinator will have them. log() pays nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from runfold.protocol.history.refold import rows_in_step_order, summary_in_step_order
+from runfold.protocol.history.rows import CommittedRow
+from runfold.protocol.history.summary import nest, runtime_s, timestamp_unix_s
+from runfold.protocol.history.writer_fold import WriterFold
+from runfold.spool.reader import SpoolReader
+
+#: Read at once; bounds the memory that catching up takes.
+_BATCH_BYTES = 4 * 1024 * 1024
+
+
+class LiveFold:
+    """Folds one spool, always from where it stopped before. Thread-safe.
+
+    Reads files only. A spool whose delivered beginning was already removed is folded from what is left on.
+    """
+
+    def __init__(self, directory: Path, started_unix_ns: int) -> None:
+        self._directory = directory
+        self._started_unix_ns = started_unix_ns
+        self._fold = WriterFold(started_unix_ns)
+        self._next_seq = 1
+        self._lock = threading.Lock()
+        #: Summary as of `_refolded_at`, when late rows made the running one inexact.
+        self._refolded: dict[str, Any] | None = None
+        self._refolded_at = 0
+
+    def summary(self) -> dict[str, Any]:
+        """Return the summary of everything logged so far, pending rows left out."""
+        with self._lock:
+            self._next_seq = self._catch_up(self._fold, self._next_seq)
+            if not self._fold.is_late:
+                return self._fold.summary.as_dict()
+            if self._refolded is None or self._refolded_at != self._next_seq:
+                kept = self._fold_all()
+                assert kept.kept_rows is not None, "_fold_all keeps rows"
+                again = summary_in_step_order(kept.kept_rows, kept.kept_events, self._started_unix_ns)
+                self._refolded, self._refolded_at = again.as_dict(), self._next_seq
+            return self._refolded
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the committed rows as nested dicts, one a step, with `_step`, `_timestamp`, `_runtime`."""
+        with self._lock:
+            kept = self._fold_all()
+        assert kept.kept_rows is not None, "_fold_all keeps rows"
+        return [row_as_dict(row, self._started_unix_ns) for row in rows_in_step_order(kept.kept_rows)]
+
+    def _fold_all(self) -> WriterFold:
+        fold = WriterFold(self._started_unix_ns, keep_rows=True)
+        self._catch_up(fold, 1)
+        return fold
+
+    def _catch_up(self, fold: WriterFold, next_seq: int) -> int:
+        try:
+            reader = SpoolReader(self._directory)
+        except OSError:
+            return next_seq
+        try:
+            for batch in _batches(reader, next_seq):
+                fold.feed(batch.blocks, batch.others)
+                next_seq = batch.hi + 1
+        finally:
+            reader.close()
+        return next_seq
+
+
+def _batches(reader: SpoolReader, next_seq: int) -> Iterator[Any]:
+    while (batch := reader.read(next_seq, max_bytes=_BATCH_BYTES)) is not None:
+        yield batch
+        next_seq = batch.hi + 1
+
+
+def row_as_dict(row: CommittedRow, started_unix_ns: int) -> dict[str, Any]:
+    """Return a committed row as users see it."""
+    own = {
+        "_step": row.step,
+        "_timestamp": timestamp_unix_s(row.t_ns),
+        "_runtime": runtime_s(row.t_ns, started_unix_ns),
+    }
+    return {**own, **nest(row.cells)}
