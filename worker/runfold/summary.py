@@ -1,6 +1,6 @@
 """run.summary, as W&B has it: reads what was logged and set by hand, writes what is set by hand.
 
-In: item and attribute access. Out: SUMMARY records to the run; reading goes through the fold in in_process.py.
+In: item and attribute access. Out: SUMMARY records to the run; reading goes by the fold in in_process.py.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ from runfold.protocol.records import SummaryRecord
 
 Change = tuple[str, KeyPath, Any] | tuple[str, KeyPath]
 
+#: Where objects come from that log_values knows how to convert, beside the built-in ones.
+_LIBRARIES = frozenset({"numpy", "torch", "jax", "jaxlib", "tensorflow", "cupy", "runfold"})
+
 
 class _SummaryDict:
-    """What the summary and the dicts inside it share. Like W&B's: no `in`, no iteration, no `len`, no `items`."""
+    """What the summary and the dicts inside it share. As in W&B: no `in`, no iteration, no `len`, no `items`."""
+
+    __slots__ = ()
 
     def _as_dict(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -112,7 +117,7 @@ class SummarySubDict(_SummaryDict):
         return items
 
     def _change(self, changes: list[Change]) -> None:
-        self._parent._change([_below(self._key, change) for change in changes])
+        self._parent._change([_below(self._key, change) for change in changes])  # noqa: SLF001  # one family
 
     def __repr__(self) -> str:
         return json.dumps(self._items, default=str)
@@ -162,24 +167,16 @@ def _convert_other(value: Any, depth: int) -> Any:
     array = _large_array(value)
     if array is not None:
         return _array_statistics(array, value)
-    library = type(value).__module__.partition(".")[0]
-    known = isinstance(value, (bool, int, float, str, bytes)) or callable(value)
-    if not known and library not in ("numpy", "torch", "jax", "jaxlib", "tensorflow"):
-        to_json = getattr(value, "to_json", None) or getattr(value, "_runfold_value", None)
-        if to_json is None:
-            raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    known = isinstance(value, (int, float, str, bytes)) or callable(value)
+    if not known and type(value).__module__.partition(".")[0] not in _LIBRARIES:
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
     converted = log_values.convert(value)
-    if isinstance(converted, list):
-        return converted
-    return convert(converted, depth + 1)
+    return converted if isinstance(converted, list) else convert(converted, depth + 1)
 
 
 def _converted_list(values: Iterable[Any], depth: int) -> list[Any]:
     """Convert a list; unlike elsewhere NaN stays NaN in it."""
-    return [
-        item if isinstance(item, float) and type(item) is float else convert(item, depth + 1)
-        for item in values
-    ]
+    return [item if type(item) is float else convert(item, depth + 1) for item in values]
 
 
 def _large_array(value: Any) -> Any:
