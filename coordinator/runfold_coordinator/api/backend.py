@@ -1,6 +1,6 @@
 """What the HTTP API needs of the coordinator: `service.py` gives an object of this shape to `create_app`.
 
-The readers' answers are plain: rows as dicts, or a Table of columns. All calls block; they are made in threads.
+The readers' answers are plain: rows as dicts, or a Table of columns. All calls block, in threads.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Routes for workers: is anybody there, where is Redis, and the frames over HTTP where it can't be reached."""
+"""Routes for workers: is anybody there, where is Redis, frames over HTTP where it can't be reached."""
 
 from __future__ import annotations
 
