@@ -90,7 +90,7 @@ def measure_many(report: Report) -> None:
         run = runfold.Api(url=server.url, timeout=60).run(f"bench/{run_id}")
         counts = run.accounting()
         lost = WRITERS * (ROWS_A_WRITER + 1) - counts["stored"]
-        rows = list(run.scan_history(keys=["metric/0"], page_size=1000))
+        rows = list(run.scan_history(keys=["_step", "metric/0"], page_size=1000))
         wrong = sum(row["metric/0"] != (WRITERS - 1) / 2 + row["_step"] for row in rows)
         report.add(Figure("  records lost or doubled", abs(lost), "records", 0))
         report.add(

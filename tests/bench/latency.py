@@ -42,7 +42,7 @@ def measure(report: Report) -> None:
             delays: list[float] = []
             seen = -1
             while len(delays) < ROWS:
-                for row in run.scan_history(keys=["t"], min_step=seen + 1):
+                for row in run.scan_history(keys=["_step", "t"], min_step=seen + 1):
                     now = time.monotonic()
                     if row["_step"] > seen:
                         seen = int(row["_step"])

@@ -220,7 +220,7 @@ def _check_reduced(stage: Stage, schedule: Schedule) -> None:
     for writer, rows in sorted(rows_by_writer(run).items()):
         for row in rows:
             by_step.setdefault(int(row["n"]), []).append(value(writer, int(row["n"])))
-    reduced = {int(row["_step"]): row["v"] for row in run.scan_history(keys=["v"], page_size=10_000)}
+    reduced = {int(row["_step"]): row["v"] for row in run.scan_history(keys=["_step", "v"], page_size=10_000)}
     assert sorted(reduced) == sorted(by_step)
     steps = sorted(by_step)
     np.testing.assert_allclose(
