@@ -49,7 +49,7 @@ def measure(report: Report) -> None:
             PeakMemory(lambda: server.pids("agent")) as agent,
             PeakMemory(lambda: server.pids("coordinator")) as coordinator,
         ):
-            env = {**server.env, "RUNFOLD_FINISH_TIMEOUT_S": "0.1", "RUNFOLD_REDIS_URL": server.redis_url}
+            env = {**server.env, "RUNFOLD_FINISH_TIMEOUT": "0.1", "RUNFOLD_REDIS_URL": server.redis_url}
             finish([start("support.program", PROGRAM, run_id, SCALARS, ROWS, env=env)], 300)
             time.sleep(1)
             began = time.monotonic()

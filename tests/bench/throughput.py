@@ -41,7 +41,7 @@ def measure(report: Report) -> None:
                 run_id,
                 scalars,
                 rows,
-                env={**server.env, "RUNFOLD_FINISH_TIMEOUT_S": "120"},
+                env={**server.env, "RUNFOLD_FINISH_TIMEOUT": "120"},
             )
             stored = wait_stored(server, [run_id], rows + 2)
             output = finish([process], 200)[0].split()

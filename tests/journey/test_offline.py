@@ -61,7 +61,7 @@ def test_a_run_started_before_the_server_is_delivered_when_it_comes(name: str, t
         "for step in range(100): run.log({'a': step})\n"
         "run.finish()\n"
     )
-    env = {"RUNFOLD_DIR": str(tmp_path / "runfold"), "RUNFOLD_FINISH_TIMEOUT_S": "0.5"}
+    env = {"RUNFOLD_DIR": str(tmp_path / "runfold"), "RUNFOLD_FINISH_TIMEOUT": "0.5"}
     finish([start("support.program", program, env=env)])
     with LocalServer(tmp_path / "data", runfold_dir=tmp_path / "runfold") as server:
         local = {"RUNFOLD_DIR": str(tmp_path / "runfold")}

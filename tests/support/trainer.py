@@ -32,6 +32,8 @@ def main() -> None:
 
     oracle = Oracle(args.oracle)
     settings: dict[str, object] = {}
+    if args.finish_timeout_s is not None:
+        settings["finish_timeout"] = args.finish_timeout_s
     if args.shared:
         settings |= {"mode": "shared", "x_label": f"w{args.writer}", "x_primary": args.writer == 0}
     run = runfold.init(
