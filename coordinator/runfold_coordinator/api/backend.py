@@ -9,37 +9,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from runfold_coordinator.answers import HistoryPage as HistoryPage
+from runfold_coordinator.answers import Table as Table
+from runfold_coordinator.answers import TableColumn as TableColumn
 from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class TableColumn:
-    """One column: `rows` None where every row has a value, else the ascending row indices of `values`."""
-
-    name: str
-    values: npt.NDArray[Any] | Sequence[Any]
-    rows: npt.NDArray[np.uint32] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Columns over the same `length` rows; the first one is the x axis."""
-
-    length: int
-    columns: Sequence[TableColumn]
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryPage:
-    """Rows in order; `next_cursor` is None on the last page."""
-
-    rows: list[dict[str, Any]]
-    next_cursor: str | None
 
 
 class HistoryReader(Protocol):

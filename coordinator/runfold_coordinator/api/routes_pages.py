@@ -12,7 +12,12 @@ from runfold_coordinator.api.gate import require_admission
 router = APIRouter(tags=["pages"], include_in_schema=False, dependencies=[Depends(require_admission)])
 
 #: What is served, and as what. Nothing else of the folder can be asked for.
-_FILES = {"runs.js": "text/javascript", "run.js": "text/javascript", "page.css": "text/css"}
+_FILES = {
+    "runs.js": "text/javascript",
+    "run.js": "text/javascript",
+    "page.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}
 
 
 @router.get("/")
