@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from runfold_coordinator.api.backend import Table
+from runfold_coordinator.answers import Table
 from runfold_coordinator.api.documents import run_document, writer_document
 from runfold_coordinator.api.encoding import answer
 from runfold_coordinator.api.errors import BadRequestError
