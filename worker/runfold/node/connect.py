@@ -131,7 +131,9 @@ class Connector:
 
     def registration_changed(self) -> bool:
         """Return True when a server came or went on this node since `open`."""
-        return not self._settings.url and self._registration_mark() != self._registered_at
+        if self._settings.url or self._settings.redis_url:
+            return False
+        return self._registration_mark() != self._registered_at
 
     def _resolve(self) -> Address:
         try:

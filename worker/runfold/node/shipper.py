@@ -127,10 +127,18 @@ class Shipper:
         """Return the highest seq that is acked or in flight."""
         return self._windows[writer].sent
 
+    def are_confirmed(self) -> bool:
+        """Return True when the server behind this link has been asked about every writer."""
+        return all(window.is_confirmed for window in self._windows.values())
+
     def server_id(self, partition: int = 0) -> bytes:
         """Return the id of the server behind a partition; empty while unknown."""
         part = self._partitions.get(partition)
         return part.server_id if part else b""
+
+    def is_full(self) -> bool:
+        """Return True when nothing may be sent before an ack comes."""
+        return self.in_flight_bytes >= self.limits.window_bytes
 
     def has_flights(self) -> bool:
         """Return True while anything is sent and not acked."""
@@ -149,7 +157,7 @@ class Shipper:
         """
         order = self._order
         for _ in range(len(order)):
-            if self.in_flight_bytes >= self.limits.window_bytes:
+            if self.is_full():
                 return
             self._next_turn = (self._next_turn + 1) % len(order)
             window = self._windows[order[self._next_turn]]

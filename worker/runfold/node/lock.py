@@ -1,0 +1,80 @@
+"""One agent a target directory: an flock on `agent.lock`, which the kernel gives back however the agent ends.
+
+A shared lock is enough to see whether an agent works here, so those who look do not get in each other's way.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+LOCK_NAME = "agent.lock"
+#: Somebody who only looks holds the lock for microseconds: try this long before believing in another agent.
+PATIENCE_S = 0.3
+
+_held: set[AgentLock] = set()
+
+
+class AgentLock:
+    """The right to ship one target directory. Not thread-safe. A fork's child does not have it."""
+
+    def __init__(self, target_dir: Path) -> None:
+        self._path = target_dir / LOCK_NAME
+        self._fd: int | None = None
+
+    def acquire(self, *, patience_s: float = PATIENCE_S) -> bool:
+        """Return True if the lock is ours now, False if another agent works here."""
+        if self._fd is not None:
+            return True
+        fd = _open(self._path)
+        deadline = time.monotonic() + patience_s
+        while not _flock(fd, fcntl.LOCK_EX):
+            if time.monotonic() >= deadline:
+                os.close(fd)
+                return False
+            time.sleep(0.01)
+        self._fd = fd
+        _held.add(self)
+        return True
+
+    def release(self) -> None:
+        """Let another agent have it; idempotent."""
+        _held.discard(self)
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def is_held(target_dir: Path) -> bool:
+    """Return True if an agent works in this directory. Takes microseconds."""
+    try:
+        fd = _open(target_dir / LOCK_NAME)
+    except OSError:
+        return False
+    try:
+        return not _flock(fd, fcntl.LOCK_SH)
+    finally:
+        os.close(fd)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _flock(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _forget_in_child() -> None:
+    """A child shares its parent's lock: holding the descriptor would keep the lock alive after the parent."""
+    for lock in list(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,81 @@
+"""Which spools may go: those that are durably acknowledged whole, after a while or when they take too much.
+
+They are kept a while because a server that is restored from a backup needs them again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from runfold.protocol.failpoints import hit
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSpool:
+    """A spool in which nothing is left to deliver."""
+
+    writer: bytes
+    directory: Path
+    #: wall clock of its last change: a record or an ack.
+    changed_unix_s: float
+    bytes_count: int
+
+
+def choose(held: list[HeldSpool], *, now_unix_s: float, keep_s: float, keep_bytes: int) -> list[HeldSpool]:
+    """Return the spools to remove, oldest first: all older than `keep_s`, more until `keep_bytes` fit."""
+    total = sum(one.bytes_count for one in held)
+    chosen = []
+    for one in sorted(held, key=lambda each: each.changed_unix_s):
+        if now_unix_s - one.changed_unix_s >= keep_s or total > keep_bytes:
+            chosen.append(one)
+            total -= one.bytes_count
+    return chosen
+
+
+def measure(writer: bytes, directory: Path) -> HeldSpool | None:
+    """Return size and age of a spool; None when it is gone."""
+    try:
+        stats = [entry.stat() for entry in os.scandir(directory)]
+    except OSError:
+        return None
+    if not stats:
+        return None
+    return HeldSpool(
+        writer,
+        directory,
+        changed_unix_s=max(stat.st_mtime for stat in stats),
+        bytes_count=sum(stat.st_blocks * 512 for stat in stats),
+    )
+
+
+def remove(directory: Path) -> bool:
+    """Remove a spool; return False if it could not be.
+
+    It is renamed first: a directory that is half removed must never look like a spool with a hole.
+    """
+    doomed = directory.with_name(f".{directory.name}.removed")
+    hit("agent.before_remove")
+    try:
+        directory.rename(doomed)
+        hit("agent.after_rename")
+        shutil.rmtree(doomed)
+    except OSError:
+        logger.warning(
+            "a spool that is no longer needed can't be removed",
+            extra={"event": "spool_not_removed", "path": str(directory)},
+            exc_info=True,
+        )
+        return False
+    return True
+
+
+def remove_leftovers(target_dir: Path) -> None:
+    """Finish removals that a killed agent began."""
+    for doomed in target_dir.glob(".*.removed"):
+        shutil.rmtree(doomed, ignore_errors=True)

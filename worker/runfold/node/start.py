@@ -1,0 +1,155 @@
+"""Start the agent of a target directory without waiting for it: a process of its own, or a thread.
+
+In: settings. Out: nothing; whether an agent works is read from its lock. Many processes may call at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from pathlib import Path
+
+from . import lock
+from .settings import OFFLINE_TARGET, NodeSettings
+
+logger = logging.getLogger(__name__)
+
+LOG_NAME = "agent.log"
+#: A process starts at most one agent a target in this time: one that can't start must not be a fork bomb.
+RESPAWN_S = 1.0
+#: The shell ends at once and leaves the agent to init: no zombie in the trainer, no child in its tree.
+_DETACH = '"$@" &'
+
+_started_s: dict[tuple[int, Path], float] = {}
+_threads: dict[tuple[int, Path], AgentThread] = {}
+
+
+def ensure_agent(settings: NodeSettings) -> None:
+    """Make sure that an agent works for the settings' target, or is starting; never wait, never raise.
+
+    Costs microseconds when one works, so that a Run may call it at rare moments (start, new segment, finish).
+    """
+    if settings.mode == "none" or settings.target == OFFLINE_TARGET:
+        return
+    try:
+        if settings.mode == "thread":
+            _ensure_thread(settings)
+        elif not lock.is_held(settings.target_dir) and _may_start(settings):
+            _start(settings)
+    except Exception:  # training goes on, whatever keeps the agent from starting
+        logger.warning("the node agent did not start", extra={"event": "agent_not_started"}, exc_info=True)
+
+
+def stop_thread(settings: NodeSettings, *, timeout_s: float) -> None:
+    """End this process's agent thread for the target, if there is one, after it delivered what it could."""
+    thread = _threads.pop((os.getpid(), settings.target_dir), None)
+    if thread is not None:
+        thread.stop(timeout_s)
+
+
+class AgentThread:
+    """An agent in a daemon thread. It waits its turn while another process's agent holds the lock."""
+
+    def __init__(self, settings: NodeSettings) -> None:
+        self._settings = settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="runfold-agent", daemon=True)
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Return True while the thread runs."""
+        return self._thread.is_alive()
+
+    def stop(self, timeout_s: float) -> None:
+        """Ask the thread to drain and end; wait at most `timeout_s`."""
+        self._stop.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        from .agent import Agent
+
+        mine = lock.AgentLock(self._settings.target_dir)
+        while not mine.acquire(patience_s=0.0):
+            if self._stop.wait(1.0):
+                return
+        try:
+            Agent(self._settings, mine).run(should_stop=self._stop.is_set)
+        except Exception:
+            logger.exception("the agent thread ended", extra={"event": "agent_failed"})
+        finally:
+            mine.release()
+
+
+def _ensure_thread(settings: NodeSettings) -> None:
+    key = (os.getpid(), settings.target_dir)
+    thread = _threads.get(key)
+    if thread is None or not thread.is_alive():
+        settings.target_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _threads[key] = AgentThread(settings)
+
+
+def _may_start(settings: NodeSettings) -> bool:
+    key = (os.getpid(), settings.target_dir)
+    now = time.monotonic()
+    if now - _started_s.get(key, -1e9) < RESPAWN_S:
+        return False
+    _started_s[key] = now
+    return True
+
+
+def _start(settings: NodeSettings) -> None:
+    settings.target_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not sys.executable:  # an embedded interpreter has none
+        _ensure_thread(settings)
+        return
+    try:
+        _spawn(settings)
+    except OSError as error:  # no children here: a limit, a sandbox
+        logger.info(
+            "no process for the node agent, a thread does its work",
+            extra={"event": "agent_thread", "reason": str(error)},
+        )
+        _ensure_thread(settings)
+
+
+def _spawn(settings: NodeSettings) -> None:
+    # -P: a redis.py or logging.py in the user's working directory is not the agent's.
+    command = [sys.executable, "-P", "-m", "runfold.node", "--target-dir", str(settings.target_dir)]
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    log = os.open(settings.target_dir / LOG_NAME, flags, 0o600)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            _run_detached(["/bin/sh", "-c", _DETACH, "sh", *command], settings, log).wait()
+            return
+        child = _run_detached(command, settings, log)  # an image without a shell
+        threading.Thread(target=child.wait, name="runfold-agent-reaper", daemon=True).start()
+    finally:
+        os.close(log)
+
+
+def _run_detached(command: list[str], settings: NodeSettings, log: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        close_fds=True,
+        start_new_session=True,
+        cwd=settings.target_dir,
+        env=_environment(settings),
+    )
+
+
+def _environment(settings: NodeSettings) -> dict[str, str]:
+    env = {**os.environ, **settings.to_env()}
+    root = str(Path(__file__).resolve().parents[2])
+    installed = {str(Path(sysconfig.get_path(name)).resolve()) for name in ("purelib", "platlib")}
+    if root not in installed:  # found by sys.path alone: the agent must find it too
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [root, env.get("PYTHONPATH")]))
+    return env

@@ -1,0 +1,261 @@
+"""All writers of a target directory: found as they appear, watched while they live, removed when long acked.
+
+In: the directory, what the shipper says is acked. Out: tails by writer id, news for the heartbeat, and
+whether anything is still to be done.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from runfold.protocol.failpoints import hit
+from runfold.protocol.streams import partition_of
+from runfold.spool import list_writers
+from runfold.spool.format import NO_SERVER
+
+from . import retention
+from .heartbeat import WriterNews
+from .processes import ProcessWatch, boot_id
+from .shipper import Shipper
+from .tail import WriterTail
+
+logger = logging.getLogger(__name__)
+
+#: A directory that can't be read as a spool (being made, damaged) is looked at again after this, seconds.
+RETRY_SPOOL_S = 2.0
+#: The heartbeat speaks of an ended and acked writer for this long after it was seen so.
+REPORT_ENDED_S = 120.0
+
+
+@dataclass(slots=True)
+class _Life:
+    """What the agent remembers of one writer beside its tail."""
+
+    tail: WriterTail
+    #: it ended, and everything in it was acked; since when (monotonic), at which seq.
+    is_drained: bool = False
+    drained_s: float = 0.0
+    drained_at_seq: int = -1
+    is_reported_dead: bool = False
+
+
+class Writers:
+    """The writers of one target directory, or of given spool directories. Not thread-safe."""
+
+    def __init__(
+        self,
+        target_dir: Path | None,
+        *,
+        watch: ProcessWatch,
+        shipper: Shipper,
+        spools: Iterable[Path] = (),
+        clock: Callable[[], float] = time.monotonic,
+        host: str | None = None,
+        boot: str | None = None,
+    ) -> None:
+        self.tails: dict[bytes, WriterTail] = {}
+        self.partitions = 1
+        self._target_dir = target_dir
+        self._spools = list(spools)
+        self._watch = watch
+        self._shipper = shipper
+        self._clock = clock
+        self._host = host or socket.gethostname()
+        self._boot = boot or boot_id()
+        self._lives: dict[bytes, _Life] = {}
+        self._by_directory: dict[Path, bytes] = {}
+        self._retry_s: dict[Path, float] = {}
+        self._listed_mark: tuple[int, int] | None = None
+        self._listed_s = -1e9
+
+    # --- finding ----------------------------------------------------------------------------------------
+
+    def discover(self, *, every_s: float = 1.0) -> list[WriterTail]:
+        """Look for new writers; return those found. A look at an unchanged directory costs one stat."""
+        now_s = self._clock()
+        mark = self._directory_mark()
+        due = now_s - self._listed_s >= every_s
+        if mark == self._listed_mark and not due:
+            return []
+        self._listed_mark, self._listed_s = mark, now_s
+        found = []
+        for directory in self._directories():
+            if directory in self._by_directory or self._retry_s.get(directory, -1e9) > now_s:
+                continue
+            tail = self._open(directory, now_s)
+            if tail is not None:
+                found.append(tail)
+        return found
+
+    def _directories(self) -> list[Path]:
+        if self._target_dir is None:
+            return self._spools
+        try:
+            return list_writers(self._target_dir)
+        except OSError:
+            return []
+
+    def _directory_mark(self) -> tuple[int, int] | None:
+        if self._target_dir is None:
+            return None
+        try:
+            stat = self._target_dir.stat()
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_nlink
+
+    def _open(self, directory: Path, now_s: float) -> WriterTail | None:
+        try:
+            tail = WriterTail(directory)
+            ack = tail.reader.header.ack
+        except (OSError, ValueError) as error:
+            if directory not in self._retry_s:
+                logger.info(
+                    "a directory is no spool that can be read, or not yet",
+                    extra={"event": "spool_unreadable", "path": str(directory), "reason": str(error)},
+                )
+            self._retry_s[directory] = now_s + RETRY_SPOOL_S
+            return None
+        self._retry_s.pop(directory, None)
+        if tail.writer in self.tails:  # the same spool under another path
+            tail.close()
+            self._by_directory[directory] = tail.writer
+            return None
+        tail.is_alive = self._begin_to_watch(tail)
+        tail.partition = self._partition(tail)
+        self.tails[tail.writer] = tail
+        self._lives[tail.writer] = _Life(tail)
+        self._by_directory[directory] = tail.writer
+        server_id = b"" if ack.server_id == NO_SERVER else ack.server_id
+        self._shipper.add(tail.writer, partition=tail.partition, acked=ack.seq, server_id=server_id)
+        hit("agent.after_discover")
+        return tail
+
+    # --- living and dying -------------------------------------------------------------------------------
+
+    def _begin_to_watch(self, tail: WriterTail) -> bool | None:
+        who = tail.identity
+        if who.host and who.host != self._host:
+            return None
+        if who.boot_id and who.boot_id != self._boot:
+            return False
+        if not who.pid:
+            return None
+        return self._watch.watch(tail.writer, who.pid, who.pid_start)
+
+    def ended(self, writers: Iterable[bytes]) -> None:
+        """Processes ended: what their spools hold is now all there will be."""
+        for writer in writers:
+            if writer in self.tails:
+                self.tails[writer].is_alive = False
+
+    def news(self) -> list[WriterNews]:
+        """Return what the heartbeat should say, of all but those that were acked whole a while ago."""
+        now_s = self._clock()
+        return [
+            WriterNews(writer, life.tail.partition, life.tail.head_seq(), life.tail.is_alive)
+            for writer, life in self._lives.items()
+            if not life.is_drained
+            or now_s - life.drained_s < REPORT_ENDED_S
+            or (life.tail.is_alive is False and not life.is_reported_dead)
+        ]
+
+    def reported(self, news: Iterable[WriterNews]) -> None:
+        """The server took these news."""
+        for one in news:
+            if one.alive is False and one.writer in self._lives:
+                self._lives[one.writer].is_reported_dead = True
+
+    # --- what is left to do -----------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Note which writers ended with everything acked, and let their readers rest. Call now and then."""
+        for writer, life in self._lives.items():
+            acked = self._shipper.acked(writer)
+            if life.drained_at_seq == acked and life.is_drained:
+                continue
+            # Ended is asked first: what is written before the end can be read after it.
+            life.is_drained = (
+                life.tail.has_ended()
+                and self._shipper.sent(writer) == acked
+                and life.tail.next_frame(acked + 1, 1) is None
+            )
+            if life.is_drained:
+                life.drained_at_seq, life.drained_s = acked, self._clock()
+                life.tail.rest()
+
+    def remove_old(self, *, now_unix_s: float, keep_s: float, keep_bytes: int) -> int:
+        """Remove what retention lets go; return how many spools went."""
+        held = [
+            found
+            for writer, life in self._lives.items()
+            if life.is_drained and (found := retention.measure(writer, life.tail.directory)) is not None
+        ]
+        chosen = retention.choose(held, now_unix_s=now_unix_s, keep_s=keep_s, keep_bytes=keep_bytes)
+        for one in chosen:
+            if retention.remove(one.directory):
+                self.forget(one.writer)
+        for life in self._lives.values():
+            if not life.is_drained:
+                life.tail.reader.remove_acked(keep_s, keep_bytes)
+        return len(chosen)
+
+    def forget(self, writer: bytes) -> None:
+        """Let go of a writer: its spool was removed, or can't be used."""
+        life = self._lives.pop(writer)
+        del self.tails[writer]
+        self._by_directory = {at: found for at, found in self._by_directory.items() if found != writer}
+        self._watch.forget(writer)
+        self._shipper.remove(writer)
+        life.tail.close()
+
+    def forget_broken(self, writer: bytes) -> None:
+        """Let go of a writer whose spool can't be used now, and look at its directory again later."""
+        directory = self.tails[writer].directory
+        self.forget(writer)
+        self._retry_s[directory] = self._clock() + RETRY_SPOOL_S
+
+    def close(self) -> None:
+        """Close every reader; what was not delivered stays in the spools."""
+        for tail in self.tails.values():
+            tail.close()
+
+    def open_count(self) -> int:
+        """Return how many writers may still write."""
+        return sum(not life.tail.has_ended() for life in self._lives.values())
+
+    def are_all_acked(self) -> bool:
+        """Return True when everything that was written so far is acked."""
+        return all(self._shipper.acked(writer) >= tail.head_seq() for writer, tail in self.tails.items())
+
+    def are_deaths_told(self) -> bool:
+        """Return True when the server was told of every process that is gone."""
+        return all(life.is_reported_dead or life.tail.is_alive is not False for life in self._lives.values())
+
+    def are_all_drained(self) -> bool:
+        """Return True when every writer ended and was acked whole, and every death was told."""
+        return self.are_deaths_told() and all(life.is_drained for life in self._lives.values())
+
+    # --- partitions -------------------------------------------------------------------------------------
+
+    def set_partitions(self, count: int) -> None:
+        """The server spreads runs over another number of streams: everything goes to its new place."""
+        if count == self.partitions:
+            return
+        self.partitions = count
+        for writer, tail in self.tails.items():
+            partition = self._partition(tail)
+            if partition != tail.partition:
+                tail.partition = partition
+                ack = tail.reader.header.ack
+                self._shipper.remove(writer)
+                server_id = b"" if ack.server_id == NO_SERVER else ack.server_id
+                self._shipper.add(writer, partition=partition, acked=ack.seq, server_id=server_id)
+
+    def _partition(self, tail: WriterTail) -> int:
+        return partition_of(tail.identity.run_path, tail.identity.group, self.partitions)
