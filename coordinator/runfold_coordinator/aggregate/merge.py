@@ -45,7 +45,7 @@ def merge_cells(parts: Sequence[CellsLike]) -> Column:
     if is_increasing(step):
         return Column(step, kind, values)
     seq = np.concatenate([part.seq for part in parts])
-    return Column(step, kind, values).take(_newest(step, seq))
+    return Column(step, kind, values).take(newest_places(step, seq))
 
 
 def merge_columns(columns: Sequence[Column]) -> Column:
@@ -61,7 +61,7 @@ def merge_columns(columns: Sequence[Column]) -> Column:
     if is_increasing(step):
         return joined
     order = np.concatenate([np.full(len(column), i, np.uint64) for i, column in enumerate(columns)])
-    return joined.take(_newest(step, order))
+    return joined.take(newest_places(step, order))
 
 
 def merge_axis(x: Axis, values: NDArray[Any]) -> tuple[Axis, NDArray[Any]]:
@@ -72,7 +72,7 @@ def merge_axis(x: Axis, values: NDArray[Any]) -> tuple[Axis, NDArray[Any]]:
             x, values = x[known], values[known]
     if is_increasing(x):
         return x, values
-    kept = _newest(x, np.arange(len(x), dtype=np.uint64))
+    kept = newest_places(x, np.arange(len(x), dtype=np.uint64))
     return x[kept], values[kept]
 
 
@@ -81,8 +81,8 @@ def is_increasing(step: Axis) -> bool:
     return len(step) < 2 or bool((step[1:] > step[:-1]).all())
 
 
-def _newest(step: Axis, seq: NDArray[np.uint64]) -> Ints:
-    """Positions of the highest-seq point of each step, in step order."""
+def newest_places(step: Axis, seq: NDArray[np.uint64]) -> Ints:
+    """Return the place of the highest-seq point of each step, in step order."""
     order = np.argsort(step, kind="stable") if is_increasing(seq) else np.lexsort((seq, step))
     in_order = step[order]
     is_last = np.empty(len(step), np.bool_)

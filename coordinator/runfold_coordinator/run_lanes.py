@@ -1,0 +1,233 @@
+"""A run as its readers see it: lanes in rank order, their attempts, and the rule by which each key is
+reduced.
+
+In: catalogue rows of the store. Out: `RunLanes`, a value; columns of a key per lane, in run steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from runfold.protocol.history.definitions import MetricDefinition, MetricDefinitions
+from runfold.protocol.keypath import decode_path, display_name, encode_path, parse_name
+from runfold_coordinator.aggregate.attempts import Placement, WriterFacts, lanes_of, place_writers
+from runfold_coordinator.aggregate.column import Column
+from runfold_coordinator.aggregate.merge import merge_cells, merge_columns
+from runfold_coordinator.aggregate.reduce import RULES, Reduction
+from runfold_coordinator.store.model import Cells, RunRow, WriterRow
+from runfold_coordinator.store.store import Store
+
+#: Launchers whose agents each count restarts for themselves.
+COUNTS_PER_LAUNCHER = frozenset({"torchrun"})
+#: Keys that rows have by themselves.
+STEP, TIMESTAMP, RUNTIME = "_step", "_timestamp", "_runtime"
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A writer and its place in the run."""
+
+    writer: WriterRow
+    placement: Placement
+
+    @property
+    def top_step(self) -> int | None:
+        """Highest run step that the writer has reached, superseded or not; None when it has no row."""
+        return None if self.writer.step_max is None else self.writer.step_max + self.placement.step_offset
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One rank over its attempts, oldest first. `name` is what argmin and argmax say: the rank, else the
+    label.
+    """
+
+    name: int | str
+    seats: tuple[Seat, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunLanes:
+    """Everything of a run but its history."""
+
+    run: RunRow
+    lanes: tuple[Lane, ...]
+    #: Index of the primary's lane; None while no writer is known.
+    primary: int | None
+    keys: dict[str, str]
+    definitions: MetricDefinitions
+    #: False when some writers of the run were left out.
+    is_whole: bool = True
+
+    @property
+    def seats(self) -> list[Seat]:
+        """All writers, lane by lane."""
+        return [seat for lane in self.lanes for seat in lane.seats]
+
+    def only(
+        self, *, rank: int | None = None, label: str | None = None, attempt: int | None = None
+    ) -> RunLanes:
+        """Return the run as if only these writers were in it; what supersedes what stays as it is."""
+        kept = []
+        for lane in self.lanes:
+            seats = tuple(seat for seat in lane.seats if _matches(seat, rank, label, attempt))
+            if seats:
+                kept.append(replace(lane, seats=seats))
+        primary = next(
+            (i for i, lane in enumerate(kept) if _has_primary(lane, self.run)), 0 if kept else None
+        )
+        return replace(self, lanes=tuple(kept), primary=primary, is_whole=False)
+
+    def with_superseded(self) -> RunLanes:
+        """Return the run with nothing hidden: rows that a later attempt has overtaken count again."""
+        lanes = []
+        for lane in self.lanes:
+            seats = [replace(seat, placement=replace(seat.placement, cut_step=None)) for seat in lane.seats]
+            lanes.append(replace(lane, seats=tuple(seats)))
+        return replace(self, lanes=tuple(lanes))
+
+    def find_key(self, name: str) -> str | None:
+        """Return the canonical key that a user's `name` means: nested "a.b" first, then the literal one."""
+        for key in (encode_path(parse_name(name)), encode_path((name,)), name):
+            if key in self.keys:
+                return key
+        return None
+
+    def display_names(self) -> dict[str, str]:
+        """Return each key's display name; of keys that share one, those with a literal dot keep theirs."""
+        taken: set[str] = set()
+        names = {}
+        for key in sorted(self.keys, key=lambda key: ("\\" in key, key)):
+            shown = display_name(decode_path(key))
+            names[key] = key if shown in taken else shown
+            taken.add(names[key])
+        return names
+
+    def definition(self, key: str) -> MetricDefinition:
+        """Return what was defined for a key; the default where nothing was."""
+        path = decode_path(key)
+        self.definitions.see(path)
+        return self.definitions.rule(path) or MetricDefinition()
+
+    def weight_key(self, key: str) -> str | None:
+        """Return the key whose values weigh this one's mean; None for a plain mean or another rule."""
+        definition = self.definition(key)
+        if not definition.weight or definition.reduce not in (None, "mean") or len(self.lanes) < 2:
+            return None
+        return self.find_key(definition.weight)
+
+    def reduction(self, key: str, weights: Sequence[Column] | None = None) -> Reduction:
+        """Return how the lanes of a key become one value."""
+        rule = self.definition(key).reduce or "mean"
+        return Reduction(rule if rule in RULES else "mean", self.primary, weights)
+
+
+def load_lanes(store: Store, run: RunRow) -> RunLanes:
+    """Read the run's writers, keys and definitions, and seat the writers."""
+    keys = {row.key: row.kinds for row in store.keys(run.run_pk)}
+    return seat_writers(run, store.writers(run.run_pk), keys)
+
+
+def seat_writers(run: RunRow, writers: Collection[WriterRow], keys: dict[str, str]) -> RunLanes:
+    """Return the run with every writer in its lane."""
+    by_pk = {writer.writer_pk: writer for writer in writers}
+    facts = [facts_of(writer) for writer in writers]
+    is_shared = run.mode == "shared"
+    placements = place_writers(facts, is_shared=is_shared)
+    lanes = []
+    for members in lanes_of(facts, placements, is_shared=is_shared):
+        seats = tuple(Seat(by_pk[fact.writer_pk], placements[fact.writer_pk]) for fact in members)
+        newest = members[-1]
+        name = newest.rank if newest.rank is not None else newest.label or newest.writer_id[:8]
+        lanes.append(Lane(0 if not is_shared and newest.rank is None else name, seats))
+    primary = next((i for i, lane in enumerate(lanes) if _has_primary(lane, run)), 0 if lanes else None)
+    definitions = MetricDefinitions()
+    for payload in run.definitions:
+        definitions.apply(payload)
+    return RunLanes(run, tuple(lanes), primary, keys, definitions)
+
+
+def facts_of(writer: WriterRow) -> WriterFacts:
+    """Return what attempts are made from."""
+    launcher = writer.launcher
+    counts_alone = launcher.get("source") in COUNTS_PER_LAUNCHER
+    agent = f"{writer.host}:{launcher.get('launcher_pid')}:{launcher.get('launcher_start')}"
+    return WriterFacts(
+        writer_pk=writer.writer_pk,
+        writer_id=writer.writer_id,
+        rank=writer.rank,
+        started_unix_ns=writer.started_unix_ns,
+        primary=writer.primary,
+        label=writer.label,
+        job_id=launcher.get("job_id"),
+        restart_hint=launcher.get("restart_hint"),
+        launcher=agent if counts_alone and launcher.get("launcher_pid") is not None else None,
+        forked_from=writer.identity.get("forked_from"),
+        start_step=writer.start_step,
+        given_step_min=writer.given_step_min,
+        step_max=writer.step_max,
+    )
+
+
+def read_lane_columns(
+    store: Store,
+    lanes: RunLanes,
+    key: str,
+    *,
+    low: int | None = None,
+    high: int | None = None,
+) -> list[Column]:
+    """Return one column per lane, in run steps with low <= step < high, superseded rows left out."""
+    seats = {seat.writer.writer_pk: seat for seat in lanes.seats}
+    pieces: dict[int, list[Cells]] = {pk: [] for pk in seats}
+    unmoved = [pk for pk, seat in seats.items() if seat.placement.step_offset == 0]
+    moved = [pk for pk in seats if seats[pk].placement.step_offset]
+    for group in ([unmoved] if unmoved else []) + [[pk] for pk in moved]:
+        offset = seats[group[0]].placement.step_offset
+        is_everyone = lanes.is_whole and len(group) == len(seats)
+        for cells in store.read_cells(
+            lanes.run.run_pk,
+            key,
+            writer_pks=None if is_everyone else group,
+            step_min=None if low is None else low - offset,
+            step_max=None if high is None else high - 1 - offset,
+        ):
+            if cells.writer_pk in pieces:  # a writer may have come since the lanes were read
+                pieces[cells.writer_pk].append(cells)
+    return [
+        merge_columns([in_run_steps(merge_cells(pieces[seat.writer.writer_pk]), seat) for seat in lane.seats])
+        for lane in lanes.lanes
+    ]
+
+
+def in_run_steps(column: Column, seat: Seat) -> Column:
+    """Return a writer's column in run steps, without its superseded rows."""
+    offset = seat.placement.step_offset
+    if offset:
+        column = Column(column.step + np.int64(offset), column.kind, column.values)
+    return column.between(None, seat.placement.cut_step)
+
+
+def _matches(seat: Seat, rank: int | None, label: str | None, attempt: int | None) -> bool:
+    return (
+        (rank is None or seat.writer.rank == rank)
+        and (label is None or seat.writer.label == label)
+        and (attempt is None or seat.placement.attempt == attempt)
+    )
+
+
+def _has_primary(lane: Lane, run: RunRow) -> bool:
+    return any(seat.writer.writer_pk == run.primary_writer_pk for seat in lane.seats)
+
+
+def top_step(seats: Iterable[Seat]) -> int:
+    """Return the highest visible run step of some writers, -1 when they have no row."""
+    tops = []
+    for seat in seats:
+        if seat.top_step is not None:
+            cut = seat.placement.cut_step
+            tops.append(seat.top_step if cut is None else min(seat.top_step, cut - 1))
+    return max(tops, default=-1)
