@@ -22,7 +22,7 @@ _LIBRARIES = frozenset({"numpy", "torch", "jax", "jaxlib", "tensorflow", "cupy",
 
 
 class _SummaryDict:
-    """What the summary and the dicts inside it share. As in W&B: no `in`, no iteration, no `len`, no `items`."""
+    """What the summary and the dicts in it share. As in W&B: no `in`, no iteration, no `len`, no `items`."""
 
     __slots__ = ()
 
@@ -171,7 +171,9 @@ def _convert_other(value: Any, depth: int) -> Any:
     if not known and type(value).__module__.partition(".")[0] not in _LIBRARIES:
         raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
     converted = log_values.convert(value)
-    return converted if isinstance(converted, list) else convert(converted, depth + 1)
+    if isinstance(converted, (float, dict)):
+        return convert(converted, depth + 1)
+    return converted
 
 
 def _converted_list(values: Iterable[Any], depth: int) -> list[Any]:

@@ -1,0 +1,99 @@
+"""What a scenario stored, read from its spools by the fold that run.summary uses: no server takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stored_form import StoredRun, empty_run, history_row, masked, stored_config, stored_metric
+
+from runfold.in_process import LiveFold
+from runfold.protocol.identity import Identity
+from runfold.protocol.records import (
+    AlertRecord,
+    ConfigRecord,
+    ConsoleRecord,
+    ExitRecord,
+    MetricRecord,
+    Record,
+    RecordKind,
+    RunRecord,
+)
+from runfold.spool.reader import SpoolReader
+
+
+def writers(cwd: Path) -> list[Path]:
+    """Return the spools of a scenario that ran with `cwd` as its home, in the order in which they were made."""
+    found = [path.parent for path in (cwd / ".runfold" / "spool").glob("*/*/writer.msgpack")]
+    return sorted(found, key=lambda directory: identity(directory).started_unix_ns)
+
+
+def identity(directory: Path) -> Identity:
+    """Return who wrote a spool."""
+    first = next(records(directory))
+    assert first.kind == RecordKind.WRITER, "a spool begins with its writer"
+    return Identity.unpack(first.payload)
+
+
+def records(directory: Path) -> Iterator[Record]:
+    """Yield the records of a spool that are no schema-coded rows."""
+    reader, seq = SpoolReader(directory), 1
+    try:
+        while (batch := reader.read(seq, max_bytes=1 << 20)) is not None:
+            yield from batch.others
+            seq = batch.hi + 1
+    finally:
+        reader.close()
+
+
+def read_run(directory: Path) -> StoredRun:
+    """Return one stored run in the oracle's form."""
+    who = identity(directory)
+    stored = empty_run()
+    stored["run"] = {
+        "id": who.run_id,
+        "entity": who.entity,
+        "project": who.project,
+        "name": who.name or "",
+        "notes": who.notes or "",
+        "tags": list(who.tags),
+        "group": who.group or "",
+        "job_type": who.job_type or "",
+    }
+    config: dict[str, Any] = dict(who.config)
+    for record in records(directory):
+        _take(stored, config, record)
+    stored["config"] = stored_config(config)
+    fold = LiveFold(directory, who.started_unix_ns)
+    stored["summary"] = masked(fold.summary())
+    stored["history"] = [history_row(row) for row in fold.rows()]
+    return stored
+
+
+def _take(stored: StoredRun, config: dict[str, Any], record: Record) -> None:
+    payload = record.payload
+    match record.kind:
+        case RecordKind.RUN:
+            said = RunRecord.unpack(payload)
+            changed = {"name": said.name, "notes": said.notes, "tags": said.tags and list(said.tags)}
+            stored["run"] |= {field: value for field, value in changed.items() if value is not None}
+        case RecordKind.CONFIG:
+            change = ConfigRecord.unpack(payload)
+            config |= change.set or {}
+            for key in change.delete:
+                config.pop(key, None)
+        case RecordKind.METRIC:
+            stored["metrics"].append(stored_metric(MetricRecord.unpack(payload)))
+        case RecordKind.ALERT:
+            alert = AlertRecord.unpack(payload)
+            wait_ms = int(1000 * (alert.wait_duration_s or 0))
+            stored["alerts"].append(
+                {"title": alert.title, "text": alert.text, "level": alert.level, "wait_duration": wait_ms}
+            )
+        case RecordKind.EXIT:
+            stored["exit_code"] = ExitRecord.unpack(payload).code
+        case RecordKind.PREEMPTING:
+            stored["preempting"] = True
+        case RecordKind.CONSOLE:
+            stored["output"] += [["output", line] for line in ConsoleRecord.unpack(payload).lines]
