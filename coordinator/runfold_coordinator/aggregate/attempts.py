@@ -20,7 +20,8 @@ class WriterFacts:
         start_step: Where its automatic steps began (a resumed run goes on counting).
         launcher: Who counts restarts, where each launcher counts its own (torchelastic agents); None where
             the hint counts for the whole job (Slurm).
-        forked_from: Id of the writer whose process forked this one, where that is known.
+        machine: One boot of one host, whose clock its writers share; None where unknown.
+        last_record_unix_ns: Newest time that the writer said.
     """
 
     writer_pk: int
@@ -32,7 +33,8 @@ class WriterFacts:
     job_id: str | None = None
     restart_hint: int | None = None
     launcher: str | None = None
-    forked_from: str | None = None
+    machine: str | None = None
+    last_record_unix_ns: int = 0
     start_step: int = 0
     given_step_min: int | None = None
     step_max: int | None = None
@@ -61,10 +63,10 @@ class _Attempt:
 def place_writers(writers: Collection[WriterFacts], *, is_shared: bool) -> dict[int, Placement]:
     """Return each writer's placement by `writer_pk`.
 
-    A new attempt begins, in order of start, at a writer whose rank the current attempt already has (unless it
-    was forked from one of its writers), or whose restart hint is higher than the current attempt's, of the
-    same job. A writer without a rank counts as rank 0, except in a shared run: there it joins the attempt
-    of its time, is never cut and begins none.
+    A new attempt begins, in order of start, at a writer whose rank the current attempt already has (unless
+    that writer lives on beside it, as a fork's parent does), or whose restart hint is higher than the
+    current attempt's, of the same job. A writer without a rank counts as rank 0, except in a shared run:
+    there it joins the attempt of its time, is never cut and begins none.
     """
     in_order = sorted(writers, key=lambda w: (w.started_unix_ns, w.writer_id))
     attempts: list[_Attempt] = []
@@ -99,17 +101,16 @@ def lanes_of(
     own; unranked lanes come last, by label and start.
     """
     lanes: dict[tuple[int, int, str, int, str], list[WriterFacts]] = {}
-    ids = {writer.writer_id for writer in writers}
+    taken: dict[tuple[int, int], int] = {}
     for writer in sorted(
         writers, key=lambda w: (placements[w.writer_pk].attempt, w.started_unix_ns, w.writer_id)
     ):
-        own = (writer.started_unix_ns, writer.writer_id)
         if not _is_ranked(writer, is_shared):
-            lanes[1, 0, writer.label or "", *own] = [writer]
-        elif writer.forked_from in ids:
-            lanes[0, _rank(writer), "fork", *own] = [writer]
-        else:
-            lanes.setdefault((0, _rank(writer), "", 0, ""), []).append(writer)
+            lanes[1, 0, writer.label or "", writer.started_unix_ns, writer.writer_id] = [writer]
+            continue
+        seat = (placements[writer.writer_pk].attempt, _rank(writer))
+        sibling = taken[seat] = taken.get(seat, -1) + 1
+        lanes.setdefault((0, _rank(writer), "", sibling, ""), []).append(writer)
     return [lanes[place] for place in sorted(lanes)]
 
 
@@ -122,10 +123,9 @@ def _rank(writer: WriterFacts) -> int:
 
 
 def _begins_attempt(writer: WriterFacts, current: _Attempt) -> bool:
-    if writer.forked_from is not None and any(w.writer_id == writer.forked_from for w in current.writers):
-        return False
-    if any(_rank(other) == _rank(writer) for other in current.writers):
-        return True
+    namesakes = [other for other in current.writers if _rank(other) == _rank(writer)]
+    if namesakes:
+        return not any(_lived_on(other, writer) for other in namesakes)
     if writer.restart_hint is None:
         return False
     # a torchelastic agent's count is compared with its own only: agents of one attempt disagree about it
@@ -135,6 +135,12 @@ def _begins_attempt(writer: WriterFacts, current: _Attempt) -> bool:
         if other.job_id == writer.job_id and other.launcher == writer.launcher
     ]
     return bool(hints) and writer.restart_hint > max(hints)
+
+
+def _lived_on(earlier: WriterFacts, later: WriterFacts) -> bool:
+    """True when the earlier writer spoke after the later one began: a fork's parent, no predecessor."""
+    is_one_clock = earlier.machine is not None and earlier.machine == later.machine
+    return is_one_clock and earlier.last_record_unix_ns > later.started_unix_ns
 
 
 def _number(attempts: Sequence[_Attempt]) -> tuple[list[int], list[int | None]]:
