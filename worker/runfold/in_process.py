@@ -6,7 +6,6 @@ In: the directory of a spool. Out: summary and rows, as the coordinator will hav
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,23 @@ class LiveFold:
         self._fold = WriterFold(started_unix_ns)
         self._next_seq = 1
         self._lock = threading.Lock()
+        #: Kept open between calls: it knows where it stopped.
+        self._reader: SpoolReader | None = None
         #: Summary as of `_refolded_at`, when late rows made the running one inexact.
         self._refolded: dict[str, Any] | None = None
         self._refolded_at = 0
 
+    def close(self) -> None:
+        """Let go of the files. Harmless when repeated; the next call opens them again."""
+        with self._lock:
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
+
     def summary(self) -> dict[str, Any]:
         """Return the summary of everything logged so far, pending rows left out."""
         with self._lock:
-            self._next_seq = self._catch_up(self._fold, self._next_seq)
+            self._catch_up()
             if not self._fold.is_late:
                 return self._fold.summary.as_dict()
             if self._refolded is None or self._refolded_at != self._next_seq:
@@ -56,29 +64,33 @@ class LiveFold:
         assert kept.kept_rows is not None, "_fold_all keeps rows"
         return [row_as_dict(row, self._started_unix_ns) for row in rows_in_step_order(kept.kept_rows)]
 
+    def _catch_up(self) -> None:
+        try:
+            if self._reader is None:
+                self._reader = SpoolReader(self._directory)
+        except OSError:
+            return  # the spool is gone: what was folded before stays
+        self._next_seq = _feed(self._reader, self._fold, self._next_seq)
+
     def _fold_all(self) -> WriterFold:
         fold = WriterFold(self._started_unix_ns, keep_rows=True)
-        self._catch_up(fold, 1)
-        return fold
-
-    def _catch_up(self, fold: WriterFold, next_seq: int) -> int:
         try:
             reader = SpoolReader(self._directory)
         except OSError:
-            return next_seq
+            return fold
         try:
-            for batch in _batches(reader, next_seq):
-                fold.feed(batch.blocks, batch.others)
-                next_seq = batch.hi + 1
+            _feed(reader, fold, 1)
         finally:
             reader.close()
-        return next_seq
+        return fold
 
 
-def _batches(reader: SpoolReader, next_seq: int) -> Iterator[Any]:
+def _feed(reader: SpoolReader, fold: WriterFold, next_seq: int) -> int:
+    """Fold everything from `next_seq` on; return the seq after it."""
     while (batch := reader.read(next_seq, max_bytes=_BATCH_BYTES)) is not None:
-        yield batch
+        fold.feed(batch.blocks, batch.others)
         next_seq = batch.hi + 1
+    return next_seq
 
 
 def row_as_dict(row: CommittedRow, started_unix_ns: int) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class SmallRun:
 def run(tmp_path: Path) -> Iterator[SmallRun]:
     small = SmallRun(tmp_path)
     yield small
+    small.fold.close()
     small.spool.close()
 
 
