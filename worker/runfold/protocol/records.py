@@ -141,7 +141,7 @@ class MapPayload:
 
     @classmethod
     def _checked(cls, name: str, value: Any) -> Any:
-        wanted = cls.TYPES.get(name, object)
+        wanted: Any = cls.TYPES.get(name, object)
         # bool is an int in Python, not on the wire.
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted not in (bool, object)):
             raise DecodeError(f"{cls.__name__}.{name} is not a {type(value).__name__}", field=name)

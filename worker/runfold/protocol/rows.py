@@ -11,7 +11,7 @@ from typing import Final
 
 from runfold.protocol.errors import DecodeError, LimitError
 from runfold.protocol.keypath import KeyPath, check_path
-from runfold.protocol.limits import MAX_SCHEMA_KEYS
+from runfold.protocol.limits import MAX_SCHEMA_BYTES, MAX_SCHEMA_KEYS
 from runfold.protocol.values import pack_value, unpack_value
 
 #: What the caller of log() said, beside the data. The step is always resolved by the writer.
@@ -93,9 +93,16 @@ def check_columns(paths: tuple[KeyPath, ...], kinds: object) -> None:
         raise DecodeError(f"{len(paths)} keys but {len(kinds)} kinds", field="y")
     if len(paths) > MAX_SCHEMA_KEYS:
         raise LimitError(f"a row of {len(paths)} keys", field="k", limit=MAX_SCHEMA_KEYS)
+    size = 0
     for path in paths:
         if not path or not all(isinstance(part, str) for part in path):
             raise DecodeError("a key path is one or more str", field="k")
         check_path(path)
+        size += sum(map(len, path))
+    if 4 * size > MAX_SCHEMA_BYTES:
+        # Counted at four bytes a character only when that may be too much.
+        size = sum(len(part.encode("utf-8", "replace")) for path in paths for part in path)
+        if size > MAX_SCHEMA_BYTES:
+            raise LimitError(f"keys of {size} bytes in one row", field="k", limit=MAX_SCHEMA_BYTES)
     if len(set(paths)) != len(paths):
         raise DecodeError("a key twice in one row", field="k")

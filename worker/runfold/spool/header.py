@@ -1,0 +1,183 @@
+"""The header page from both ends: what the writer stores in it, and what the agent reads and stores."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+from runfold.spool.format import (
+    ACK_BYTES,
+    AT_ACK,
+    AT_HEAD_SEQ,
+    CLOSED_WORD,
+    HEADER_BYTES,
+    Ack,
+    FixedHeader,
+    open_private,
+)
+
+_WORD = struct.Struct("<Q")
+_WORDS = struct.Struct("<QQQQQQ")
+
+
+class WriterWords(NamedTuple):
+    """What the writer stores, in the order of the page. dropped_lo..hi: lost, not declared yet; else 0."""
+
+    head_seq: int
+    closed_word: int
+    final_seq: int
+    dropped_lo: int
+    dropped_hi: int
+    dropped_count: int
+
+    @property
+    def is_closed(self) -> bool:
+        """True when the writer ended by itself."""
+        return self.closed_word == CLOSED_WORD
+
+
+class WriterHeader:
+    """The writer's end. Mapped like its segments, or by pread and pwrite where they are."""
+
+    def __init__(self, path: Path, fixed: FixedHeader, *, mapped: bool) -> None:
+        """Create the page; raises OSError when there is no space for it."""
+        self.fd = open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        #: Where the page lies; changes with the name of its directory.
+        self.path = path
+        self._map: mmap.mmap | None = None
+        self._view: memoryview | None = None
+        #: The page as words, or None when not mapped.
+        self.words: memoryview | None = None
+        self._ack = Ack()
+        try:
+            os.pwrite(self.fd, fixed.pack().ljust(HEADER_BYTES, b"\0"), 0)
+            if mapped:
+                os.posix_fallocate(self.fd, 0, HEADER_BYTES)
+                self._map = mmap.mmap(self.fd, HEADER_BYTES)
+                self._view = memoryview(self._map)
+                self.words = self._view.cast("Q")
+        except BaseException:
+            self.close()
+            raise
+
+    def store(self, at: int, word: int) -> None:
+        """Store one word; an error of the file system only makes the page lag."""
+        if self.words is not None:
+            self.words[at >> 3] = word
+            return
+        try:
+            os.pwrite(self.fd, _WORD.pack(word), at)
+        except OSError:
+            pass
+
+    @property
+    def ack(self) -> Ack:
+        """What the agent stored last; while it is being stored, what it stored before."""
+        try:
+            # A closed writer still waits for its last ack.
+            fd = self.fd if self.fd >= 0 else open_private(self.path, os.O_RDONLY)
+            try:
+                self._ack = Ack.unpack(os.pread(fd, ACK_BYTES, AT_ACK)) or self._ack
+            finally:
+                if fd != self.fd:
+                    os.close(fd)
+        except OSError:
+            pass
+        return self._ack
+
+    def close(self) -> None:
+        """Unmap and close; idempotent. The ack stays readable."""
+        if self.fd < 0:
+            return
+        if self.words is not None and self._view is not None and self._map is not None:
+            self.words.release()
+            self._view.release()
+            self._map.close()
+            self.words = self._view = self._map = None
+        os.close(self.fd)
+        self.fd = -1
+
+
+class HeaderView:
+    """The agent's end. By pread and pwrite: a page that was cut short cannot kill the agent by SIGBUS.
+
+    `is_whole` is False when the fixed part was damaged and had to be rebuilt: nothing in it is then believed.
+    """
+
+    def __init__(self, path: Path, rebuilt: FixedHeader) -> None:
+        """Open the page; make a new one from `rebuilt` when it is missing or damaged."""
+        self._fd = open_private(path, os.O_RDWR | os.O_CREAT)
+        try:
+            page = os.pread(self._fd, HEADER_BYTES, 0)
+            fixed = FixedHeader.unpack(page) if len(page) == HEADER_BYTES else None
+            self.is_whole = fixed is not None and fixed.writer == rebuilt.writer
+            self.fixed = fixed if fixed is not None and self.is_whole else rebuilt
+            if not self.is_whole:
+                os.pwrite(self._fd, rebuilt.pack().ljust(HEADER_BYTES, b"\0"), 0)
+                os.ftruncate(self._fd, HEADER_BYTES)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def words(self) -> WriterWords:
+        """Return everything that the writer stored, by one read; zeros where the page is cut short."""
+        found = os.pread(self._fd, _WORDS.size, AT_HEAD_SEQ)
+        return WriterWords(*_WORDS.unpack(found.ljust(_WORDS.size, b"\0")))
+
+    @property
+    def head_seq(self) -> int:
+        """The last seq that the writer committed."""
+        return self.words().head_seq
+
+    @property
+    def closed(self) -> bool:
+        """True when the writer ended by itself."""
+        return self.words().is_closed
+
+    @property
+    def final_seq(self) -> int | None:
+        """The last seq that the writer gave out, lost ones included; None while it is open."""
+        words = self.words()
+        return words.final_seq if words.is_closed else None
+
+    @property
+    def dropped_count(self) -> int:
+        """How many records could not be kept, ever."""
+        return self.words().dropped_count
+
+    @property
+    def ack(self) -> Ack:
+        """The ack as stored; nothing acknowledged when it is damaged, so that all is sent again."""
+        return Ack.unpack(os.pread(self._fd, ACK_BYTES, AT_ACK)) or Ack()
+
+    def store_ack(self, seq: int, server_id: bytes, delivered_bytes: int = 0) -> None:
+        """Store a durable ack; it may go down when another server answers."""
+        os.pwrite(self._fd, Ack(seq, server_id, delivered_bytes).pack(), AT_ACK)
+
+    @property
+    def acked_seq(self) -> int:
+        """The highest seq that a server has stored durably."""
+        return self.ack.seq
+
+    @acked_seq.setter
+    def acked_seq(self, seq: int) -> None:
+        ack = self.ack
+        self.store_ack(seq, ack.server_id, ack.delivered_bytes)
+
+    @property
+    def server_id(self) -> bytes:
+        """The server that the ack came from; zeros before the first."""
+        return self.ack.server_id
+
+    def sync(self) -> None:
+        """Bring the page to disk: before anything is deleted that it says was delivered."""
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Close the page; idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,157 @@
+"""The chain of a writer's segments: which is open, when the next is made, how large, whether it may be."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from runfold.protocol.failpoints import hit
+from runfold.spool.ahead import FileAhead
+from runfold.spool.directory import segment_sizes
+from runfold.spool.filesystem import free_bytes
+from runfold.spool.format import AHEAD_NAME, SEGMENT_HEADER_BYTES, FixedHeader, pack_segment_header
+from runfold.spool.limits import SpoolLimits
+from runfold.spool.segment import Segment, create_file, publish
+
+#: The end of a segment that is kept for urgent records: enough for a traceback of full length.
+_RESERVE_BYTES = 96 * 1024
+#: Segments that were left but not yet brought to disk by `sync`; more than that are left to the kernel.
+_MAX_UNSYNCED = 4
+_PAGE_BYTES = 4096
+
+
+class SegmentChain:
+    """Opens one segment after another. Methods raise OSError; the writer turns it into counted loss."""
+
+    def __init__(self, directory: Path, fixed: FixedHeader, limits: SpoolLimits, *, mapped: bool) -> None:
+        self.directory = directory
+        self.mapped = mapped
+        self.current: Segment | None = None
+        self._fixed = fixed
+        self._limits = limits
+        self._next_bytes = limits.first_segment_bytes
+        self._unsynced: list[int] = []
+        self._ahead: FileAhead | None = None
+
+    @property
+    def capacity(self) -> int:
+        """Size of the current segment; 0 before the first."""
+        return self.current.capacity if self.current else 0
+
+    @property
+    def limit(self) -> int:
+        """Where ordinary records end in the current segment; urgent ones may go on to `capacity`."""
+        return self.capacity - _reserve(self.capacity)
+
+    def open_next(self, first_seq: int, need_bytes: int) -> Segment:
+        """Make a segment that begins with `first_seq` the current one, with room for `need_bytes`.
+
+        Raises:
+            OSError: No space on the disk or in the quota, or too little stays free; the current one stays open.
+        """
+        fitting = need_bytes + SEGMENT_HEADER_BYTES
+        capacity = _whole_pages(max(self._next_bytes, fitting + _reserve(fitting * 2)))
+        fd = self._ahead.take(capacity) if self._ahead else None
+        path = self.directory / AHEAD_NAME
+        if fd is None:
+            self._check_quota(capacity)
+            fd = create_file(path, capacity, allocate=self.mapped)
+        try:
+            header = pack_segment_header(self._fixed.writer, first_seq, self._fixed.boot_id)
+            segment = Segment(fd, capacity, mapped=self.mapped)
+        except BaseException:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+        try:
+            publish(path, fd, header, first_seq)
+        except BaseException:
+            segment.close()
+            path.unlink(missing_ok=True)
+            raise
+        self._retire()
+        self.current = segment
+        self._next_bytes = min(self._next_bytes * 2, self._limits.max_segment_bytes)
+        return segment
+
+    def prepare_next(self) -> None:
+        """Allocate the next segment in the background, where that is wanted and possible."""
+        if not (self.mapped and self._limits.prepare_ahead):
+            return
+        self._ahead = self._ahead or FileAhead(self.directory / AHEAD_NAME)
+        capacity = _whole_pages(self._next_bytes)
+        try:
+            self._check_quota(capacity)
+        except OSError:
+            return
+        if self._ahead.is_idle:
+            self._ahead.prepare(capacity)
+
+    def sync(self) -> None:
+        """Bring all segments to disk; safe beside appends from another thread."""
+        retired, self._unsynced = self._unsynced, []
+        for fd in retired:
+            _sync_and_close(fd)
+        current = self.current
+        if current is not None:
+            try:
+                # A descriptor of our own: the writer may close this segment while we wait for the disk.
+                _sync_and_close(os.dup(current.fd))
+            except OSError:
+                return
+
+    def close(self, *, truncate_at: int | None) -> None:
+        """Close everything; give back what the last segment allocated beyond `truncate_at`, when given."""
+        for fd in self._unsynced:
+            os.close(fd)
+        self._unsynced = []
+        segment, self.current = self.current, None
+        if segment is not None:
+            try:
+                segment.close(truncate_at=truncate_at)
+            except OSError:
+                pass
+        if self._ahead is not None and truncate_at is not None:
+            self._ahead.discard()
+
+    def _retire(self) -> None:
+        segment, self.current = self.current, None
+        if segment is None:
+            return
+        if len(self._unsynced) < _MAX_UNSYNCED:
+            self._unsynced.append(os.dup(segment.fd))
+        segment.close()
+
+    def _check_quota(self, capacity: int) -> None:
+        """Raise OSError when a segment of this size would take more than is allowed."""
+        held = sum(size for size, _ in segment_sizes(self.directory).values())
+        if held + capacity > self._limits.max_bytes:
+            raise OSError(
+                errno.EDQUOT, f"the spool holds {held} bytes; its quota is {self._limits.max_bytes}"
+            )
+        # Looked up even without a limit: statvfs also tells that the directory is gone.
+        free = free_bytes(self.directory)
+        if self._limits.min_free_bytes and free < self._limits.min_free_bytes + capacity:
+            raise OSError(
+                errno.ENOSPC, f"{free} bytes are free; {self._limits.min_free_bytes} have to stay free"
+            )
+
+
+def _reserve(capacity: int) -> int:
+    return min(_RESERVE_BYTES, capacity // 4) & ~7
+
+
+def _whole_pages(size: int) -> int:
+    return (size + _PAGE_BYTES - 1) // _PAGE_BYTES * _PAGE_BYTES
+
+
+def _sync_and_close(fd: int) -> None:
+    hit("spool.before_sync")
+    try:
+        getattr(os, "fdatasync", os.fsync)(fd)
+    except OSError:
+        # The kernel has dropped the pages that it could not write; asking again would only look like success.
+        pass
+    finally:
+        os.close(fd)
