@@ -96,6 +96,12 @@ class Api:
             include=() if lazy else ("config", "summary"),
         )
 
+    def all_runs(
+        self, filters: dict[str, Any] | None = None, order: str = "-created_at", per_page: int = 50
+    ) -> Runs:
+        """Return the runs of every project that pass `filters`, newest first, as a lazy list."""
+        return Runs(self._connection, None, None, filters=filters, order=order, per_page=per_page)
+
     def group(self, path: str) -> Group:
         """Return a group.
 

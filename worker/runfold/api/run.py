@@ -267,6 +267,10 @@ class Run:
             self._document = self._connection.get(self._route(), {"include": ["config", "summary"]})
         return self._document
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is loaded of the run, as the HTTP API said it."""
+        return dict(self._document)
+
     def wait_until_finished(self, *, timeout_s: float | None = None, poll_interval_s: float = 1.0) -> None:
         """Return when the run has ended, in whatever way; then everything is loaded anew.
 

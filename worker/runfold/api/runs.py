@@ -17,8 +17,8 @@ class Runs(Sequence[Run]):
     def __init__(
         self,
         connection: Connection,
-        entity: str,
-        project: str,
+        entity: str | None,
+        project: str | None,
         *,
         filters: dict[str, Any] | None,
         order: str,
@@ -73,7 +73,7 @@ class Runs(Sequence[Run]):
         return self._found[place]
 
     def __repr__(self) -> str:
-        return f"<Runs {self.entity}/{self.project}>"
+        return f"<Runs {self.entity or '*'}/{self.project or '*'}>"
 
     def _has(self, place: int) -> bool:
         while place >= len(self._found):
