@@ -23,11 +23,13 @@ class Pace:
     def __init__(self, *, base_wait_s: float = 1.5) -> None:
         self._base_wait_s = base_wait_s
         self._bytes_s = _FIRST_GUESS_BYTES_S
+        #: What a full Redis was last able to take; its input buffers count against its memory too.
+        self._room_bytes = float(LARGEST_BUDGET_BYTES)
 
     @property
     def budget_bytes(self) -> int:
         """Bytes of frames for the next round trip (the last frame may overshoot)."""
-        return int(min(LARGEST_BUDGET_BYTES, max(SMALLEST_BUDGET_BYTES, self._bytes_s * WANTED_ROUND_S)))
+        return int(min(self._room_bytes, max(SMALLEST_BUDGET_BYTES, self._bytes_s * WANTED_ROUND_S)))
 
     def wait_s(self, bytes_count: int) -> float:
         """Return how long to wait for the answer to this many bytes: four times what they should need."""
@@ -35,9 +37,14 @@ class Pace:
 
     def succeeded(self, bytes_count: int, took_s: float) -> None:
         """Learn from a round trip that was answered; small ones say nothing about the speed."""
+        self._room_bytes = min(LARGEST_BUDGET_BYTES, self._room_bytes + bytes_count)
         if bytes_count >= SMALLEST_BUDGET_BYTES // 2:
             seen = bytes_count / max(took_s, 1e-4)
             self._bytes_s = max(_SLOWEST_BYTES_S, 0.7 * self._bytes_s + 0.3 * min(seen, 2.0 * self._bytes_s))
+
+    def was_full(self) -> None:
+        """Learn from a refusal for want of memory: half as much next time."""
+        self._room_bytes = max(SMALLEST_BUDGET_BYTES, self.budget_bytes / 2.0)
 
     def timed_out(self) -> None:
         """Learn from an answer that did not come: expect a quarter of the speed."""

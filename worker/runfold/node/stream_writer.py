@@ -90,7 +90,10 @@ class StreamWriter:
                 self._pace.timed_out()
             self.close()
             raise _link_error(error) from error
-        self._pace.succeeded(frames_bytes, time.monotonic() - began_s)
+        if any(isinstance(answer, Refused) for answer in incoming.frames):
+            self._pace.was_full()
+        else:
+            self._pace.succeeded(frames_bytes, time.monotonic() - began_s)
         return incoming
 
     def close(self) -> None:

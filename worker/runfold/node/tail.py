@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runfold.protocol.errors import ProtocolError
@@ -17,12 +17,13 @@ from runfold.protocol.frames import Frame, Gap, encode_frame
 from runfold.protocol.identity import Identity
 from runfold.spool import Batch, SpoolReader
 from runfold.spool.format import NO_SERVER
+from runfold.spool.reader import RELEASED
+from runfold.spool.scan import DAMAGED
 
 logger = logging.getLogger(__name__)
 
 #: Spool bytes of a batch that is read again because its frame was too large.
 _SMALL_BATCH_BYTES = 64 * 1024
-_FREED = "no longer held: the spool was freed after another server acknowledged it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,15 @@ class WriterTail:
         self.directory = directory
         self._reader: SpoolReader | None = SpoolReader(directory)
         self.identity: Identity = self._reader.identity
-        self.writer: bytes = self._reader.writer
+        self.writer: bytes = self._reader.writer_id
         #: None: a process of another machine, nobody here can tell.
         self.is_alive: bool | None = None
         #: The Redis stream that its run belongs to.
         self.partition = 0
         self._head_seq = 0
         self._has_ended = False
+        #: another server acknowledged up to here; the spool may have let it go.
+        self._released_seq = 0
 
     @property
     def reader(self) -> SpoolReader:
@@ -87,6 +90,8 @@ class WriterTail:
 
     def next_frame(self, from_seq: int, max_bytes: int) -> EncodedFrame | None:
         """Return the next records as one frame, or None when there is nothing new."""
+        if self._reader is None and self._has_ended and from_seq > self._head_seq:
+            return None  # at rest
         batch = self._read(from_seq, max_bytes)
         if batch is None:
             return None
@@ -100,6 +105,8 @@ class WriterTail:
         """Write the ack into the spool's header, where the writer sees it."""
         hit("agent.before_ack_write")
         header = self.reader.header
+        if acked < header.acked_seq:
+            self._released_seq = max(self._released_seq, header.acked_seq)
         header.store_ack(acked, server_id or NO_SERVER, header.ack.delivered_bytes)
         hit("agent.after_ack_write")
 
@@ -107,9 +114,7 @@ class WriterTail:
         return self.reader.read(from_seq, max_bytes=max_bytes, writer_is_dead=self.is_alive is False)
 
     def _encode(self, from_seq: int, batch: Batch) -> EncodedFrame:
-        gaps = list(batch.gaps)
-        if batch.lo > from_seq:
-            gaps.insert(0, Gap(from_seq, batch.lo - 1, _FREED))
+        assert batch.lo == from_seq, "a batch begins where it was asked to"
         frame = Frame(
             writer=self.writer,
             run_path=self.identity.run_path,
@@ -117,7 +122,7 @@ class WriterTail:
             hi=batch.hi,
             blocks=tuple(batch.blocks),
             others=tuple(batch.others),
-            gaps=tuple(gaps),
+            gaps=tuple(map(self._explained, batch.gaps)),
         )
         data = encode_frame(frame)
         hit("agent.after_encode")
@@ -125,6 +130,7 @@ class WriterTail:
 
     def _smaller_frame(self, from_seq: int, error: ProtocolError) -> EncodedFrame | None:
         """Read less; and where even one record makes no frame, declare it lost rather than stop for ever."""
+        hi = from_seq
         for max_bytes in (_SMALL_BATCH_BYTES, 1):
             batch = self._read(from_seq, max_bytes)
             if batch is None:
@@ -132,15 +138,16 @@ class WriterTail:
             try:
                 return self._encode(from_seq, batch)
             except ProtocolError as again:
-                error = again
+                error, hi = again, batch.hi
         logger.warning(
             "a record can't be sent and is declared lost",
             extra={"event": "record_unsendable", "writer": self.writer.hex(), "seq": from_seq},
         )
-        return self._gap(from_seq, batch.hi, f"could not be sent: {error}")
+        lost = Gap(from_seq, hi, f"could not be sent: {error}"[:500])
+        data = encode_frame(Frame(self.writer, self.identity.run_path, from_seq, hi, gaps=(lost,)))
+        return EncodedFrame(from_seq, hi, data, zlib.crc32(data))
 
-    def _gap(self, lo: int, hi: int, why: str) -> EncodedFrame:
-        data = encode_frame(
-            Frame(self.writer, self.identity.run_path, lo, hi, gaps=(Gap(lo, hi, why[:500]),))
-        )
-        return EncodedFrame(lo, hi, data, zlib.crc32(data))
+    def _explained(self, gap: Gap) -> Gap:
+        """What another server acknowledged and the spool released is not damage."""
+        is_released = gap.why == DAMAGED and gap.hi <= self._released_seq
+        return replace(gap, why=RELEASED) if is_released else gap
