@@ -1,4 +1,4 @@
-"""Checks of this machine: versions, folders, disks, permissions, GPUs. Each gives a `Check`, changes nothing."""
+"""Checks of this machine: versions, folders, disks, permissions, GPUs. Each gives a `Check`, and no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the server that this machine would talk to: its API, Redis and clock, and of this machine's agent."""
+"""Checks of the server that this machine would talk to: API, Redis, clock; and of this machine's agent."""
 
 from __future__ import annotations
 
