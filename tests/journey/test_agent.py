@@ -272,6 +272,7 @@ def test_a_server_that_comes_later_gets_everything(stage: Stage):
 
 def test_another_server_gets_all_that_is_held(stage: Stage):
     stage.register()
+    stage.settings = replace(stage.settings, idle_exit_s=30.0)
     _, writer = stage.train(ROWS, 0.0, "8", "--close")
     ensure_agent(stage.settings)
     with SmallCoordinator(stage.redis.url) as first:

@@ -218,7 +218,8 @@ class Shipper:
             for part in self._partitions.values()
         }
         for window in self._windows.values():
-            if window.flights or not window.is_confirmed or due[window.partition]:
+            is_open = window.flights or window.low_ack or not window.is_confirmed
+            if is_open or due[window.partition]:
                 wanted[window.partition].append(window.writer)
         for number, all_of_them in due.items():
             if all_of_them:
