@@ -194,7 +194,16 @@ class CatalogueReads(Reading):
         return [_run_row(row) for row in self.fetch(statement)]
 
     def _writers(self, statement: sa.Executable) -> list[WriterRow]:
-        return [_writer_row(row) for row in self.fetch(statement)]
+        return [writer_row(row, unpack_stored(row.identity)) for row in self.fetch(statement)]
+
+
+def unpack_stored(blob: bytes | None) -> Any:
+    """Return a map that this store packed itself; {} for NULL."""
+    if blob is None:
+        return {}
+    return unpack_value(
+        bytes(blob), max_bytes=PROJECTION_BYTES, max_elements=PROJECTION_ELEMENTS, max_depth=64
+    )
 
 
 def _path(
@@ -206,15 +215,6 @@ def _path(
         yield t.runs.c.project == project
     if where is not None:
         yield where
-
-
-def unpack_stored(blob: bytes | None) -> Any:
-    """Return a map that this store packed itself; {} for NULL."""
-    if blob is None:
-        return {}
-    return unpack_value(
-        bytes(blob), max_bytes=PROJECTION_BYTES, max_elements=PROJECTION_ELEMENTS, max_depth=64
-    )
 
 
 def _run_row(row: Any) -> RunRow:
@@ -252,8 +252,8 @@ def _run_row(row: Any) -> RunRow:
     )
 
 
-def _writer_row(row: Any) -> WriterRow:
-    identity = unpack_stored(row.identity)
+def writer_row(row: Any, identity: dict[str, Any]) -> WriterRow:
+    """Return the writer of a row of the table and its unpacked identity."""
     steps = [step for step in (row.given_step_min, row.auto_step_min) if step is not None]
     tops = [step for step in (row.given_step_max, row.auto_step_max) if step is not None]
     return WriterRow(

@@ -29,7 +29,7 @@ JOURNAL_LIMIT_BYTES = 256 * 1024 * 1024
 #: Pages in the WAL that trigger a checkpoint at commit (16 MB).
 CHECKPOINT_PAGES = 1024
 BUSY_TIMEOUT_S = 5.0
-#: The WAL-reset race of 3.7.0-3.51.2 is fixed from here on. One writing and checkpointing connection avoids it.
+#: The WAL-reset race of 3.7.0-3.51.2 is fixed from here on; our single checkpointing connection avoids it.
 SAFE_SQLITE = (3, 51, 3)
 #: statfs(2) f_type of file systems where SQLite's locks or mmap are no promise.
 NETWORK_FILE_SYSTEMS = {

@@ -18,7 +18,7 @@ F64 = npt.NDArray[np.float64]
 U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
 
-#: Row flag beside the protocol's STEP_GIVEN=1, COMMIT_FALSE=2, COMMIT_TRUE=4: a cell that `step_sync` added to
+#: Row flag beside the protocol's STEP_GIVEN=1, COMMIT_FALSE=2, COMMIT_TRUE=4: a cell `step_sync` added to
 #: the committing call's row. Readers that show rows "as each writer logged them" leave such cells out.
 INSERTED = 0x80
 

@@ -49,6 +49,7 @@ class Names:
         self._keys: dict[str, int] = {}
         self._keysets: dict[bytes, int] = {}
         self._run_keys: dict[tuple[int, int], str] = {}
+        self._run_key_counts: dict[int, int] = {}
 
     def forget(self) -> None:
         """After a rollback: what was created in it does not exist."""
@@ -56,6 +57,7 @@ class Names:
         self._keys.clear()
         self._keysets.clear()
         self._run_keys.clear()
+        self._run_key_counts.clear()
 
     def new_ids(self, connection: sa.Connection, count: int = 1) -> int:
         """Return the first of `count` consecutive ids that nobody else has."""
@@ -122,6 +124,14 @@ class Names:
             )
         return pk
 
+    def run_key_count(self, connection: sa.Connection, run_pk: int, key_pks: Iterable[int]) -> int:
+        """Return how many keys the run has with these; may count too many just above what it has."""
+        table = t.run_keys.c
+        if run_pk not in self._run_key_counts:
+            statement = sa.select(sa.func.count()).where(table.run_pk == run_pk)
+            self._run_key_counts[run_pk] = connection.execute(statement).scalar_one()
+        return self._run_key_counts[run_pk] + sum((run_pk, pk) not in self._run_keys for pk in key_pks)
+
     def note_run_keys(self, connection: sa.Connection, run_pk: int, kinds: Iterable[tuple[int, str]]) -> None:
         """Remember that the run has these keys with these kinds."""
         cache = self._run_keys
@@ -138,12 +148,14 @@ class Names:
                     table.run_pk == run_pk, table.key_pk.in_(pks[at : at + 500])
                 )
             )
-            stored = dict(rows.tuples().all())
+            stored = {key_pk: kinds_before for key_pk, kinds_before in rows.all()}  # noqa: C416 - Row is no pair to dict()
             inserts, updates = [], []
             for key_pk in pks[at : at + 500]:
                 before = stored.get(key_pk)
                 after = "".join(kind for kind in KIND_ORDER if kind in new[key_pk] or kind in (before or ""))
                 if before is None:
+                    if run_pk in self._run_key_counts:
+                        self._run_key_counts[run_pk] += 1
                     inserts.append({"run_pk": run_pk, "key_pk": key_pk, "kinds": after})
                 elif after != before:
                     updates.append({"b_run": run_pk, "b_key": key_pk, "kinds": after})

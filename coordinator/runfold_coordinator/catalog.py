@@ -1,0 +1,204 @@
+"""What a run's records make of it: name, tags, config, definitions. Pure; the same in any order of arrival.
+
+In: decoded records of its writers. Out: a Projection. The primary's word wins, others fill what is missing,
+and what they say differently is kept as a conflict.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from runfold.protocol.identity import Identity
+from runfold.protocol.records import ConfigRecord, MetricRecord, RunRecord
+from runfold.protocol.values import pack_value
+
+#: Values of one config key that are kept as a conflict, the primary's first.
+MAX_CONFLICT_VALUES = 8
+
+
+@dataclass(slots=True)
+class WriterWords:
+    """What one writer has said about its run."""
+
+    writer_pk: int
+    writer_id: str
+    #: Of its first record; the identity's start when it is known.
+    started_unix_ns: int = 0
+    identity: Identity | None = None
+    name: str | None = None
+    notes: str | None = None
+    tags: tuple[str, ...] | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
+    definitions: list[dict[str, Any]] = field(default_factory=list)
+    #: Equal for writers that said the same; None until asked for.
+    config_digest: bytes | None = None
+    definitions_digest: bytes | None = None
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """By rank, unranked last; then by start."""
+        rank = self.identity.rank if self.identity is not None and self.identity.rank is not None else 2**62
+        return (rank, self.started_unix_ns, self.writer_id)
+
+    def hear(self, payload: object) -> None:
+        """Take a record's decoded payload; records come in seq order."""
+        if isinstance(payload, Identity):
+            self.identity = payload
+            self.started_unix_ns = payload.started_unix_ns or self.started_unix_ns
+            self.name, self.notes = payload.name, payload.notes
+            self.tags = payload.tags or None
+            self.config = dict(payload.config)
+            self.config_digest = None
+        elif isinstance(payload, RunRecord):
+            self.name = payload.name if payload.name is not None else self.name
+            self.notes = payload.notes if payload.notes is not None else self.notes
+            self.tags = payload.tags if payload.tags is not None else self.tags
+        elif isinstance(payload, ConfigRecord):
+            for key in payload.delete:
+                self.config.pop(key, None)
+                self.deleted.add(key)
+            self.config.update(payload.set or {})
+            self.deleted.difference_update(payload.set or {})
+            self.config_digest = None
+        elif isinstance(payload, MetricRecord):
+            self.definitions.append(payload.to_map())
+            self.definitions_digest = None
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """The run as its row shows it."""
+
+    primary_writer_pk: int | None
+    mode: str
+    group: str | None
+    job_type: str | None
+    fold: Any
+    name: str | None
+    notes: str | None
+    tags: tuple[str, ...]
+    config: dict[str, Any]
+    conflicts: dict[str, Any]
+    definitions: tuple[dict[str, Any], ...]
+    started_unix_ns: int
+    program: str | None
+    host: str | None
+
+    def pack(self) -> bytes:
+        """Return what the store keeps beside the columns that filters use."""
+        return _pack(
+            {
+                "group": self.group,
+                "job_type": self.job_type,
+                "fold": self.fold,
+                "name": self.name,
+                "notes": self.notes,
+                "tags": list(self.tags),
+                "config": self.config,
+                "conflicts": self.conflicts,
+                "definitions": list(self.definitions),
+            }
+        )
+
+
+def project(writers: Iterable[WriterWords]) -> Projection:
+    """Return the projection of one run's writers; at least one."""
+    in_order = sorted(writers, key=lambda writer: writer.order)
+    assert in_order, "a run has a writer"
+    primary = pick_primary(in_order)
+    others = [writer for writer in in_order if writer is not primary]
+    ranked = [primary, *others]
+    identities = [writer.identity for writer in ranked if writer.identity is not None]
+    config, conflicts = _merge_config(ranked)
+    return Projection(
+        primary_writer_pk=primary.writer_pk,
+        mode=identities[0].mode if identities else "grouped",
+        group=_first(identity.group for identity in identities),
+        job_type=_first(identity.job_type for identity in identities),
+        fold=_first(identity.fold for identity in identities),
+        name=_first(writer.name for writer in ranked),
+        notes=_first(writer.notes for writer in ranked),
+        tags=_first(writer.tags for writer in ranked) or (),
+        config=config,
+        conflicts=conflicts,
+        definitions=_merge_definitions(in_order),
+        started_unix_ns=min(writer.started_unix_ns for writer in in_order),
+        program=_first(identity.program for identity in identities),
+        host=_first(identity.host for identity in identities),
+    )
+
+
+def pick_primary(in_order: list[WriterWords]) -> WriterWords:
+    """Return the writer that said it is primary, else rank 0, else the first seen; of attempts, the newest.
+
+    Args:
+        in_order: By `WriterWords.order`.
+    """
+    said = [writer for writer in in_order if writer.identity is not None and writer.identity.primary]
+    zero = [writer for writer in in_order if writer.identity is not None and writer.identity.rank == 0]
+    for candidates in (said, zero):
+        if candidates:
+            return max(candidates, key=lambda writer: (writer.started_unix_ns, writer.writer_id))
+    is_shared = any(writer.identity is not None and writer.identity.mode == "shared" for writer in in_order)
+    pick = min if is_shared else max  # several unranked writers of a grouped run are attempts of one process
+    return pick(in_order, key=lambda writer: (writer.started_unix_ns, writer.writer_id))
+
+
+def _first(values: Iterable[Any]) -> Any:
+    return next((value for value in values if value is not None and value != ""), None)
+
+
+def _merge_config(ranked: list[WriterWords]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Merge whole top-level values; a thousand writers with equal configs cost one."""
+    merged: dict[str, Any] = {}
+    conflicts: dict[str, list[Any]] = {}
+    seen: set[bytes] = set()
+    deleted = ranked[0].deleted
+    for writer in ranked:
+        if writer.config_digest is None:
+            writer.config_digest = _digest(writer.config)
+        if writer.config_digest in seen:
+            continue
+        seen.add(writer.config_digest)
+        for key, value in writer.config.items():
+            if key in deleted and writer is not ranked[0]:
+                continue  # the primary took it out: another's copy does not bring it back
+            if key not in merged:
+                merged[key] = value
+            elif not _is_same(merged[key], value):
+                found = conflicts.setdefault(key, [merged[key]])
+                if len(found) < MAX_CONFLICT_VALUES and not any(_is_same(value, other) for other in found):
+                    found.append(value)
+    return merged, conflicts
+
+
+def _merge_definitions(in_order: list[WriterWords]) -> tuple[dict[str, Any], ...]:
+    """Return all definitions by rank, start and seq; who said the same as one before adds nothing."""
+    merged: list[dict[str, Any]] = []
+    seen: set[bytes] = set()
+    for writer in in_order:
+        if not writer.definitions:
+            continue
+        if writer.definitions_digest is None:
+            writer.definitions_digest = _digest(writer.definitions)
+        if writer.definitions_digest not in seen:
+            seen.add(writer.definitions_digest)
+            merged += writer.definitions
+    return tuple(merged)
+
+
+def _pack(value: Any) -> bytes:
+    """Pack what many records said together: it may be larger than one record."""
+    return pack_value(value, max_bytes=256 * 1024 * 1024, max_elements=50_000_000, max_depth=64)
+
+
+def _digest(value: Any) -> bytes:
+    return hashlib.sha256(_pack(value)).digest()
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and (a == b or pack_value(a) == pack_value(b))

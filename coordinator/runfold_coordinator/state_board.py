@@ -1,0 +1,253 @@
+"""The states in the rows of writers and runs: judged when evidence comes, and when silence has grown long.
+
+In: signs of life, marks of stored data. Out: updated rows, in the transaction that brought the evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from runfold.protocol.values import pack_value
+from runfold_coordinator.aggregate.attempts import place_writers
+from runfold_coordinator.clock import Clock
+from runfold_coordinator.liveness import Liveness, Sign
+from runfold_coordinator.run_lanes import facts_of
+from runfold_coordinator.states import (
+    TERMINAL,
+    Evidence,
+    Limits,
+    Member,
+    RunVerdict,
+    Verdict,
+    run_state,
+    writer_state,
+)
+from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.catalogue_reads import unpack_stored, writer_row
+from runfold_coordinator.store.model import WriterRow
+from runfold_coordinator.store.names import clean_text
+from runfold_coordinator.store.store import Store
+from runfold_coordinator.store.writes import Transaction
+from runfold_coordinator.watermarks import WriterMark
+
+#: How often last_seen is written for writers of which nothing else changed.
+SEEN_EVERY_S = 10.0
+
+#: Identities kept unpacked.
+CACHED_IDENTITIES = 20_000
+
+
+@dataclass(slots=True)
+class _Open:
+    """A writer that has not ended, as its row says."""
+
+    writer_pk: int
+    run_pk: int
+    unreachable: bool
+    seen_written_s: float = 0.0
+
+
+class StateBoard:
+    """States of one partition's writers. Not thread-safe: for the ingest thread."""
+
+    def __init__(self, store: Store, liveness: Liveness, clock: Clock, limits: Limits) -> None:
+        self._store = store
+        self._liveness = liveness
+        self._clock = clock
+        self._limits = limits
+        #: By writer id; None: to be read from the database.
+        self._open: dict[str, _Open] | None = None
+        self._identities: dict[int, dict[str, Any]] = {}
+        store.writing.on_rollback(self.forget)
+
+    def forget(self) -> None:
+        """After a rollback: what was judged in it is not in the rows, and its ids will be given again."""
+        self._open = None
+        self._identities.clear()
+
+    def note_data(
+        self, tx: Transaction, marks: Sequence[WriterMark], testifying: Sequence[WriterMark]
+    ) -> None:
+        """Take that records of these writers are being stored; judge where that changes anything."""
+        is_open = self._load(tx.connection)
+        runs = {mark.run.run_pk for mark in testifying}
+        for mark in marks:
+            self._liveness.hear_data(mark.writer_id)
+            known = is_open.get(mark.writer_id)
+            sign = self._liveness.sign(mark.writer_id)
+            if known is None or known.unreachable or (sign is not None and sign.alive is False):
+                runs.add(mark.run.run_pk)
+        self._judge(tx, runs)
+
+    def tick(self) -> None:
+        """Write what was heard, and judge writers that were silent for long. Call every second or so."""
+        if self._open is None:
+            with self._store.snapshot() as connection:
+                self._load(connection)
+        is_open = self._open or {}
+        runs = {found.run_pk for writer_id, found in is_open.items() if self._is_overdue(writer_id, found)}
+        signs = self._signs_to_write(is_open)
+        if runs or signs:
+            with self._store.writing.transaction() as tx:
+                written = self._write_signs(tx, signs, runs)
+                self._judge(tx, runs)
+            self._liveness.clean(written)
+
+    def _is_overdue(self, writer_id: str, found: _Open) -> bool:
+        silent_s = self._liveness.silent_s(writer_id)
+        if silent_s >= self._limits.lost_s or (silent_s >= self._limits.unreachable_s) != found.unreachable:
+            return True
+        sign = self._liveness.sign(writer_id)
+        is_gone = sign is not None and sign.alive is False
+        return is_gone and self._liveness.stalled_s(writer_id) >= self._limits.late_records_s
+
+    def _signs_to_write(self, is_open: dict[str, _Open]) -> list[tuple[str, Sign]]:
+        now_s = self._clock.mono_s()
+        found = dict(self._liveness.dirty())
+        for writer_id, known in is_open.items():
+            sign = self._liveness.sign(writer_id)
+            if sign is not None and sign.heard_s - known.seen_written_s >= SEEN_EVERY_S:
+                found[writer_id] = sign
+                known.seen_written_s = now_s
+        return list(found.items())
+
+    def _write_signs(self, tx: Transaction, signs: Sequence[tuple[str, Sign]], runs: set[int]) -> list[str]:
+        """Write signs of known writers and return who they are; add the runs that have to be judged."""
+        rows: list[dict[str, Any]] = []
+        c = t.writers.c
+        by_id = dict(signs)
+        ids = list(by_id)
+        for at in range(0, len(ids), 500):
+            for row in tx.connection.execute(
+                sa.select(c.writer_id, c.writer_pk, c.run_pk, c.head_seq, c.alive).where(
+                    c.writer_id.in_(ids[at : at + 500])
+                )
+            ):
+                sign = by_id.pop(row.writer_id)
+                alive = row.alive if row.alive is False or sign.alive is None else sign.alive
+                rows.append(
+                    {
+                        "writer_pk": row.writer_pk,
+                        "head_seq": max(row.head_seq, min(sign.head_seq, 2**63 - 1)),
+                        "alive": alive,
+                        "last_seen_unix_s": sign.seen_unix_s,
+                    }
+                )
+                if alive != row.alive:
+                    runs.add(row.run_pk)
+        tx.update_by_pk(t.writers, rows)
+        return [writer_id for writer_id, _ in signs if writer_id not in by_id]
+
+    def _load(self, connection: sa.Connection) -> dict[str, _Open]:
+        if self._open is None:
+            c = t.writers.c
+            rows = connection.execute(
+                sa.select(c.writer_id, c.writer_pk, c.run_pk, c.unreachable).where(
+                    c.state.not_in(sorted(TERMINAL))
+                )
+            )
+            self._open = {row.writer_id: _Open(row.writer_pk, row.run_pk, row.unreachable) for row in rows}
+        return self._open
+
+    def _judge(self, tx: Transaction, run_pks: Collection[int]) -> None:
+        for run_pk in sorted(run_pks):
+            self._judge_run(tx, run_pk)
+
+    def _judge_run(self, tx: Transaction, run_pk: int) -> None:
+        writers = [
+            (writer_row(row, self._identity(row)), row.preempting)
+            for row in tx.connection.execute(sa.select(t.writers).where(t.writers.c.run_pk == run_pk))
+        ]
+        is_open = self._load(tx.connection)
+        verdicts, changed = {}, []
+        for writer, is_preempting in writers:
+            verdict = verdicts[writer.writer_pk] = self._judge_writer(writer, is_preempting)
+            if verdict.state in TERMINAL:
+                is_open.pop(writer.writer_id, None)
+            else:
+                known = is_open.setdefault(
+                    writer.writer_id, _Open(writer.writer_pk, run_pk, verdict.unreachable)
+                )
+                known.unreachable = verdict.unreachable
+            after = {
+                "state": verdict.state,
+                "reason": clean_text(verdict.reason),
+                "unreachable": verdict.unreachable,
+                "ended_unix_ns": verdict.ended_unix_ns,
+            }
+            if any(getattr(writer, name) != value for name, value in after.items()):
+                changed.append({"writer_pk": writer.writer_pk} | after)
+        tx.update_by_pk(t.writers, changed)
+        _write_run(tx, run_pk, run_state(_newest_attempt([writer for writer, _ in writers], verdicts)))
+
+    def _identity(self, row: Any) -> dict[str, Any]:
+        found = self._identities.get(row.writer_pk)
+        if found is None:
+            found = unpack_stored(row.identity)
+            if len(self._identities) >= CACHED_IDENTITIES:
+                self._identities.clear()
+            if found:
+                self._identities[row.writer_pk] = found
+        return found
+
+    def _judge_writer(self, writer: WriterRow, is_preempting: bool) -> Verdict:
+        sign = self._liveness.sign(writer.writer_id)
+        head_seq = max(writer.head_seq, sign.head_seq if sign is not None else 0)
+        said = None if sign is None else sign.alive
+        seen_unix_s = writer.last_seen_unix_s if sign is None else sign.seen_unix_s
+        verdict = writer_state(
+            Evidence(
+                exit=writer.exit,
+                signal=writer.signal,
+                preempting=is_preempting,
+                alive=False if writer.alive is False else said if said is not None else writer.alive,
+                silent_s=self._liveness.silent_s(writer.writer_id),
+                stalled_s=self._liveness.stalled_s(writer.writer_id),
+                is_caught_up=writer.last_seq >= head_seq,
+                last_seen_unix_ns=int(seen_unix_s * 1e9),
+            ),
+            self._limits,
+        )
+        if writer.exit is None and verdict.state == writer.state and writer.ended_unix_ns is not None:
+            # It ended when that was first known; being judged again does not move it.
+            return replace(verdict, ended_unix_ns=writer.ended_unix_ns)
+        return verdict
+
+
+def _newest_attempt(writers: Sequence[WriterRow], verdicts: dict[int, Verdict]) -> list[Member]:
+    is_shared = any(writer.mode == "shared" for writer in writers)
+    placements = place_writers([facts_of(writer) for writer in writers], is_shared=is_shared)
+    newest = max((place.attempt for place in placements.values()), default=1)
+    return [
+        Member(
+            verdict=verdicts[writer.writer_pk],
+            decides=writer.update_finish_state,
+            rank=writer.rank,
+            label=writer.label,
+            host=writer.host,
+            writer_id=writer.writer_id,
+            traceback=(writer.exit or {}).get("traceback"),
+        )
+        for writer in writers
+        if placements[writer.writer_pk].attempt == newest
+    ]
+
+
+def _write_run(tx: Transaction, run_pk: int, verdict: RunVerdict) -> None:
+    c = t.runs.c
+    tx.connection.execute(
+        sa.update(t.runs)
+        .where(c.run_pk == run_pk)
+        .values(
+            state=verdict.state,
+            reason=clean_text(verdict.reason),
+            unreachable=verdict.unreachable,
+            ended_unix_ns=verdict.ended_unix_ns,
+            first_failure=None if verdict.first_failure is None else pack_value(verdict.first_failure),
+            version=c.version + 1,
+        )
+    )

@@ -1,0 +1,235 @@
+"""What one batch holds of one writer: rows to chunks, other records to rows, bad ones to letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+import sqlalchemy as sa
+
+from runfold.protocol.blocks import Gap, RowBlock
+from runfold.protocol.errors import ProtocolError
+from runfold.protocol.frames import Frame
+from runfold.protocol.history.rows import RowFold
+from runfold.protocol.identity import Identity
+from runfold.protocol.keypath import encode_path
+from runfold.protocol.limits import MAX_KEYS_PER_RUN
+from runfold.protocol.records import (
+    ExitRecord,
+    MetricRecord,
+    PreemptingRecord,
+    Record,
+    RecordKind,
+    RowMap,
+    SignalRecord,
+)
+from runfold.protocol.values import pack_value
+from runfold_coordinator.dead_letters import DeadLetter, decode_record
+from runfold_coordinator.row_chunks import ChunkBuilder, InsertedCells, MapRow, Schema
+from runfold_coordinator.run_catalogs import RunCatalogs
+from runfold_coordinator.step_sync import Calls, insert_steps, prime
+from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.names import clean_text
+from runfold_coordinator.store.store import Store
+from runfold_coordinator.store.writes import NewChunk, Transaction
+from runfold_coordinator.watermarks import MAX_INT, WriterMark
+
+_ROW_KINDS = frozenset({RecordKind.ROW, RecordKind.SCHEMA})
+
+
+class WriterBatch:
+    """Collects a writer's frames in seq order, then writes them out. Used once."""
+
+    def __init__(self, mark: WriterMark) -> None:
+        self.mark = mark
+        self.chunks: list[NewChunk] = []
+        self.letters: list[DeadLetter] = []
+        self._blocks: dict[Schema, list[RowBlock]] = {}
+        self._maps: list[MapRow] = []
+        self._records: list[Record] = []
+        self._payloads: list[tuple[int, Any]] = []
+        self._gaps: list[Gap] = []
+        self._row_count = 0
+        self._unknown_count = 0
+
+    @property
+    def speaks(self) -> bool:
+        """Whether there are records beside rows."""
+        return bool(self._payloads) or self.mark.started_unix_ns == 0
+
+    @property
+    def testifies(self) -> bool:
+        """Whether there is evidence about the writer's state."""
+        evidence = (ExitRecord, SignalRecord, PreemptingRecord, Identity)
+        return any(isinstance(payload, evidence) for _, payload in self._payloads)
+
+    def add_frame(self, frame: Frame) -> None:
+        """Take a frame that begins right after what was taken before."""
+        for block in frame.blocks:
+            self._blocks.setdefault((block.paths, block.kinds), []).append(block)
+        for record in frame.others:
+            self._add_record(record)
+        for gap in frame.gaps:
+            self._gaps.append(gap)
+            self.mark.gap_count += gap.hi - gap.lo + 1
+
+    def add_letter(self, lo: int, hi: int, reason: str, raw: bytes) -> None:
+        """Take records that can't be stored as they should be."""
+        mark = self.mark
+        mark.dead_letter_count += hi - lo + 1
+        self.letters.append(DeadLetter(mark.run.run_pk, mark.writer_pk, lo, hi, reason, raw))
+
+    def _add_record(self, record: Record) -> None:
+        self.mark.note_time(record.t_ns)
+        try:
+            if record.kind == RecordKind.ROW_MAP:
+                self._maps.append(
+                    MapRow(record.seq, record.t_ns, record.flags, RowMap.unpack(record.payload))
+                )
+                return
+            payload = decode_record(record)
+        except ProtocolError as error:
+            self.add_letter(record.seq, record.seq, f"record of kind {record.kind}: {error}", record.payload)
+            return
+        if record.kind in _ROW_KINDS:
+            self.add_letter(record.seq, record.seq, "a schema-coded row outside of a block", record.payload)
+            return
+        self._records.append(record)
+        if payload is None:
+            self._unknown_count += 1
+        else:
+            self._payloads.append((record.seq, payload))
+
+    def make_chunks(self, tx: Transaction, store: Store) -> None:
+        """Encode the rows; step metrics are inserted when the writer has defined any."""
+        mark = self.mark
+        inserted = self._insert_steps(tx, store)
+        paths = {path for paths, _ in self._blocks for path in paths}
+        paths.update(path for found in self._maps for path, _ in found.row.values)
+        paths.update(found.path for found in inserted)
+        if not paths and not self._blocks and not self._maps:
+            return
+        names = {path: encode_path(path) for path in paths}
+        pks = tx.names.key_pks(tx.connection, names.values())
+        self._refuse_too_many_keys(tx, set(pks.values()))
+        builder = ChunkBuilder(tx, mark.run.run_pk, mark.writer_pk)
+        for schema, blocks in self._blocks.items():
+            rows = builder.add_blocks(schema, [pks[names[path]] for path in schema[0]], blocks)
+            mark.count_rows(rows)
+            self._row_count += len(rows)
+        if self._maps:
+            rows = builder.add_maps(self._maps, pks)
+            mark.count_rows(rows)
+            self._row_count += len(rows)
+        builder.add_inserted(inserted, pks)
+        self.chunks = builder.chunks
+
+    def _insert_steps(self, tx: Transaction, store: Store) -> list[InsertedCells]:
+        mark = self.mark
+        calls = Calls()
+        for seq, payload in self._payloads:
+            if isinstance(payload, MetricRecord):
+                calls.definitions.append((seq, payload.to_map()))
+            elif isinstance(payload, ExitRecord):
+                calls.end_seq = seq
+        if mark.row_fold is None:
+            if not calls.defines_step:
+                return []
+            mark.row_fold = self._new_fold(tx, store)
+        calls.blocks = [block for blocks in self._blocks.values() for block in blocks]
+        calls.maps = self._maps
+        return insert_steps(mark.row_fold, calls)
+
+    def _new_fold(self, tx: Transaction, store: Store) -> RowFold:
+        mark, fold = self.mark, RowFold()
+        step = mark.step_max
+        if step is not None:
+            c = t.records.c
+            packed = tx.connection.execute(
+                sa.select(c.payload)
+                .where(c.writer_pk == mark.writer_pk, c.kind == RecordKind.METRIC)
+                .order_by(c.seq)
+            ).scalars()
+            said = [MetricRecord.unpack(bytes(payload)).to_map() for payload in packed]
+            last = store.read_blocks(mark.run.run_pk, mark.writer_pk, step_min=step, step_max=step)
+            prime(fold, said, list(last), step)
+        return fold
+
+    def _refuse_too_many_keys(self, tx: Transaction, key_pks: set[int]) -> None:
+        if tx.names.run_key_count(tx.connection, self.mark.run.run_pk, key_pks) <= MAX_KEYS_PER_RUN:
+            return
+        reason = f"more than {MAX_KEYS_PER_RUN} keys in this run"
+        for blocks in self._blocks.values():
+            for block in blocks:
+                raw = msgpack.packb(block.to_map())
+                for lo, hi in _seq_ranges(block.seq_list()):
+                    self.add_letter(lo, hi, reason, raw)
+        for found in self._maps:
+            self.add_letter(found.seq, found.seq, reason, found.row.pack())
+        self._blocks, self._maps = {}, []
+
+    def tell(self, catalogs: RunCatalogs) -> None:
+        """Give the words about the run to its catalogue, the evidence to the writer's row."""
+        mark = self.mark
+        if mark.started_unix_ns == 0:
+            mark.started_unix_ns = mark.last_record_unix_ns or 1
+            mark.changes["started_unix_ns"] = mark.started_unix_ns
+        times = {record.seq: min(record.t_ns, MAX_INT) for record in self._records}
+        run_pk, changes = mark.run.run_pk, mark.changes
+        catalogs.hear(run_pk, mark.writer_pk, mark.writer_id, None, mark.started_unix_ns)
+        for seq, payload in self._payloads:
+            catalogs.hear(run_pk, mark.writer_pk, mark.writer_id, payload, mark.started_unix_ns)
+            if isinstance(payload, Identity):
+                identity = payload.to_map()
+                del identity["config"]
+                changes["identity"] = pack_value(identity)
+                mark.started_unix_ns = min(payload.started_unix_ns, MAX_INT) or mark.started_unix_ns
+                changes["started_unix_ns"] = mark.started_unix_ns
+            elif isinstance(payload, ExitRecord):
+                changes["exit"] = pack_value(payload.to_map() | {"seq": seq, "t_ns": times[seq]})
+            elif isinstance(payload, SignalRecord):
+                changes["signal"] = pack_value(payload.to_map() | {"seq": seq, "t_ns": times[seq]})
+            elif isinstance(payload, PreemptingRecord):
+                changes["preempting"] = True
+
+    def record_rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of the records table: every non-row record as it came, of known kind or not."""
+        for record in self._records:
+            yield {
+                "writer_pk": self.mark.writer_pk,
+                "seq": record.seq,
+                "run_pk": self.mark.run.run_pk,
+                "t_ns": min(record.t_ns, MAX_INT),
+                "kind": record.kind,
+                "flags": record.flags,
+                "payload": record.payload,
+            }
+
+    def gap_rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of the gaps table."""
+        for gap in self._gaps:
+            yield {
+                "writer_pk": self.mark.writer_pk,
+                "lo": gap.lo,
+                "hi": gap.hi,
+                "run_pk": self.mark.run.run_pk,
+                "why": clean_text(gap.why)[:500],
+            }
+
+    def count(self, counts: Any) -> None:
+        """Add to the counts since start."""
+        counts.rows += self._row_count
+        counts.records += len(self._records)
+        counts.unknown_records += self._unknown_count
+        counts.dead_letters += len(self.letters)
+
+
+def _seq_ranges(seqs: list[int]) -> Iterator[tuple[int, int]]:
+    lo = before = seqs[0]
+    for seq in seqs[1:]:
+        if seq != before + 1:
+            yield lo, before
+            lo = seq
+        before = seq
+    yield lo, before
