@@ -47,6 +47,8 @@ CLOSED_WORD: Final = 0x444553_4F4C43_01
 #: What the agent stores, by one pwrite: acked seq, delivered bytes, server id, and a crc32 of these.
 AT_ACK: Final = 256
 _ACK: Final = struct.Struct("<QQ16s")
+#: Set when a reader had to rebuild the fixed part: the writer's words are then not relied on.
+AT_REBUILT: Final = 320
 ACK_BYTES: Final = _ACK.size + _CRC.size
 NO_SERVER: Final = bytes(16)
 

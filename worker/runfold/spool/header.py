@@ -12,6 +12,7 @@ from runfold.spool.format import (
     ACK_BYTES,
     AT_ACK,
     AT_HEAD_SEQ,
+    AT_REBUILT,
     CLOSED_WORD,
     HEADER_BYTES,
     Ack,
@@ -104,20 +105,23 @@ class WriterHeader:
 class HeaderView:
     """The agent's end. By pread and pwrite: a page that was cut short cannot kill the agent by SIGBUS.
 
-    `is_whole` is False when the fixed part was damaged and had to be rebuilt: nothing in it is then believed.
+    `is_whole` is False when the fixed part had to be rebuilt, ever: the writer's words are then only a hint.
     """
 
     def __init__(self, path: Path, rebuilt: FixedHeader) -> None:
-        """Open the page; make a new one from `rebuilt` when it is missing or damaged."""
+        """Open the page; mend it from `rebuilt` when it is missing or damaged."""
         self._fd = open_private(path, os.O_RDWR | os.O_CREAT)
         try:
             page = os.pread(self._fd, HEADER_BYTES, 0)
             fixed = FixedHeader.unpack(page) if len(page) == HEADER_BYTES else None
-            self.is_whole = fixed is not None and fixed.writer == rebuilt.writer
-            self.fixed = fixed if fixed is not None and self.is_whole else rebuilt
-            if not self.is_whole:
-                os.pwrite(self._fd, rebuilt.pack().ljust(HEADER_BYTES, b"\0"), 0)
+            if fixed is None or fixed.writer != rebuilt.writer:
+                fixed = rebuilt
                 os.ftruncate(self._fd, HEADER_BYTES)
+                os.pwrite(self._fd, fixed.pack(), 0)
+                os.pwrite(self._fd, _WORD.pack(1), AT_REBUILT)
+                page = os.pread(self._fd, HEADER_BYTES, 0)
+            self.fixed = fixed
+            self.is_whole = _WORD.unpack_from(page, AT_REBUILT)[0] == 0
         except BaseException:
             os.close(self._fd)
             raise
@@ -171,6 +175,10 @@ class HeaderView:
     def server_id(self) -> bytes:
         """The server that the ack came from; zeros before the first."""
         return self.ack.server_id
+
+    def changed_unix_s(self) -> float:
+        """Return when the page was last written to."""
+        return os.fstat(self._fd).st_mtime
 
     def sync(self) -> None:
         """Bring the page to disk: before anything is deleted that it says was delivered."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from runfold.protocol.blocks import Gap
 from runfold.protocol.errors import ProtocolError
+from runfold.protocol.failpoints import hit
 from runfold.protocol.identity import Identity
-from runfold.protocol.limits import TARGET_FRAME_BYTES, WRITER_ID_BYTES
+from runfold.protocol.limits import MAX_RECORD_BYTES, TARGET_FRAME_BYTES, WRITER_ID_BYTES
 from runfold.protocol.records import Record, RecordKind
 from runfold.protocol.rows import RECORD_HEADER_BYTES, RowSchema
 from runfold.spool.directory import list_writers
@@ -34,7 +36,18 @@ __all__ = ["Batch", "SpoolReader", "list_writers"]
 #: What one record is taken to need before the first was read.
 _GUESSED_RECORD_BYTES = 128
 _LEAST_READ_BYTES = 4096
+_WHOLE = 1 << 31
 _MAX_MARKS = 4096
+
+
+class HeldSegment(NamedTuple):
+    """A segment of a spool, for those who decide what may go."""
+
+    first_seq: int
+    size_bytes: int
+    changed_unix_s: float
+
+
 #: Why records are missing that were acknowledged and then removed.
 RELEASED = "released after an acknowledgement"
 
@@ -86,10 +99,14 @@ class SpoolReader:
         scan = Scan(from_seq, self._seed, self._schemas)
         was_read_again = False
         while True:
-            offset += self._feed(scan, first_seq, offset, words, max_bytes)
+            taken = self._feed(scan, first_seq, offset, words, max_bytes)
+            offset += taken
             if not scan.is_empty:
                 self._mark(scan.expected, first_seq, offset)
                 return self._finish(scan)
+            if taken:
+                # Records before from_seq, or definitions.
+                continue
             # The end of the segment, damage, or a record that is being written at this moment.
             later = [found for found in self._files.listing() if found > first_seq]
             if not was_read_again:
@@ -99,7 +116,7 @@ class SpoolReader:
             place = self._go_on(scan, first_seq, offset, later, words, is_over=is_over)
             if place is None:
                 break
-            was_read_again = place[0] != first_seq and not later[1:]
+            was_read_again = False
             first_seq, offset = place
         if is_over:
             self._declare_tail(scan, words)
@@ -127,25 +144,42 @@ class SpoolReader:
         it is within the newest `keep_bytes` of what could be deleted (another server may still want it).
         """
         now_unix_s = time.time() if now_unix_s is None else now_unix_s
-        acked_seq = self.header.acked_seq
-        listing = list(self._files.listing().items())
-        removable = []
-        for index, (first_seq, (size, changed_unix_s)) in enumerate(listing):
-            is_last = index + 1 == len(listing)
-            end_seq = self.header.final_seq if is_last else listing[index + 1][0] - 1
-            if end_seq is None or end_seq > acked_seq:
-                break
-            removable.append((first_seq, size, changed_unix_s))
         kept_bytes = freed_bytes = 0
-        for first_seq, size, changed_unix_s in reversed(removable):
-            kept_bytes += size
-            if now_unix_s - changed_unix_s >= keep_s or kept_bytes > keep_bytes:
-                if not freed_bytes:
-                    # The ack that allows this has to outlive a power loss before the rows go.
-                    self.header.sync()
-                self._files.remove(first_seq)
-                freed_bytes += size
+        for held in reversed(self.removable_segments()):
+            kept_bytes += held.size_bytes
+            if now_unix_s - held.changed_unix_s >= keep_s or kept_bytes > keep_bytes:
+                freed_bytes += self.remove_segment(held.first_seq)
         return freed_bytes
+
+    def removable_segments(self) -> list[HeldSegment]:
+        """Return the segments whose every record was acknowledged; the last one only when it is closed."""
+        acked_seq, final_seq = self.header.acked_seq, self.header.final_seq
+        listing = list(self._files.listing().items())
+        firsts = [first_seq for first_seq, _ in listing]
+        ends = [first_seq - 1 for first_seq in firsts[1:]] + [final_seq]
+        return [
+            HeldSegment(first_seq, size, changed_unix_s)
+            for (first_seq, (size, changed_unix_s)), end_seq in zip(listing, ends, strict=False)
+            if end_seq is not None and end_seq <= acked_seq
+        ]
+
+    def remove_segment(self, first_seq: int) -> int:
+        """Delete one of `removable_segments`; return the bytes freed."""
+        # The ack that allows this has to outlive a power loss before the rows go.
+        self.header.sync()
+        hit("spool.before_unlink")
+        size_bytes, _ = self._files.listing().get(first_seq, (0, 0.0))
+        self._files.remove(first_seq)
+        return size_bytes
+
+    def held_bytes(self) -> int:
+        """Return the size of all segments together."""
+        return sum(size for size, _ in self._files.listing().values())
+
+    def changed_unix_s(self) -> float:
+        """Return when the writer or an ack last changed something here."""
+        times = [changed_unix_s for _, changed_unix_s in self._files.listing().values()]
+        return max([self.header.changed_unix_s(), *times])
 
     def close(self) -> None:
         """Close all files; idempotent."""
@@ -155,7 +189,7 @@ class SpoolReader:
     def _feed(self, scan: Scan, first_seq: int, offset: int, words: WriterWords, max_bytes: int) -> int:
         """Give `scan` what is wanted from one place; return how many bytes it took."""
         wanted = max_bytes
-        if self.header.is_whole and words.head_seq >= scan.expected:
+        if self.header.is_whole and words.head_seq >= scan.expected >= first_seq:
             # Near the head: the rest of the segment is zeros that nobody needs to copy.
             wanted = min(max_bytes, (words.head_seq - scan.expected + 1) * self._record_bytes * 2)
         view = self._files.read(first_seq, offset, max(wanted, _LEAST_READ_BYTES))
@@ -163,7 +197,7 @@ class SpoolReader:
         taken = scan.feed(view)
         if scan.is_empty and len(view) - taken >= RECORD_HEADER_BYTES:
             total = int.from_bytes(view[taken : taken + 4], "little")
-            if total > len(view) - taken and total & 7 == 0:
+            if len(view) - taken < total <= MAX_RECORD_BYTES + 64 and total & 7 == 0:
                 # One record larger than what was read; a damaged length reads no further than the segment.
                 view = self._files.read(first_seq, offset, taken + total)
                 taken = scan.feed(view)
@@ -180,7 +214,7 @@ class SpoolReader:
         if later or is_over or words.head_seq >= scan.expected:
             if not later and not is_over and self._searched_at_head == words.head_seq:
                 return None
-            whole = self._files.read(first_seq, 0, 1 << 31)
+            whole = self._files.read(first_seq, 0, _WHOLE)
             hi = later[0] - 1 if later else scan.expected + len(whole) // RECORD_HEADER_BYTES
             found = find_record(whole, offset + 8 if offset else offset, self._seed, scan.expected, hi)
             if found is not None:
@@ -193,7 +227,10 @@ class SpoolReader:
         if 0 < words.dropped_lo <= words.dropped_hi and words.dropped_hi >= scan.expected:
             scan.declare(words.dropped_lo - 1, DAMAGED)
             scan.declare(words.dropped_hi, "could not be kept when the writer ended")
-        scan.declare(words.final_seq if words.is_closed else words.head_seq, DAMAGED)
+        if words.is_closed:
+            scan.declare(words.final_seq, DAMAGED)
+        elif self.header.is_whole:
+            scan.declare(words.head_seq, DAMAGED)
 
     def _finish(self, scan: Scan) -> Batch:
         batch = scan.batch()

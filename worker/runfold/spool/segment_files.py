@@ -15,6 +15,9 @@ from runfold.spool.format import (
 )
 from runfold.spool.scan import find_record
 
+#: No segment of ours is larger; what a stranger put under a segment's name is not read beyond.
+_MAX_FILE_BYTES = 128 * 1024 * 1024
+
 
 class SegmentFiles:
     """Reads segments; keeps the last one open. Files that are not this writer's are left alone."""
@@ -46,7 +49,9 @@ class SegmentFiles:
                 self.close()
                 self._fd = self._open(first_seq)
                 self._first_seq = first_seq
-            return memoryview(os.pread(self._fd, size, offset))
+            # pread allocates what it is asked for before it knows how much there is.
+            there = min(os.fstat(self._fd).st_size, _MAX_FILE_BYTES) - offset
+            return memoryview(os.pread(self._fd, min(size, there), offset) if there > 0 else b"")
         except OSError:
             return memoryview(b"")
 

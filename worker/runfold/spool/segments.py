@@ -10,7 +10,13 @@ from runfold.protocol.failpoints import hit
 from runfold.spool.ahead import FileAhead
 from runfold.spool.directory import segment_sizes
 from runfold.spool.filesystem import free_bytes
-from runfold.spool.format import AHEAD_NAME, SEGMENT_HEADER_BYTES, FixedHeader, pack_segment_header
+from runfold.spool.format import (
+    AHEAD_NAME,
+    SEGMENT_HEADER_BYTES,
+    FixedHeader,
+    pack_segment_header,
+    segment_name,
+)
 from runfold.spool.limits import SpoolLimits
 from runfold.spool.segment import Segment, create_file, publish
 
@@ -48,7 +54,7 @@ class SegmentChain:
         """Make a segment that begins with `first_seq` the current one, with room for `need_bytes`.
 
         Raises:
-            OSError: No space on the disk or in the quota, or too little stays free; the current one stays open.
+            OSError: No space on the disk or in the quota; the current one stays open.
         """
         fitting = need_bytes + SEGMENT_HEADER_BYTES
         capacity = _whole_pages(max(self._next_bytes, fitting + _reserve(fitting * 2)))
@@ -64,14 +70,17 @@ class SegmentChain:
             os.close(fd)
             path.unlink(missing_ok=True)
             raise
+        left = self.current
         try:
             publish(path, fd, header, first_seq)
+            self.current = segment
         except BaseException:
-            segment.close()
+            # A signal handler may raise after the rename: an empty segment must not hide what follows.
+            path.with_name(segment_name(first_seq)).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
+            segment.close()
             raise
-        self._retire()
-        self.current = segment
+        self._retire(left)
         self._next_bytes = min(self._next_bytes * 2, self._limits.max_segment_bytes)
         return segment
 
@@ -115,8 +124,7 @@ class SegmentChain:
         if self._ahead is not None and truncate_at is not None:
             self._ahead.discard()
 
-    def _retire(self) -> None:
-        segment, self.current = self.current, None
+    def _retire(self, segment: Segment | None) -> None:
         if segment is None:
             return
         if len(self._unsynced) < _MAX_UNSYNCED:
