@@ -6,6 +6,8 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +35,41 @@ def downsample(x: Axis, y: Floats, samples: int) -> Ints:
     starts = bucket_starts(x, buckets)
     first_points, lowest, highest, last_points = _extremes(y, starts)
     return np.unique(np.concatenate([first_points, lowest, highest, last_points]))
+
+
+def choose_rows(x: Axis, columns: Sequence[tuple[Ints, Floats]], samples: int) -> Ints:
+    """Return the ascending places of at most `samples` rows: half spread evenly, half for extremes.
+
+    Args:
+        x: Strictly increasing, one per row.
+        columns: For each numeric key the ascending places of the rows that have it, and its values there.
+            With so many keys that no bucket is left for each, only the even spread remains.
+    """
+    if len(x) <= samples:
+        return np.arange(len(x))
+    filled = [(places, y) for places, y in columns if len(places)]
+    per_bucket = 3 if any(np.isnan(y).any() for _, y in filled) else 2
+    buckets = samples // 2 // (per_bucket * len(filled)) if filled else 0
+    even = samples - samples // 2 if buckets else samples
+    kept = [_evenly(x, even)]
+    for places, y in filled if buckets else ():
+        at = x[places]
+        starts = bucket_starts(at, buckets)
+        first, lowest, highest, last = _extremes(y, starts)
+        kept += [places[lowest], places[highest]]
+        if per_bucket == 3:
+            for end in (first, last):
+                kept.append(places[end[np.isnan(y[end])]])
+    return np.unique(np.concatenate(kept))
+
+
+def _evenly(x: Axis, count: int) -> Ints:
+    """Return the first and the last place and those next to equal distances between; at most `count`."""
+    if count == 1:
+        return np.array([len(x) - 1])
+    low, high = float(x[0]), float(x[-1])
+    inner = low + (high - low) * (np.arange(1, count - 1) / (count - 1))
+    return np.unique(np.concatenate([[0], np.searchsorted(x, inner), [len(x) - 1]]))
 
 
 def bucket_starts(x: Axis, buckets: int) -> Ints:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runfold_coordinator.aggregate.downsample import bucket_starts, downsample
+from runfold_coordinator.aggregate.downsample import bucket_starts, choose_rows, downsample
 
 POINTS = st.dictionaries(st.integers(-1000, 100_000), st.floats(width=64), min_size=1, max_size=200)
 
@@ -51,3 +51,25 @@ def test_a_single_spike_among_millions_is_kept():
     y[2_000_001] = np.nan
     kept = downsample(np.arange(len(y)), y, 500)
     assert {1_234_567, 2_000_001} <= set(kept.tolist())
+
+
+@given(POINTS, POINTS, st.integers(8, 60))
+def test_chosen_rows_hold_the_extremes_of_every_key(a, b, samples):
+    x = np.array(sorted({*a, *b}), np.int64)
+    columns = []
+    for points in (a, b):
+        steps = sorted(points)
+        columns.append((np.searchsorted(x, steps), np.array([points[s] for s in steps])))
+    kept = choose_rows(x, columns, samples)
+    assert len(kept) <= samples
+    assert (np.diff(kept) > 0).all()
+    assert kept[0] == 0 and kept[-1] == len(x) - 1
+    if samples // 2 // 6 == 0:
+        return
+    for places, y in columns:
+        known = y[~np.isnan(y)]
+        mine = y[np.isin(places, kept)]
+        if len(known):
+            assert np.nanmin(mine) == known.min() and np.nanmax(mine) == known.max()
+        if samples >= 24:  # two buckets a key: each can show its NaN
+            assert np.isnan(mine).any() == np.isnan(y).any()
