@@ -34,7 +34,7 @@ INLINE_BYTES = 16 * 1024
 MAX_PARTS = 4096
 
 _DTYPES: dict[ColumnKind, str] = {"d": "<f8", "q": "<i8", "?": "|b1"}
-_ROW_SHARED = ("seq_first", "seq_last", "step_min", "step_max", "step_first", "step_last")
+_ROW_SHARED = FIELDS[:7]
 Buffer = bytes | memoryview
 
 
@@ -122,7 +122,7 @@ def encode_chunk(seq: U64, step: I64, t_ns: U64, flags: U8, columns: Sequence[Ch
                 shared = shared or _place_rollup(parts, roll_up_rows(seq, step), _ROW_SHARED)
                 here, where = shared, step
             assert not isinstance(column.values, list), "numeric columns are arrays"
-            place[5] = here + _place_rollup(parts, roll_up_values(where, column.values), FIELDS[6:])
+            place[5] = here + _place_rollup(parts, roll_up_values(where, column.values), FIELDS[7:])
     blobs = parts.finish()
     inline = parts.byte_count <= INLINE_BYTES and len(blobs) <= 1
     return EncodedChunk(

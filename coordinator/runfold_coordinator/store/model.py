@@ -76,6 +76,8 @@ class Rollup:
     step_max: I64
     step_first: I64
     step_last: I64
+    #: Each step is above the one before it: no value in the bucket was overwritten by another of it.
+    is_rising: npt.NDArray[np.bool_]
     count: U32
     nan_count: U32
     sum: F64

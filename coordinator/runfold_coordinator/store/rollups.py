@@ -18,6 +18,7 @@ FIELDS = (
     "step_max",
     "step_first",
     "step_last",
+    "is_rising",
     "count",
     "nan_count",
     "sum",
@@ -30,9 +31,12 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def roll_up_rows(seq: U64, step: I64) -> Arrays:
-    """Return the six row fields of each bucket; columns that every row has share them."""
+    """Return the seven row fields of each bucket; columns that every row has share them."""
     starts = np.arange(0, len(seq), BUCKET_ROWS)
     ends = np.minimum(starts + BUCKET_ROWS, len(seq)) - 1
+    rises = np.ones(len(step), np.bool_)
+    np.greater(step[1:], step[:-1], out=rises[1:])
+    rises[starts] = True
     return {
         "seq_first": seq[starts],
         "seq_last": seq[ends],
@@ -40,6 +44,7 @@ def roll_up_rows(seq: U64, step: I64) -> Arrays:
         "step_max": np.maximum.reduceat(step, starts),
         "step_first": step[starts],
         "step_last": step[ends],
+        "is_rising": np.logical_and.reduceat(rises, starts),
     }
 
 
