@@ -1,1 +1,102 @@
-"""runfold."""
+"""Log from every process of a training job into one run. `import runfold as wandb` runs a W&B script.
+
+Importing loads the standard library and msgpack only; everything else is imported when first needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runfold import errors
+from runfold.alerts import AlertLevel
+from runfold.current import BeforeInit, forwarded, need_run
+from runfold.errors import CommError, Error, UsageError
+from runfold.init import finish, init
+from runfold.run import Run
+from runfold.settings import Settings
+from runfold.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runfold.api import Api
+    from runfold.config import Config
+    from runfold.histogram import Histogram
+    from runfold.metric import Metric
+    from runfold.summary import Summary
+
+__all__ = [
+    "AlertLevel",
+    "Api",
+    "CommError",
+    "Error",
+    "Histogram",
+    "Run",
+    "Settings",
+    "UsageError",
+    "__version__",
+    "alert",
+    "config",
+    "define_metric",
+    "errors",
+    "finish",
+    "init",
+    "log",
+    "login",
+    "mark_preempting",
+    "run",
+    "save",
+    "setup",
+    "summary",
+    "teardown",
+]
+
+__version__ = VERSION
+
+#: The current run, None before init() and after its finish. The next two are its config and summary.
+run: Run | None = None
+config: Config | BeforeInit = BeforeInit("wandb.config")
+summary: Summary | BeforeInit = BeforeInit("wandb.summary")
+
+
+def log(
+    data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
+) -> None:
+    """Log one row to the current run. See `Run.log`."""
+    need_run("log").log(data, step, commit, sync)
+
+
+def define_metric(name: str, *args: Any, **kwargs: Any) -> Metric:
+    """Define a metric of the current run. See `Run.define_metric`."""
+    return need_run("define_metric").define_metric(name, *args, **kwargs)
+
+
+alert = forwarded("alert")
+mark_preempting = forwarded("mark_preempting")
+save = forwarded("save")
+
+
+def login(*_: Any, **__: Any) -> bool:
+    """Return True: there is nobody to log in to before RUNFOLD_API_KEY is asked for."""
+    return True
+
+
+def setup(*_: Any, **__: Any) -> None:
+    """Do nothing: W&B's place to start its service early."""
+
+
+def teardown(exit_code: int | None = None) -> None:
+    """Finish the current run."""
+    finish(exit_code)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Api":
+        from runfold.api import Api
+
+        return Api
+    if name == "Histogram":
+        from runfold.histogram import Histogram
+
+        return Histogram
+    raise AttributeError(f"module 'runfold' has no attribute {name!r}")

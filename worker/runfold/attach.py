@@ -1,0 +1,58 @@
+"""A run taken to another process by pickling: there it is a writer of its own in the same run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from runfold.joining import Membership
+from runfold.node.settings import NodeSettings
+from runfold.protocol.identity import Identity
+from runfold.run_spool import RunSpool
+from runfold.settings import Settings, process_environment
+
+if TYPE_CHECKING:
+    from runfold.run import Run
+
+#: Fields of Settings that a child needs; keys and passwords it finds in its own environment.
+_CARRIED = ("finish_timeout", "quiet", "silent", "root_dir", "runfold_dir", "x_offline", "x_record_signals")
+
+
+def pack_run(run: Run) -> dict[str, Any]:
+    """Return what another process needs to go on with the run: plain values, no secrets."""
+    membership = run._membership  # noqa: SLF001  # the other half of the same class
+    settings = run.settings
+    return {
+        "pid": os.getpid(),
+        "identity": membership.identity.to_map(),
+        "is_offline": membership.is_offline,
+        "target": membership.node.target,
+        "url": membership.node.url,
+        "config": run.config.as_dict(),
+        "settings": {name: getattr(settings, name) for name in _CARRIED},
+        "mode": settings.mode,
+        "step": run.step,
+        "rank": process_environment().get("RANK"),
+    }
+
+
+def attach(packed: dict[str, Any]) -> Run:
+    """Return the run as it is in this process; RuntimeError in the process that packed it."""
+    from runfold.current import current_run, set_current
+    from runfold.run import Run
+
+    if packed["pid"] == os.getpid():
+        raise RuntimeError("attach in the same process is not supported")
+    environ = process_environment()
+    settings = Settings.resolved({**packed["settings"], "mode": packed["mode"]}, None, environ)
+    identity = replace(Identity.from_map(packed["identity"]), start_step=packed["step"])
+    node = replace(
+        NodeSettings.from_env(environ), runfold_dir=settings.home, target=packed["target"], url=packed["url"]
+    )
+    membership = Membership(identity, node, packed["is_offline"])
+    run_spool = RunSpool(membership, settings, is_child=True, rank_before=packed["rank"])
+    run = Run(membership, settings, packed["config"], run_spool=run_spool)
+    if current_run() is None:
+        set_current(run)
+    return run

@@ -1,0 +1,68 @@
+"""What config takes, by W&B's rules, to what is stored. An odd object becomes its text; log() refuses it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from runfold import log_values
+from runfold.protocol.limits import MAX_DEPTH
+
+
+def convert(value: Any, depth: int = 0) -> Any:
+    """Return a config value as it is kept: None, bool, int, float, str, lists and dicts of such.
+
+    NaN becomes None, an array of more than 32 elements its text, an enum its name, other objects their text.
+    """
+    kind = type(value)
+    if value is None or kind in (bool, int, str):
+        return value
+    if kind is float:
+        return None if value != value else value  # noqa: PLR0124  # NaN
+    if depth >= MAX_DEPTH - 2:
+        return _text(value)
+    if isinstance(value, dict):
+        return {_key(key): convert(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset, range)):
+        return [convert(item, depth + 1) for item in value]
+    if isinstance(value, slice):
+        return {"slice_start": value.start, "slice_step": value.step, "slice_stop": value.stop}
+    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        return {name: convert(getattr(value, name), depth + 1) for name in value.__dataclass_fields__}
+    return _odd(value, depth)
+
+
+def _odd(value: Any, depth: int) -> Any:
+    import enum
+
+    if isinstance(value, enum.Enum):
+        return value.name
+    library = type(value).__module__.partition(".")[0]
+    if library in ("numpy", "torch") and "numpy" in sys.modules:
+        size = getattr(value, "size", 1)
+        size = size() if callable(size) else size
+        count = value.numel() if library == "torch" and hasattr(value, "numel") else size
+        if isinstance(count, int) and count > log_values.MAX_ARRAY_ELEMENTS:
+            return _text(value)
+    if isinstance(value, (bytes, bytearray)):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, int):
+        return int(value)
+    try:
+        plain = log_values.convert(value, depth)
+    except (TypeError, ValueError):
+        return _text(value)
+    if isinstance(plain, str) and callable(value):
+        return _text(value)
+    return convert(plain, depth + 1)
+
+
+def _key(key: object) -> str:
+    return str.__str__(key) if isinstance(key, str) else str(key)
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  # a broken __str__ must not end training
+        return f"<{type(value).__name__}>"

@@ -1,0 +1,163 @@
+"""How this process ends: exit status, exception, traceback. In: what the interpreter leaves. Out: an Ending.
+
+`raise SystemExit(n)` passes by every hook. But the outermost frame, held since init(), tells whether the
+script ran to its end; and if it did not, and no exception was reported, the C library knows the status at
+the last.
+"""
+
+from __future__ import annotations
+
+import dis
+import sys
+import threading
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runfold.protocol.limits import MAX_TRACEBACK_BYTES
+from runfold.redact import redact_text
+
+#: Status of a process that ended by an uncaught KeyboardInterrupt, as W&B records it.
+INTERRUPTED_CODE = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The exit status (None: only the C library will know it), and how it came to it."""
+
+    code: int | None
+    how: str
+    exception: str | None = None
+    traceback: str | None = None
+
+
+def of_exception(error: BaseException, how: str = "exception") -> Ending:
+    """Return the ending that an uncaught exception makes."""
+    code = INTERRUPTED_CODE if isinstance(error, KeyboardInterrupt) else 1
+    return Ending(code, how, type(error).__name__, render_traceback(error))
+
+
+def of_system_exit(code: object, how: str = "sys.exit") -> Ending:
+    """Return the ending that SystemExit(code) makes: None is 0, an int its low byte, anything else 1."""
+    if code is None:
+        return Ending(0, how)
+    if isinstance(code, int):
+        return Ending(int(code) & 0xFF, how)
+    return Ending(1, how)
+
+
+def render_traceback(error: BaseException) -> str:
+    """Return the traceback as text, secrets removed, cut in the middle when it is too long."""
+    import traceback
+
+    try:
+        text = redact_text("".join(traceback.format_exception(error)))
+    except Exception:  # noqa: BLE001  # an exception whose text can't be made must not hide the ending
+        text = f"{type(error).__name__} (its text can't be shown)"
+    data = text.encode("utf-8", "replace")
+    if len(data) <= MAX_TRACEBACK_BYTES:
+        return text
+    half = MAX_TRACEBACK_BYTES // 2 - 16
+    return data[:half].decode("utf-8", "ignore") + "\n  [...]\n" + data[-half:].decode("utf-8", "ignore")
+
+
+class EndWatch:
+    """Knows, when the interpreter shuts down, how the main thread came to its end."""
+
+    def __init__(self) -> None:
+        self._outermost = outermost_frame()
+        self._exit: SystemExit | None = None
+        self._reported: BaseException | None = None
+
+    def note_exit(self, error: SystemExit) -> None:
+        """Remember what sys.exit() raised last."""
+        self._exit = error
+
+    def note_exception(self, error: BaseException) -> None:
+        """Remember an exception that the interpreter reported as uncaught."""
+        self._reported = error
+
+    def find(self) -> Ending:
+        """Return the ending; to be called at exit."""
+        frame = self._outermost
+        if frame is not None and _has_returned(frame):
+            return Ending(0, "atexit")  # a sys.exit() or an exception on the way was caught by somebody
+        reported = self._reported or getattr(sys, "last_value", None)
+        is_error = not isinstance(reported, SystemExit)
+        if (
+            is_error
+            and isinstance(reported, BaseException)
+            and (frame is None or self._reported is not None or _leaves(reported, frame))
+        ):
+            return of_exception(reported)
+        if self._exit is not None and (frame is None or not _was_caught_before(self._exit, frame)):
+            return of_system_exit(self._exit.code)
+        return Ending(0, "atexit") if frame is None else Ending(None, "sys.exit")
+
+    def forget(self) -> None:
+        """Let go of frames and exceptions."""
+        self._outermost = self._exit = self._reported = None
+
+
+def outermost_frame() -> types.FrameType | None:
+    """Return the first frame of the main thread: the script's, or runpy's."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001  # the documented way
+    while frame is not None and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
+
+
+def _has_returned(frame: types.FrameType) -> bool:
+    code = frame.f_code.co_code
+    at = frame.f_lasti
+    return 0 <= at < len(code) and dis.opname[code[at]].startswith(("RETURN_", "INSTRUMENTED_RETURN_"))
+
+
+def _leaves(error: BaseException, frame: types.FrameType) -> bool:
+    """Whether an exception's way up went through the outermost frame, where that frame stopped."""
+    trace = error.__traceback__
+    return trace is not None and trace.tb_frame is frame and trace.tb_lasti == frame.f_lasti
+
+
+def _was_caught_before(error: SystemExit, frame: types.FrameType) -> bool:
+    trace = error.__traceback__
+    return trace is not None and trace.tb_frame is frame and trace.tb_lasti != frame.f_lasti
+
+
+def learn_status_at_last(tell: Callable[[int | None], object]) -> bool:
+    """Have `tell` called, in a child process, with the status that this process gives to exit(3).
+
+    The C library is asked to write one byte into a pipe as the very last thing; a forked child waits for it.
+    It gets None when this process ends without exit(3). Returns False where that can't be done: no glibc, no
+    fork.
+    """
+    import os
+
+    try:
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        libc.fdopen.restype = ctypes.c_void_p
+        libc.fdopen.argtypes = (ctypes.c_int, ctypes.c_char_p)
+        libc.on_exit.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+        put = ctypes.cast(libc.fputc, ctypes.c_void_p)
+        reads, writes = os.pipe()
+        stream = libc.fdopen(writes, b"w")
+        if not stream:
+            return False
+        import warnings
+
+        with warnings.catch_warnings():  # 3.12 warns of threads; the child runs nothing that takes a lock
+            warnings.simplefilter("ignore")
+            child = os.fork()
+    except (ImportError, AttributeError, OSError, RuntimeError):
+        return False
+    if child != 0:
+        os.close(reads)
+        return bool(libc.on_exit(put, stream) == 0)
+    try:
+        os.close(writes)
+        status = os.read(reads, 1)
+        tell(status[0] if status else None)
+    finally:
+        os._exit(0)

@@ -1,0 +1,334 @@
+"""Recorder: one writer of one run in this process. In: log() calls and records. Out: bytes in its spool.
+
+Owns the lock, the step counter and the cache of row schemas; knows nothing of networks.
+"""
+
+from __future__ import annotations
+
+import operator
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from runfold import terminal
+from runfold.errors import UsageError
+from runfold.log_values import Cell, flatten
+from runfold.protocol.keypath import KeyPath
+from runfold.protocol.records import RecordKind, RowMap
+from runfold.protocol.rows import COMMIT_FALSE, COMMIT_TRUE, STEP_GIVEN, RowSchema
+
+#: Row schemas remembered; a key set beyond that gets one only when it comes again.
+MAX_SCHEMAS = 256
+_KIND_OF = {float: "d", int: "q", bool: "?"}
+#: What a slot refuses, before anything was written: an int over 64 bits, a value that is no number after all.
+_MISFIT = (struct.error, OverflowError, TypeError, ValueError)
+_WARN_EVERY_S = 60.0
+_MAX_STEP = 2**63 - 1
+
+
+class Spool(Protocol):
+    """What the recorder needs of a SpoolWriter."""
+
+    @property
+    def last_seq(self) -> int: ...
+    @property
+    def dropped_count(self) -> int: ...
+    def append_row(self, schema: RowSchema, flags: int, step: int, values: Any) -> bool: ...
+    def append_record(self, kind: int, payload: bytes, flags: int = 0) -> bool: ...
+    def close(self, *, final: bool = True) -> None: ...
+
+
+class Recorder:
+    """Appends what one process says of one run. Thread-safe, and safe in signal handlers and after fork.
+
+    A call that finds its own thread inside an append (a signal handler, a destructor) is carried out right
+    after it. A fork's child opens a spool of its own when it first says something.
+    """
+
+    __slots__ = (
+        "_append_row",
+        "_busy",
+        "_deferred",
+        "_known",
+        "_lock",
+        "_open_spool",
+        "_schemas",
+        "_seen",
+        "_spool",
+        "_step",
+        "is_ended",
+        "rows_count",
+        "run_id",
+    )
+
+    def __init__(
+        self, run_id: str, open_spool: Callable[[int], Spool], *, start_step: int = 0, is_lazy: bool = False
+    ) -> None:
+        """Open the spool, at once or with the first record; again in a fork's child, with its first step."""
+        self.run_id = run_id
+        self._open_spool = open_spool
+        self._step = start_step
+        #: Rows that log() took in this process, kept or not.
+        self.rows_count = 0
+        #: No more records: the run is finished for this process.
+        self.is_ended = False
+        self._reset_lock()
+        self._take(None if is_lazy else open_spool(start_step))
+
+    def _reset_lock(self) -> None:
+        self._lock = threading.RLock()
+        self._busy = False
+        self._deferred: deque[Callable[[], None]] = deque()
+        #: (keys, types of the values) of a flat dict -> its schema.
+        self._schemas: dict[tuple[object, ...], RowSchema] = {}
+        #: (paths, kinds) -> its schema.
+        self._known: dict[tuple[tuple[KeyPath, ...], str], RowSchema] = {}
+        self._seen: dict[tuple[tuple[KeyPath, ...], str], None] = {}
+
+    def _take(self, spool: Spool | None) -> None:
+        self._spool = spool
+        # Without a spool there are no schemas either, so log() does not get as far as calling this.
+        self._append_row: Callable[[RowSchema, int, int, Any], bool] = (
+            _refuse if spool is None else spool.append_row
+        )
+
+    @property
+    def spool(self) -> Spool | None:
+        """The spool; None in a fork's child that has said nothing yet."""
+        return self._spool
+
+    @property
+    def step(self) -> int:
+        """The step that the next log() without `step` will use."""
+        return self._step
+
+    def log(self, data: Any, step: Any = None, commit: Any = None) -> None:
+        """Append one row. See Run.log."""
+        # The hot path: 8 floats in about 2 us. Everything unusual goes to _log_slowly.
+        if type(data) is dict and commit is None:
+            schema = self._schemas.get((*data, *map(type, data.values())))
+            if schema is not None and (step is None or (type(step) is int and 0 <= step <= _MAX_STEP)):
+                with self._lock:
+                    if not self._busy:
+                        self._busy = True
+                        try:
+                            current = self._step
+                            if step is None:
+                                kept = self._append_row(schema, 0, current, data.values())
+                                self._step = current + 1
+                            else:
+                                kept = self._append_row(schema, STEP_GIVEN, step, data.values())
+                                if step > current:
+                                    self._step = step
+                            self.rows_count += 1
+                            if not kept:
+                                self._tell_loss()
+                            return
+                        except _MISFIT:
+                            pass  # nothing was written: a value needs the slow way
+                        finally:
+                            self._busy = False
+                            if self._deferred:
+                                self._run_deferred()
+        self._log_slowly(data, step, commit)
+
+    def _log_slowly(self, data: Any, step: Any, commit: Any) -> None:
+        self.check_active("log")
+        cells = flatten(data)
+        said_step, said_commit = check_step(step), check_commit(commit)
+        if said_step is not None and said_step < 0:
+            terminal.warn(
+                f"Tried to log to step {said_step}: steps begin at 0, so this data will be ignored."
+            )
+            return
+        key = (*data, *map(type, data.values())) if type(data) is dict else None
+        self._append(lambda: self._append_cells(cells, said_step, said_commit, key))
+
+    def append(self, kind: RecordKind, payload: bytes) -> None:
+        """Append one record that is not a row."""
+        self._append(lambda: self._append_payload(kind, payload))
+
+    def append_if_active(self, kind: RecordKind, payload: bytes, *, timeout_s: float = 1.0) -> None:
+        """Append from a signal handler: without raising, and without waiting long for another thread."""
+        if self.is_ended or not self._lock.acquire(timeout=timeout_s):
+            return
+        try:
+            self._append(lambda: self._append_payload(kind, payload))
+        except UsageError:
+            return
+        finally:
+            self._lock.release()
+
+    def defer(self, action: Callable[[], None]) -> bool:
+        """Run `action` after the append that is under way in this thread; False when none is."""
+        # Only the owner of the lock sees itself busy; another thread's append is none of ours.
+        if not self._busy or not self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # as Condition does
+            return False
+        self._deferred.append(action)
+        return True
+
+    def check_active(self, call: str) -> None:
+        """Raise UsageError when the run is finished."""
+        if self.is_ended:
+            raise UsageError(
+                f"Run ({self.run_id}) is finished. The call to `{call}` will be ignored. "
+                "Please make sure that you are using an active run."
+            )
+
+    def end(self, last: bytes | None) -> None:
+        """Append the EXIT record, if there is one, and close the spool. Harmless when repeated."""
+        with self._lock:
+            if self.is_ended:
+                return
+            if self._spool is None:  # a fork's child that said nothing
+                self.is_ended = True
+                return
+            if last is not None:
+                self._append(lambda: self._append_payload(RecordKind.EXIT, last))
+            self.is_ended = True
+            self._schemas = {}
+            self._spool.close(final=True)
+
+    def stop(self) -> Spool | None:
+        """Take no more records, and return the spool: somebody else says the last word and closes it."""
+        with self._lock:
+            if self.is_ended:
+                return None
+            self.is_ended = True
+            self._schemas = {}
+            return self._spool
+
+    def reset_after_fork(self) -> None:
+        """In the child of a fork: forget the parent's spool and whatever lock another thread held."""
+        self._reset_lock()
+        self.rows_count = 0
+        self._take(None)
+
+    def _append(self, action: Callable[[], None]) -> None:
+        with self._lock:
+            if self._busy:
+                self._deferred.append(action)
+                return
+            self._busy = True
+            try:
+                if self._spool is None:
+                    self._take(self._open_spool(self._step))
+                action()
+            finally:
+                self._busy = False
+                if self._deferred:
+                    self._run_deferred()
+
+    def _run_deferred(self) -> None:
+        while self._deferred and not self._busy:
+            self._append(self._deferred.popleft())
+
+    def _append_payload(self, kind: RecordKind, payload: bytes) -> None:
+        assert self._spool is not None, "_append opens the spool"
+        if not self._spool.append_record(kind, payload):
+            self._tell_loss()
+
+    def _append_cells(
+        self, cells: list[Cell], step: int | None, commit: bool | None, key: tuple[object, ...] | None
+    ) -> None:
+        spool = self._spool
+        assert spool is not None, "_append opens the spool"
+        current = self._step
+        row = current if step is None else step
+        flags = STEP_GIVEN if step is not None else 0
+        if commit is not None:
+            flags |= COMMIT_TRUE if commit else COMMIT_FALSE
+        schema = self._schema_of(cells, key)
+        if schema is not None:
+            kept = spool.append_row(schema, flags, row, [value for _, value in cells])
+        else:
+            kept = spool.append_record(RecordKind.ROW_MAP, RowMap(row, tuple(cells)).pack(), flags)
+        if step is None:
+            if commit is not False:
+                self._step = current + 1
+        elif step >= current:
+            self._step = step + 1 if commit else step
+        self.rows_count += 1
+        if not kept:
+            self._tell_loss()
+
+    def _schema_of(self, cells: list[Cell], key: tuple[object, ...] | None) -> RowSchema | None:
+        """Return the schema of a row of numbers; None when the row must travel as a map."""
+        try:
+            kinds = "".join([_KIND_OF[type(value)] for _, value in cells])
+        except KeyError:
+            return None
+        paths = tuple(path for path, _ in cells)
+        known = (paths, kinds)
+        schema = self._known.get(known)
+        if schema is None:
+            if len(self._known) >= MAX_SCHEMAS:
+                if known not in self._seen:
+                    self._seen[known] = None
+                    if len(self._seen) > 4 * MAX_SCHEMAS:
+                        self._seen.pop(next(iter(self._seen)))
+                    return None
+                del self._seen[known]
+                oldest = next(iter(self._known))
+                gone = self._known.pop(oldest)
+                self._schemas = {fast: kept for fast, kept in self._schemas.items() if kept is not gone}
+            schema = self._known[known] = RowSchema(paths, kinds)
+        if key is not None and 2 * len(paths) == len(key) and _fits_as_it_is(key, schema):
+            self._schemas[key] = schema
+        return schema
+
+    def _tell_loss(self) -> None:
+        dropped = self._spool.dropped_count if self._spool is not None else 0
+        terminal.warn_at_most_every(
+            _WARN_EVERY_S,
+            "loss",
+            f"run {self.run_id}: {dropped} records could not be kept (disk full or quota reached). "
+            "Training goes on; the loss is counted and shown on the run",
+        )
+
+
+def _refuse(*_: Any) -> bool:
+    return False
+
+
+def _fits_as_it_is(key: tuple[object, ...], schema: RowSchema) -> bool:
+    """Whether values of these types go into the schema's slots as they are, without conversion."""
+    half = len(schema.paths)
+    for name, kind, path, slot in zip(key[:half], key[half:], schema.paths, schema.kinds, strict=True):
+        if type(name) is not str or path != (name,) or not isinstance(kind, type):
+            return False
+        if _KIND_OF.get(kind) != slot and not _is_numpy_slot(kind, slot):
+            return False
+    return True
+
+
+def _is_numpy_slot(kind: type, slot: str) -> bool:
+    if kind.__module__ != "numpy":
+        return False
+    bases = {base.__name__ for base in kind.__mro__}
+    if slot == "d":
+        return "floating" in bases and kind.__name__ not in ("longdouble", "float128")
+    return ("integer" if slot == "q" else "bool") in bases or (slot == "?" and "bool_" in bases)
+
+
+def check_step(step: Any) -> int | None:
+    """Return the step as int; TypeError for bool, float and str, ValueError outside of int64."""
+    if step is None:
+        return None
+    if isinstance(step, bool):
+        raise TypeError("'bool' object cannot be interpreted as an integer")
+    number = operator.index(step)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"Value out of range: {number}")
+    return number
+
+
+def check_commit(commit: Any) -> bool | None:
+    """Return commit as bool; TypeError for what is no truth value."""
+    if commit is None or isinstance(commit, bool):
+        return commit
+    if type(commit).__module__ == "numpy" and type(commit).__name__ in ("bool", "bool_"):
+        return bool(commit)
+    return bool(operator.index(commit))

@@ -1,0 +1,151 @@
+"""RunEnd: how a run ends in this process, by finish(), `with`, exit, exception or signal. Part of Run."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from runfold import terminal
+from runfold.ending import Ending, of_exception, of_system_exit
+from runfold.hooks import hooks
+from runfold.joining import Membership
+from runfold.protocol.records import ExitRecord, RecordKind, SignalRecord
+from runfold.recorder import Recorder
+from runfold.run_spool import RunSpool, exit_in_child
+from runfold.settings import Settings
+
+
+class RunEnd:
+    """The end of a run. What hooks call never raises."""
+
+    _membership: Membership
+    _settings: Settings
+    _recorder: Recorder
+    _spool: RunSpool
+    _on_finish: Callable[[Any], None] | None
+
+    def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
+        """End this process's part: say the exit code, then wait until everything is stored, 30 s at most.
+
+        What is not delivered by then goes on being delivered by the node agent. A second call does nothing.
+        """
+        said = self._said_ending
+        code = exit_code or (said.code if said is not None and said.code else 0)
+        self._finish(Ending(int(code), "finish"), quiet=bool(quiet))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            ending = Ending(0, "context")
+        elif isinstance(error, SystemExit):
+            ending = of_system_exit(error.code, "context")
+        else:
+            ending = replace(of_exception(error, "context"), code=1)
+        self._finish(ending)
+
+    def _begin_end(self) -> None:
+        #: The ending that an EXIT record has told already.
+        self._said_ending: Ending | None = None
+
+    def _watch_process(self) -> None:
+        hooks.add(self, record_signals=self._settings.x_record_signals)
+        watch_end_of_child(self._finish_in_child)
+
+    def _finish(self, ending: Ending, *, quiet: bool = False) -> None:
+        recorder = self._recorder
+        if recorder.is_ended:
+            return
+        recorder.end(self._exit_payload(ending) if self._said_ending is None else None)
+        self._leave()
+        self._wait(quiet=quiet)
+
+    def _leave(self) -> None:
+        hooks.remove(self)
+        if self._on_finish is not None:
+            self._on_finish(self)
+
+    def _wait(self, *, quiet: bool = False) -> None:
+        spool = self._recorder.spool
+        if spool is None:
+            return
+        in_time = self._spool.wait(spool.last_seq, quiet=quiet or self._settings.quiet)
+        if not in_time and self._settings.finish_timeout_raises and not self._membership.is_offline:
+            raise TimeoutError(f"run {self._membership.identity.run_id} was not stored in time")
+
+    def _exit_payload(self, ending: Ending) -> bytes:
+        runtime_s = max((time.time_ns() - self._spool.identity.started_unix_ns) / 1e9, 0.0)
+        return ExitRecord(ending.code or 0, ending.how, ending.exception, ending.traceback, runtime_s).pack()
+
+    # -- called by hooks --
+
+    def tell_ending(self, ending: Ending) -> None:
+        """Record an uncaught exception at once: what follows may hang."""
+        try:
+            if self._said_ending is None and not self._recorder.is_ended:
+                self._said_ending = ending
+                self._recorder.append(RecordKind.EXIT, self._exit_payload(ending))
+        except Exception as error:  # noqa: BLE001  # the user's own exception is the one to be seen
+            terminal.warn(f"the end of the run could not be recorded: {error}")
+
+    def tell_exit(self, ending: Ending) -> Callable[[int | None], None] | None:
+        """Finish at exit. Where the exit code is not known yet, return what shall be told it."""
+        try:
+            if ending.code is not None or self._said_ending is not None:
+                self._finish(ending)
+                return None
+            spool = self._recorder.stop()
+            self._leave()
+            if spool is None:
+                return None
+            self._wait()
+            return exit_in_child(spool, lambda code: self._exit_payload(replace(ending, code=code)))
+        except Exception as error:  # noqa: BLE001  # the process ends anyway
+            terminal.warn(f"the run could not be finished: {error}")
+            return None
+
+    def tell_signal(self, signum: int) -> None:
+        """Record a signal before it takes its effect."""
+        try:
+            name = signal.Signals(signum).name
+            self._recorder.append_if_active(RecordKind.SIGNAL, SignalRecord(signum=signum, name=name).pack())
+        except Exception:  # noqa: BLE001  # a signal handler has nobody to tell
+            return
+
+    def defer(self, action: Callable[[], None]) -> bool:
+        """Run `action` after the append under way in this thread; False when there is none."""
+        return self._recorder.defer(action)
+
+    def reset_after_fork(self) -> None:
+        """This is the child of a fork: it becomes a writer of its own when it says something."""
+        self._said_ending = None
+        self._recorder.reset_after_fork()
+
+    def _finish_in_child(self) -> None:
+        """A multiprocessing child ends; its finalizers run while its exception, if any, is on the way."""
+        error = sys.exc_info()[1]
+        if error is None:
+            ending = Ending(0, "atexit")
+        elif isinstance(error, SystemExit):
+            ending = of_system_exit(error.code)
+        else:
+            ending = of_exception(error)
+        self.tell_exit(ending)
+
+
+def watch_end_of_child(finish: Callable[[], None]) -> None:
+    """Have `finish` called when this multiprocessing child ends: it leaves by os._exit, past atexit."""
+    process: Any = sys.modules.get("multiprocessing.process")
+    if process is None or process.parent_process() is None:
+        return
+    from multiprocessing.util import Finalize
+
+    Finalize(None, finish, exitpriority=-1)

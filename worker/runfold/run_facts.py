@@ -1,0 +1,167 @@
+"""RunFacts: what a run can be asked about itself. Properties only; part of Run."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from runfold import terminal
+from runfold.acknowledgement import registered_url
+from runfold.joining import Membership
+from runfold.settings import Settings
+
+
+class RunFacts:
+    """Read-only properties of a run, under W&B's names. Unset texts are "", but name and notes are None."""
+
+    _membership: Membership
+    _settings: Settings
+
+    @property
+    def id(self) -> str:
+        """The run's id, unique in its project."""
+        return self._membership.identity.run_id
+
+    @property
+    def entity(self) -> str:
+        """The owner; "local" unless said otherwise."""
+        return self._membership.identity.entity
+
+    @property
+    def project(self) -> str:
+        """The project; "uncategorized" or the git repository's name unless said otherwise."""
+        return self._membership.identity.project
+
+    @property
+    def path(self) -> str:
+        """entity/project/run_id."""
+        return "/".join(part for part in (self.entity, self.project, self.id) if part)
+
+    @property
+    def group(self) -> str:
+        """The group, or ""."""
+        return self._membership.identity.group or ""
+
+    @property
+    def job_type(self) -> str:
+        """The job type, or ""."""
+        return self._membership.identity.job_type or ""
+
+    @property
+    def fold(self) -> int | str | None:
+        """The fold of a cross-validation, as init() got it."""
+        return self._membership.identity.fold
+
+    @property
+    def label(self) -> str | None:
+        """This writer's display name among the run's writers."""
+        return self._membership.identity.label
+
+    @property
+    def rank(self) -> int | None:
+        """This process's rank as its launcher says."""
+        return self._membership.identity.rank
+
+    @property
+    def world_size(self) -> int | None:
+        """How many ranks the job has, as its launcher says."""
+        return self._membership.identity.world_size
+
+    @property
+    def start_time(self) -> float:
+        """When this process joined the run, unix seconds."""
+        return self._membership.identity.started_unix_ns / 1e9
+
+    @property
+    def starting_step(self) -> int:
+        """The first step: 0, or the one after the step that the run branches from."""
+        return self._membership.identity.start_step
+
+    @property
+    def resumed(self) -> bool:
+        """Whether this continues a run that is known here."""
+        return self._membership.is_resumed
+
+    @property
+    def offline(self) -> bool:
+        """Whether the run is only spooled, until `runfold sync`."""
+        return self._membership.is_offline
+
+    @property
+    def disabled(self) -> bool:
+        """Whether the run does nothing at all."""
+        return False
+
+    @property
+    def settings(self) -> Settings:
+        """A copy of the settings; changing it changes nothing."""
+        return copy.deepcopy(self._settings)
+
+    @property
+    def dir(self) -> str:
+        """Absolute path of the folder of the run's files; made when first asked for."""
+        folder = self._folder() / "files"
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(folder)
+
+    @property
+    def sync_dir(self) -> str:
+        """The folder above `dir`."""
+        return str(Path(self.dir).parent)
+
+    def _folder(self) -> Path:
+        identity = self._membership.identity
+        root = (
+            Path(self._settings.root_dir) / "runfold"
+            if self._settings.root_dir
+            else self._settings.home / "runs"
+        )
+        return root.absolute() / identity.entity / identity.project / identity.run_id
+
+    @property
+    def url(self) -> str | None:
+        """The run's page, or None offline and where no server is known."""
+        project_url = self.project_url
+        return None if project_url is None else f"{project_url}/runs/{self.id}"
+
+    @property
+    def project_url(self) -> str | None:
+        """The project's page, or None."""
+        if self.offline:
+            terminal.warn_once("URL not available in offline run")
+            return None
+        base = self._settings.base_url or registered_url(self._membership.node)
+        return None if base is None else f"{base.rstrip('/')}/{self.entity}/{self.project}"
+
+    @property
+    def sweep_id(self) -> str | None:
+        """None: runfold has no sweeps."""
+        return None
+
+    @property
+    def sweep_url(self) -> str | None:
+        """None: runfold has no sweeps."""
+        return None
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def to_html(self, height: int = 420, hidden: bool = False) -> str:
+        """Return HTML that shows the run's page, or its name where there is none."""
+        url = self.url
+        if url is None:
+            return f"<code>{self.path}</code>"
+        style = f"border:none;width:100%;height:{height}px;" + ("display:none;" if hidden else "")
+        return f'<iframe src="{url}?jupyter=true" style="{style}"></iframe>'
+
+    def display(self, height: int = 420, hidden: bool = False) -> bool:
+        """Show the run's page in a notebook; return False elsewhere."""
+        import sys
+
+        display: Any = sys.modules.get("IPython.display")
+        shell = sys.modules.get("IPython")
+        if display is None or shell is None or shell.get_ipython() is None:
+            return False
+        display.display(display.HTML(self.to_html(height, hidden)))
+        return True

@@ -1,0 +1,166 @@
+"""RunSpool: the spool of a run in this process, its agent, and the wait for its delivery.
+
+In: the run's membership. Out: an open spool for the recorder; a new one in each process that says something.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from runfold import terminal
+from runfold.acknowledgement import acked_seq, dies_with_the_container, knows_a_server, wait_for_ack
+from runfold.joining import Membership, as_child
+from runfold.node.start import ensure_agent
+from runfold.protocol.errors import ProtocolError
+from runfold.protocol.identity import Identity
+from runfold.protocol.records import RecordKind
+from runfold.recorder import Spool
+from runfold.settings import Settings, process_environment
+from runfold.spool.format import HEADER_NAME
+from runfold.spool.writer import SpoolWriter
+
+#: Longest extra wait where the spool would be lost with the container.
+_LAST_CHANCE_S = 600.0
+
+
+class LostSpool:
+    """Stands in where no spool can be made: everything is counted as lost, and training goes on."""
+
+    def __init__(self) -> None:
+        self.last_seq = 0
+
+    @property
+    def dropped_count(self) -> int:
+        """All of it."""
+        return self.last_seq
+
+    def append_row(self, schema: Any, flags: int, step: int, values: Any) -> bool:  # noqa: ARG002  # same shape
+        """Count."""
+        self.last_seq += 1
+        return False
+
+    def append_record(self, kind: int, payload: bytes, flags: int = 0) -> bool:  # noqa: ARG002  # same shape
+        """Count."""
+        self.last_seq += 1
+        return False
+
+    def close(self, *, final: bool = True) -> None:
+        """Nothing to close."""
+
+
+class RunSpool:
+    """Opens the spool of a process when it first says something, and sees it delivered. Not thread-safe."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        settings: Settings,
+        *,
+        is_child: bool = False,
+        rank_before: str | None = None,
+    ) -> None:
+        """Take the membership of the process that made the run; `is_child` when that was another one."""
+        self.identity = membership.identity
+        self._membership = membership
+        self._settings = settings
+        self._owner_pid = None if is_child else os.getpid()
+        self._rank_before = process_environment().get("RANK") if not is_child else rank_before
+        self.directory: Path | None = None
+        #: Called with the identity when a spool was opened.
+        self.on_open: Callable[[Identity], None] = _nothing
+
+    def open(self, start_step: int) -> Spool:
+        """Open this process's spool and call for an agent. Never raises."""
+        identity = self._membership.identity
+        if self._owner_pid != os.getpid():
+            identity = as_child(
+                identity, process_environment(), self._settings, rank_before=self._rank_before
+            )
+            identity = replace(identity, start_step=start_step)
+        self.identity = identity
+        node = self._membership.node
+        spool: SpoolWriter | LostSpool
+        try:
+            spool = SpoolWriter.create(
+                node.spool_root, node.target, {**identity.to_map(), "tags": list(identity.tags)}
+            )
+            self.directory = spool.directory
+        except (OSError, ProtocolError) as error:
+            terminal.warn(f"run {identity.run_id}: nothing of it can be kept: {error}. Training goes on")
+            spool, self.directory = LostSpool(), None
+        self.call_agent()
+        self.on_open(identity)
+        return spool
+
+    def call_agent(self) -> None:
+        """Make sure that an agent works; offline nobody is called."""
+        if not self._membership.is_offline and self.directory is not None:
+            ensure_agent(self._membership.node)
+
+    def acked_seq(self) -> int:
+        """The highest seq that a server stored durably."""
+        return acked_seq(self.directory) if self.directory is not None else 0
+
+    def acked_at(self) -> datetime.datetime | None:
+        """When the header was last changed by the agent, None when that can't be seen."""
+        try:
+            found = (self.directory / HEADER_NAME).stat() if self.directory is not None else None
+        except OSError:
+            found = None
+        return datetime.datetime.fromtimestamp(found.st_mtime, tz=datetime.UTC) if found is not None else None
+
+    def wait(self, seq: int, *, quiet: bool) -> bool:
+        """Wait until everything up to `seq` is stored; say what goes on if it isn't. False: not in time."""
+        directory, node = self.directory, self._membership.node
+        run_id = self.identity.run_id
+        if directory is None or self._membership.is_offline:
+            if directory is not None and not quiet:
+                terminal.info(f"run {run_id} is kept in {directory}; `runfold sync` delivers it")
+            return directory is not None
+        if not knows_a_server(node):
+            if not quiet:
+                terminal.info(
+                    f"no server is running; run {run_id} is kept in {directory} and delivered when one starts"
+                )
+            return False
+        timeout_s = self._settings.finish_timeout
+        self.call_agent()
+        if wait_for_ack(directory, seq, timeout_s=timeout_s, call_agent=self.call_agent, run_id=run_id):
+            return True
+        left = seq - self.acked_seq()
+        if timeout_s > 0 and dies_with_the_container(directory, process_environment()):
+            terminal.warn(
+                f"run {run_id}: {left:,} records are not stored yet, and their folder {directory} dies with "
+                f"this container: waiting up to {_LAST_CHANCE_S:.0f} s more. "
+                "Mount a volume and set RUNFOLD_DIR to avoid it"
+            )
+            if wait_for_ack(
+                directory, seq, timeout_s=_LAST_CHANCE_S, call_agent=self.call_agent, run_id=run_id
+            ):
+                return True
+        if not quiet:
+            terminal.info(
+                f"run {run_id}: {left:,} records are not stored after {timeout_s:.0f} s; "
+                f"the node agent goes on delivering them from {directory}"
+            )
+        return False
+
+
+def exit_in_child(spool: Spool, payload: Callable[[int], bytes]) -> Callable[[int | None], None]:
+    """Return what says the last word for a process whose exit status is known only after it."""
+
+    def tell(status: int | None) -> None:
+        if status is not None:
+            spool.append_record(int(RecordKind.EXIT), payload(status))
+            spool.close(final=True)
+
+    return tell
+
+
+def _nothing(_: Identity) -> None:
+    return

@@ -1,0 +1,343 @@
+"""Settings of a run, under W&B's names. In: arguments, a Settings, the environment. Out: checked Settings.
+
+The only module of the SDK that reads the environment.
+Precedence: argument > settings > RUNFOLD_* > WANDB_* > default.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from runfold.errors import ValidationError
+from runfold.ignored_settings import IGNORED_SETTINGS
+from runfold.naming import check_entity, check_project, check_run_id
+from runfold.run_moment import RunMoment
+
+_MODES = frozenset({"online", "offline", "dryrun", "disabled", "run", "shared"})
+_REINITS = frozenset({"default", "return_previous", "finish_previous", "create_new"})
+_RESUMES = frozenset({"allow", "must", "never", "auto"})
+_CONSOLES = frozenset({"auto", "off", "wrap", "redirect", "wrap_raw", "wrap_emu"})
+
+#: Variables whose name is not the field's.
+_VARIABLES = {
+    "JOB_TYPE": "run_job_type",
+    "NAME": "run_name",
+    "TAGS": "run_tags",
+    "NOTES": "run_notes",
+    "URL": "base_url",
+    "LABEL": "x_label",
+    "PRIMARY": "x_primary",
+    "DIR": "root_dir",
+}
+_SECRETS = frozenset({"api_key", "redis_url"})
+#: Fields that have a second name.
+_ALIASES = {"finish_timeout_s": "finish_timeout"}
+_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+_FALSE = frozenset({"0", "false", "f", "no", "n", "off", ""})
+
+
+class Settings:
+    """How a run is to be made. Values are checked when set: ValidationError, or UsageError for ids."""
+
+    project: str | None = None
+    entity: str | None = None
+    run_id: str | None = None
+    run_group: str | None = None
+    run_job_type: str | None = None
+    run_name: str | None = None
+    run_notes: str | None = None
+    run_tags: tuple[str, ...] | None = None
+    #: None means online, and that ranks of one job may join one run.
+    mode: str | None = None
+    resume: str | None = None
+    fork_from: RunMoment | None = None
+    resume_from: RunMoment | None = None
+    reinit: str | bool = "default"
+    console: str = "auto"
+    silent: bool = False
+    quiet: bool = False
+    disabled: bool = False
+    allow_val_change: bool = False
+    #: Address of the coordinator; None: the local server, once there is one.
+    base_url: str | None = None
+    api_key: str | None = None
+    redis_url: str | None = None
+    #: Where the run's own files go (W&B's `dir`).
+    root_dir: str | None = None
+    #: Spools and everything else that outlives the process; on a local disk.
+    runfold_dir: str | None = None
+    host: str | None = None
+    program: str | None = None
+    #: Display name of this writer among the run's writers.
+    x_label: str | None = None
+    x_primary: bool | None = None
+    #: Whether this writer's end counts for the run's state.
+    x_update_finish_state: bool = True
+    init_timeout: float = 90.0
+    #: Longest wait of finish() for the acknowledgement, in seconds; 0: none. Also as `finish_timeout_s`.
+    finish_timeout: float = 30.0
+    finish_timeout_raises: bool = False
+    #: Whether SIGINT, SIGTERM and SIGHUP are recorded before they take effect.
+    x_record_signals: bool = True
+    #: Only spool, in whatever mode: what mode="offline" in the environment means to a run with mode="shared".
+    x_offline: bool = False
+    #: Whether ranks of one job join one run when neither id, group nor mode is given.
+    x_join_ranks: bool = True
+
+    def __init__(self, **values: Any) -> None:
+        #: Fields that somebody set, as against defaults.
+        self.__dict__["_said"] = set()
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        name = _ALIASES.get(name, name)
+        check = _CHECKS.get(name)
+        if check is not None:
+            if value is not None:
+                value = check(name, value)
+            elif getattr(type(self), name) is not None:
+                return  # None for a setting that has a default means the default
+        elif name not in IGNORED_SETTINGS:
+            raise ValidationError(name, "Extra inputs are not permitted", value)
+        self.__dict__[name] = value
+        self._said.add(name)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in IGNORED_SETTINGS:
+            return None
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={self.__dict__[name]!r}" for name in sorted(self._said - _SECRETS)]
+        return f"Settings({', '.join(shown + [f'{name}=***' for name in sorted(self._said & _SECRETS)])})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Settings) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self._copy()
+
+    def __copy__(self) -> Self:
+        return self._copy()
+
+    def _copy(self) -> Self:
+        copied = type(self)()
+        copied.__dict__.update(self.__dict__, _said=set(self._said))
+        return copied
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Set several fields; a None changes nothing."""
+        for name, value in values.items():
+            if value is not None:
+                setattr(self, name, value)
+
+    @property
+    def said(self) -> frozenset[str]:
+        """Names of the fields that somebody set."""
+        return frozenset(self._said)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was set, secrets left out."""
+        return {name: self.__dict__[name] for name in sorted(self._said - _SECRETS)}
+
+    @property
+    def home(self) -> Path:
+        """The folder of spools: RUNFOLD_DIR, else ~/.runfold."""
+        return Path(self.runfold_dir or "~/.runfold").expanduser().absolute()
+
+    @classmethod
+    def resolved(
+        cls,
+        arguments: Mapping[str, Any],
+        settings: Settings | Mapping[str, Any] | None,
+        environ: Mapping[str, str],
+    ) -> Self:
+        """Merge the sources into one Settings, each over the one below.
+
+        Raises:
+            ValidationError: A value breaks a rule, wherever it came from; UsageError for ids and projects.
+        """
+        merged = cls()
+        merged.update(read_environment(environ))
+        if isinstance(settings, Settings):
+            merged.update({name: settings.__dict__[name] for name in settings.said})
+        elif settings is not None:
+            merged.update(settings)
+        # Shared says who writes, not where to: offline asked for below stays.
+        merged.x_offline = merged.x_offline or (
+            merged.mode in ("offline", "dryrun") and arguments.get("mode") == "shared"
+        )
+        merged.update(arguments)
+        merged._check_moments()
+        return merged
+
+    def _check_moments(self) -> None:
+        said = [name for name in ("resume", "fork_from", "resume_from") if getattr(self, name)]
+        if len(said) > 1:
+            raise ValidationError(said[1], "`fork_from`, `resume`, or `resume_from` are mutually exclusive")
+        if self.fork_from is not None and self.fork_from.run == self.run_id:
+            raise ValidationError(
+                "fork_from",
+                "Provided `run_id` is the same as the run to `fork_from`. Please provide a different "
+                "`run_id` or remove the `run_id` argument. If you want to rewind the current run, please use "
+                "`resume_from` instead.",
+            )
+        if self.resume_from is not None:
+            if self.run_id is not None and self.run_id != self.resume_from.run:
+                raise ValidationError(
+                    "resume_from", "Both `run_id` and `resume_from` have been specified with different ids."
+                )
+            self.run_id = self.resume_from.run
+
+
+def process_environment() -> Mapping[str, str]:
+    """Return the environment that settings and launchers are read from."""
+    return os.environ
+
+
+def read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings that the environment gives; RUNFOLD_* over WANDB_*."""
+    found: dict[str, Any] = {}
+    for prefix in ("WANDB_", "RUNFOLD_"):
+        for variable, text in environ.items():
+            if not variable.startswith(prefix):
+                continue
+            name = variable[len(prefix) :]
+            field = _field_of(name.lower(), name)
+            if prefix == "RUNFOLD_" and name == "DIR":
+                field = "runfold_dir"
+            if prefix == "WANDB_" and field == "base_url" and "wandb.ai" in text:
+                continue  # their cloud is not our coordinator
+            if field is None or field in IGNORED_SETTINGS or (text == "" and field != "run_tags"):
+                continue
+            if field == "run_tags":
+                found[field] = tuple(tag for tag in text.split(",") if tag)
+            else:
+                found[field] = text
+    return found
+
+
+def _field_of(name: str, variable: str) -> str | None:
+    if variable in _VARIABLES:
+        return _VARIABLES[variable]
+    name = _ALIASES.get(name, name)
+    if name.startswith("_"):  # WANDB__LABEL is x_label
+        name = "x" + name
+    return name if name in _CHECKS else None
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    if not isinstance(value, str):
+        raise ValidationError(name, "Input should be a valid string", value)
+    return str.__str__(value)
+
+
+def _truth(name: str, value: object) -> bool:
+    if isinstance(value, (bool, int)) and value in (0, 1):
+        return bool(value)
+    if isinstance(value, str) and value.strip().lower() in _TRUE | _FALSE:
+        return value.strip().lower() in _TRUE
+    raise ValidationError(name, "Input should be a valid boolean", value)
+
+
+def _seconds(name: str, value: object) -> float:
+    try:
+        seconds = float(value)  # type: ignore[arg-type]  # whatever float() takes
+    except (TypeError, ValueError):
+        raise ValidationError(name, "Input should be a valid number", value) from None
+    if seconds < 0:
+        raise ValidationError(name, "Input should not be negative", value)
+    return seconds
+
+
+def _one_of(choices: frozenset[str]) -> Callable[[str, object], str]:
+    def check(name: str, value: object) -> str:
+        if not isinstance(value, str) or value not in choices:
+            listed = ", ".join(repr(choice) for choice in sorted(choices))
+            raise ValidationError(name, f"Input should be one of {listed}", value)
+        return value
+
+    return check
+
+
+def _resume(name: str, value: object) -> str | None:
+    text = value.lower() if isinstance(value, str) else value
+    if text is True or text in ("true", "1"):
+        return "auto"
+    if text is False or text in ("false", "0"):
+        return None
+    return _one_of(_RESUMES)(name, value)
+
+
+def _reinit(name: str, value: object) -> str | bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false", "1", "0"):
+        return value.lower() in ("true", "1")
+    return _one_of(_REINITS)(name, value)
+
+
+def _tags(name: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return check_tags(name, (value,))
+    try:
+        return check_tags(name, tuple(value))  # type: ignore[arg-type]  # any iterable
+    except TypeError:
+        raise ValidationError(name, "Input should be a valid tuple", value) from None
+
+
+def check_tags(name: str, tags: tuple[object, ...]) -> tuple[str, ...]:
+    """Return `tags` when each is 1 to 64 characters long; ValidationError if not."""
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise ValidationError(name, "Input should be a valid string", tag)
+        if not 1 <= len(tag) <= 64:
+            raise ValidationError(
+                name, f"Tag {tag!r} is {len(tag)} characters. Tags must be 1 to 64 characters.", tag
+            )
+    return tuple(str(tag) for tag in tags)
+
+
+def _moment(name: str, value: object) -> RunMoment:
+    return value if isinstance(value, RunMoment) else RunMoment.parse(name, _text(name, value))
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(
+        (
+            "run_group",
+            "run_job_type",
+            "run_name",
+            "run_notes",
+            "base_url",
+            "api_key",
+            "redis_url",
+            "root_dir",
+        ),
+        _text,
+    ),
+    **dict.fromkeys(("runfold_dir", "host", "program", "x_label"), _text),
+    **dict.fromkeys(
+        ("silent", "quiet", "disabled", "allow_val_change", "x_primary", "x_update_finish_state"), _truth
+    ),
+    **dict.fromkeys(("finish_timeout_raises", "x_record_signals", "x_join_ranks", "x_offline"), _truth),
+    **dict.fromkeys(("init_timeout", "finish_timeout"), _seconds),
+    "run_tags": _tags,
+    "run_id": lambda name, value: check_run_id(_text(name, value)),
+    "project": lambda name, value: check_project(_text(name, value)),
+    "entity": lambda name, value: check_entity(_text(name, value)),
+    "mode": _one_of(_MODES),
+    "console": _one_of(_CONSOLES),
+    "resume": _resume,
+    "reinit": _reinit,
+    "fork_from": _moment,
+    "resume_from": _moment,
+}

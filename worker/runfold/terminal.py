@@ -1,0 +1,57 @@
+"""Lines for the person at the terminal: always on stderr, never an exception, repeats held back."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+_is_silent = False
+_said: set[str] = set()
+_last_said_mono_s: dict[str, float] = {}
+
+
+def be_silent(*, silent: bool) -> None:
+    """Switch all lines off or on for this process (Settings(silent=), RUNFOLD_SILENT)."""
+    global _is_silent
+    _is_silent = silent
+
+
+def is_silent() -> bool:
+    """Say whether lines are switched off."""
+    return _is_silent
+
+
+def write(text: str) -> None:
+    """Write raw text to stderr; closed or missing streams are nobody's problem."""
+    if _is_silent:
+        return
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except Exception:  # noqa: BLE001  # a broken stderr (pythonw, closed pipe, a test's capture) must not reach training
+        return
+
+
+def info(text: str) -> None:
+    """Say something about the run's life."""
+    write(f"runfold: {text}\n")
+
+
+def warn(text: str) -> None:
+    """Say that something did not go as the caller may think."""
+    write(f"runfold: WARNING {text}\n")
+
+
+def warn_once(text: str) -> None:
+    """Warn, but not twice with the same words in this process."""
+    if text not in _said:
+        _said.add(text)
+        warn(text)
+
+
+def warn_at_most_every(interval_s: float, topic: str, text: str) -> None:
+    """Warn, but about one topic at most every `interval_s`."""
+    now = time.monotonic()
+    if now - _last_said_mono_s.get(topic, -interval_s) >= interval_s:
+        _last_said_mono_s[topic] = now
+        warn(text)
