@@ -13,6 +13,8 @@ _ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 _CLIENT_ARTIFACT = re.compile(r"wandb-client-artifact://\w+")
 _RUN_ID = re.compile(r"Run \(\w+\)")
 _RUN_ARTIFACT = re.compile(r"run-[a-z0-9]{8}-")
+#: The scenarios' module had this name when they were recorded.
+_RECORDED_MODULE = "diff_scenarios."
 
 #: What is compared of each stored run.
 PARTS = (
@@ -66,7 +68,7 @@ def _normal(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, str):
-        value = _ADDRESS.sub("0xADDR", value)
+        value = _ADDRESS.sub("0xADDR", value.replace(_RECORDED_MODULE, "scenarios."))
         value = _CLIENT_ARTIFACT.sub("wandb-client-artifact://X", value)
         value = _RUN_ID.sub("Run (ID)", value)
         return _RUN_ARTIFACT.sub("run-ID-", value)

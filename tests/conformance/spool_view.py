@@ -24,8 +24,13 @@ from runfold.spool.reader import SpoolReader
 
 
 def writers(cwd: Path) -> list[Path]:
-    """Return the spools of a scenario that ran with `cwd` as its home, in the order in which they were made."""
-    found = [path.parent for path in (cwd / ".runfold" / "spool").glob("*/*/writer.msgpack")]
+    """Return the spools of a scenario that ran with `cwd` as its home."""
+    return spools_in(cwd / ".runfold")
+
+
+def spools_in(runfold_dir: Path) -> list[Path]:
+    """Return the spools below a RUNFOLD_DIR, in the order in which they were made."""
+    found = [path.parent for path in (runfold_dir / "spool").glob("*/*/writer.msgpack")]
     return sorted(found, key=lambda directory: identity(directory).started_unix_ns)
 
 
