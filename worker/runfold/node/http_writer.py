@@ -19,6 +19,9 @@ from .pace import Pace
 
 #: Body of one request; the coordinator refuses much larger ones.
 MAX_BODY_BYTES: Final = 4_000_000
+MAX_BODY_FRAMES: Final = 5_000
+#: Writers in one question for acks.
+MAX_ASKED_WRITERS: Final = 10_000
 _MSGPACK: Final = {"content-type": "application/msgpack", "accept": "application/msgpack, application/json"}
 
 
@@ -81,7 +84,10 @@ class HttpWriter:
         self._send_frames(outgoing, incoming)
         hit("agent.after_send")
         for partition, writers in outgoing.polls.items():
-            incoming.downlinks[partition] = self._acks(partition, writers)
+            incoming.downlinks[partition] = self._acks(partition, writers[:MAX_ASKED_WRITERS])
+            for at in range(MAX_ASKED_WRITERS, len(writers), MAX_ASKED_WRITERS):
+                more = self._acks(partition, writers[at : at + MAX_ASKED_WRITERS])
+                incoming.downlinks[partition].acks.update(more.acks)
         return incoming
 
     def close(self) -> None:
@@ -99,7 +105,7 @@ class HttpWriter:
         batch: list[list[Any]] = []
         batch_bytes = 0
         for frame in outgoing.frames:
-            if batch and batch_bytes + len(frame.data) > MAX_BODY_BYTES:
+            if batch and (batch_bytes + len(frame.data) > MAX_BODY_BYTES or len(batch) == MAX_BODY_FRAMES):
                 incoming.frames += self._post(batch, batch_bytes)
                 batch, batch_bytes = [], 0
             batch.append([frame.partition, frame.data, frame.crc32])

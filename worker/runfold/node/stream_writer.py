@@ -38,20 +38,20 @@ _DOWNLINK_FIELDS: Final = (
     streams.PARTITIONS_FIELD,
 )
 #: Driver class -> first word of the reply that it stands for, where the driver strips the word.
-_WORDS: Final[tuple[tuple[str, str], ...]] = (
-    ("OutOfMemoryError", "OOM"),
-    ("BusyLoadingError", "LOADING"),
-    ("ReadOnlyError", "READONLY"),
-    ("NoPermissionError", "NOPERM"),
-    ("AuthenticationError", "WRONGPASS"),
-    ("AuthenticationWrongNumberOfArgsError", "NOAUTH"),
-    ("AuthorizationError", "NOPERM"),
-    ("MovedError", "MOVED"),
-    ("AskError", "ASK"),
-    ("TryAgainError", "TRYAGAIN"),
-    ("ClusterDownError", "CLUSTERDOWN"),
-    ("MasterDownError", "MASTERDOWN"),
-)
+_WORDS: Final[dict[str, str]] = {
+    "OutOfMemoryError": "OOM",
+    "BusyLoadingError": "LOADING",
+    "ReadOnlyError": "READONLY",
+    "NoPermissionError": "NOPERM",
+    "AuthenticationError": "WRONGPASS",
+    "AuthenticationWrongNumberOfArgsError": "NOAUTH",
+    "AuthorizationError": "NOPERM",
+    "MovedError": "MOVED",
+    "AskError": "ASK",
+    "TryAgainError": "TRYAGAIN",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MasterDownError": "MASTERDOWN",
+}
 
 
 class StreamWriter:
@@ -85,7 +85,7 @@ class StreamWriter:
             self._connection.send_packed_command(_joined(self._pieces(outgoing)))
             hit("agent.after_send")
             incoming = self._read(outgoing, began_s + self._pace.wait_s(frames_bytes))
-        except (redis.exceptions.RedisError, OSError, ValueError) as error:
+        except Exception as error:  # bytes that were damaged on the way make the driver raise anything
             if isinstance(error, redis.exceptions.TimeoutError | TimeoutError):
                 self._pace.timed_out()
             self.close()
@@ -265,10 +265,10 @@ def _run_id(answer: Any) -> str | None:
 def _message(error: Exception) -> str:
     """Return the reply as the server sent it: the driver strips the first word of some."""
     text = str(error)
-    names = {kind.__name__ for kind in type(error).__mro__}
-    for name, word in _WORDS:
-        if name in names:
-            return text if text.startswith(word) else f"{word} {text}"
+    known = (_WORDS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _WORDS)
+    word = getattr(error, "status_code", None) or next(known, None)
+    if isinstance(word, str) and not text.startswith(word):
+        return f"{word} {text}"
     return text
 
 

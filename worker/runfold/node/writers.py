@@ -182,6 +182,7 @@ class Writers:
             # Ended is asked first: what is written before the end can be read after it.
             life.is_drained = (
                 life.tail.has_ended()
+                and acked >= life.tail.head_seq()
                 and self._shipper.sent(writer) == acked
                 and life.tail.next_frame(acked + 1, 1) is None
             )
