@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coordinator.api.asgi import AsgiClient
+from runfold_coordinator.api.app import create_app
+from runfold_coordinator.api.backend import Backend
+from runfold_coordinator.api.gate import GatePolicy
+from runfold_coordinator.api.routes_intake import BODY_LIMITS
+from runfold_coordinator.store.store import Store
+
+
+@dataclass
+class HeardIntake:
+    """Keeps what arrives instead of a stream."""
+
+    frames: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    controls: list[bytes] = field(default_factory=list)
+
+    def add_frames(self, entries: Sequence[tuple[int, bytes, bytes]]) -> int:
+        self.frames += entries
+        return len(entries)
+
+    def add_control(self, message: bytes) -> None:
+        self.controls.append(message)
+
+    def acks(self, writer_ids: Collection[str]) -> dict[str, Any]:
+        return {"srv": "ab", "cur": "0-0", "beat": 1, "parts": 1, "acks": dict.fromkeys(writer_ids, 7)}
+
+    def connect_facts(self) -> dict[str, Any]:
+        return {"redis_url": None, "server_id": "ab", "partitions": 1}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(f"sqlite:///{tmp_path / 'runfold.db'}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def intake() -> HeardIntake:
+    return HeardIntake()
+
+
+def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
+    """Return a backend with the real store and readers, and an intake that only listens."""
+    from runfold_coordinator.history_reader import HistoryReader
+
+    values: dict[str, Any] = {
+        "store": store,
+        "history": HistoryReader(store),
+        "series": None,
+        "summaries": None,
+        "groups": None,
+        "attempts": None,
+        "intake": intake,
+        "gate": GatePolicy.for_address("127.0.0.1", body_limits=BODY_LIMITS),
+        "server_id": store.server_id,
+        "mono_s": time.monotonic,
+    }
+    return Backend(**(values | more))
+
+
+@pytest.fixture
+def client(store: Store, intake: HeardIntake) -> AsgiClient:
+    return AsgiClient(create_app(backend_over(store, intake)))
