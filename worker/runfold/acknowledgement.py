@@ -12,7 +12,6 @@ from pathlib import Path
 from runfold import terminal
 from runfold.node.processes import is_alive
 from runfold.node.settings import LOCAL_TARGET, NodeSettings
-from runfold.spool.format import ACK_BYTES, AT_ACK, HEADER_NAME, Ack
 
 #: How often the header is looked at.
 _POLL_S = 0.02
@@ -25,6 +24,8 @@ _CALL_AGENT_EVERY_S = 2.0
 
 def acked_seq(directory: Path) -> int:
     """Return the highest seq that a server stored durably, 0 when that can't be read."""
+    from runfold.spool.format import ACK_BYTES, AT_ACK, HEADER_NAME, Ack
+
     try:
         with (directory / HEADER_NAME).open("rb") as header:
             found = Ack.unpack(os.pread(header.fileno(), ACK_BYTES, AT_ACK))

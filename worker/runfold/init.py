@@ -11,7 +11,6 @@ from runfold import config as config_module
 from runfold import terminal
 from runfold.acknowledgement import knows_a_server
 from runfold.current import current_run, set_current
-from runfold.disabled import DisabledRun
 from runfold.errors import Error, UsageError
 from runfold.joining import Joiner
 from runfold.resume import forget_last_run, last_run_id, remember_run
@@ -118,6 +117,8 @@ def init(  # noqa: PLR0917  # W&B's signature
         return previous
     initial = _initial_config(config, config_include_keys, config_exclude_keys)
     if resolved.mode == "disabled" or resolved.disabled:
+        from runfold.disabled import DisabledRun
+
         return _activate(DisabledRun(resolved, initial, on_finish=_forget))
     if resolved.resume == "auto" and resolved.run_id is None:
         resolved.run_id = last_run_id(resolved)

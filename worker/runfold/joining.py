@@ -6,8 +6,6 @@ Every rank computes the same run alone; nobody asks anybody, but for one store t
 from __future__ import annotations
 
 import os
-import platform
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -125,13 +123,13 @@ def as_this_process(identity: Identity, launch: Launch, settings: Settings) -> I
             launcher_pid=launch.launcher_pid,
             launcher_start=launch.launcher_start,
         ),
-        host=settings.host or socket.gethostname(),
+        host=settings.host or os.uname().nodename,
         pid=pid,
         pid_start=start_of(pid),
         boot_id=boot_id(),
         started_unix_ns=time.time_ns(),
         program=settings.program or program(),
-        python=platform.python_version(),
+        python=".".join(map(str, sys.version_info[:3])),
         sdk_version=_version(),
     )
 
@@ -169,7 +167,7 @@ def default_label(launch: Launch, settings: Settings) -> str:
     """Return the display name of a writer of a shared run that was given none."""
     if launch.rank is not None:
         return f"rank{launch.rank}"
-    return f"{settings.host or socket.gethostname()}-{random_id()[:4]}"
+    return f"{settings.host or os.uname().nodename}-{random_id()[:4]}"
 
 
 def node_settings(settings: Settings, environ: Mapping[str, str]) -> NodeSettings:

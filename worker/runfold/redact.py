@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -47,44 +48,52 @@ _TOKEN_OWNERS = frozenset(
 _VOCABULARY = re.compile(r"^(?:<.*>|\[.*\]|\S{0,11}|.*\s.*)$", re.DOTALL)
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 
-_TEXTS = (
-    # user:password@ in a URL: the userinfo goes, the rest tells where it went wrong.
-    (
-        re.compile(r"(?P<keep>\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://)[^\s/@:'\"]*:[^\s/@'\"]+@"),
-        r"\g<keep>" + REDACTED + "@",
-    ),
-    (
-        re.compile(r"(?P<keep>\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://)[^\s/@:'\"]{16,}@"),
-        r"\g<keep>" + REDACTED + "@",
-    ),
-    (
-        re.compile(
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+
+@functools.cache  # compiled when first needed: an import should not pay for it
+def _texts() -> tuple[tuple[re.Pattern[str], str], ...]:
+    return (
+        # user:password@ in a URL: the userinfo goes, the rest tells where it went wrong.
+        (
+            re.compile(r"(?P<keep>\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://)[^\s/@:'\"]*:[^\s/@'\"]+@"),
+            r"\g<keep>" + REDACTED + "@",
         ),
-        REDACTED,
-    ),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"), REDACTED),
-    (
-        re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,})"),
-        REDACTED,
-    ),
-    (re.compile(r"\bhf_[A-Za-z0-9]{20,}"), REDACTED),
-    (re.compile(r"\b(?:sk|pk|rk)-(?=[A-Za-z0-9_-]*[A-Z])(?=[A-Za-z0-9_-]*\d)[A-Za-z0-9_-]{20,}"), REDACTED),
-    (re.compile(r"\b(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,}"), REDACTED),
-    (re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"), REDACTED),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), REDACTED),
-    (re.compile(r"\bAIza[A-Za-z0-9_-]{35}\b"), REDACTED),
-    (re.compile(r"\bwandb_v\d+_[A-Za-z0-9_]{20,}"), REDACTED),
-    (re.compile(r"(?P<keep>\b[Bb]earer\s+)[A-Za-z0-9._~+/-]{16,}=*"), r"\g<keep>" + REDACTED),
-    (
-        re.compile(
-            r"(?P<keep>(?:api[_-]?key|apikey|password|passwd|client[_-]?secret|secret[_-]?(?:access[_-]?)?key|access[_-]?token"
-            r"|auth[_-]?token)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&)}\]]{4,}",
-            re.IGNORECASE,
+        (
+            re.compile(r"(?P<keep>\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://)[^\s/@:'\"]{16,}@"),
+            r"\g<keep>" + REDACTED + "@",
         ),
-        r"\g<keep>" + REDACTED,
-    ),
-)
+        (
+            re.compile(
+                r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+            ),
+            REDACTED,
+        ),
+        (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"), REDACTED),
+        (
+            re.compile(
+                r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,})"
+            ),
+            REDACTED,
+        ),
+        (re.compile(r"\bhf_[A-Za-z0-9]{20,}"), REDACTED),
+        (
+            re.compile(r"\b(?:sk|pk|rk)-(?=[A-Za-z0-9_-]*[A-Z])(?=[A-Za-z0-9_-]*\d)[A-Za-z0-9_-]{20,}"),
+            REDACTED,
+        ),
+        (re.compile(r"\b(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,}"), REDACTED),
+        (re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"), REDACTED),
+        (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), REDACTED),
+        (re.compile(r"\bAIza[A-Za-z0-9_-]{35}\b"), REDACTED),
+        (re.compile(r"\bwandb_v\d+_[A-Za-z0-9_]{20,}"), REDACTED),
+        (re.compile(r"(?P<keep>\b[Bb]earer\s+)[A-Za-z0-9._~+/-]{16,}=*"), r"\g<keep>" + REDACTED),
+        (
+            re.compile(
+                r"(?P<keep>(?:api[_-]?key|apikey|password|passwd|client[_-]?secret|secret[_-]?(?:access[_-]?)?key|access[_-]?token"
+                r"|auth[_-]?token)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&)}\]]{4,}",
+                re.IGNORECASE,
+            ),
+            r"\g<keep>" + REDACTED,
+        ),
+    )
 
 
 def is_secret_key(key: str) -> bool:
@@ -103,7 +112,7 @@ def is_secret_key(key: str) -> bool:
 
 def redact_text(text: str) -> str:
     """Return `text` with everything that looks like a credential replaced."""
-    for pattern, replacement in _TEXTS:
+    for pattern, replacement in _texts():
         text = pattern.sub(replacement, text)
     return text
 

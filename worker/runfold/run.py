@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from runfold import terminal
 from runfold.alerts import AlertLevel, check_level, fit_title, wait_seconds
 from runfold.config import Config, ConfigStatic
 from runfold.deprecated_names import DeprecatedNames
 from runfold.errors import ValidationError
-from runfold.in_process import LiveFold
 from runfold.joining import Membership
 from runfold.metric import Metric, check_metric
 from runfold.protocol.identity import Identity
@@ -32,6 +31,9 @@ from runfold.run_facts import RunFacts
 from runfold.run_spool import RunSpool
 from runfold.settings import Settings, check_tags
 from runfold.summary import Summary
+
+if TYPE_CHECKING:
+    from runfold.in_process import LiveFold
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +312,8 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
 
     def _live_fold(self) -> LiveFold | None:
         if self._live is None and self._spool.directory is not None:
+            from runfold.in_process import LiveFold
+
             self._live = LiveFold(self._spool.directory, self._spool.identity.started_unix_ns)
         return self._live
 

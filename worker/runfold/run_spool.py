@@ -15,14 +15,11 @@ from typing import Any
 from runfold import terminal
 from runfold.acknowledgement import acked_seq, dies_with_the_container, knows_a_server, wait_for_ack
 from runfold.joining import Membership, as_child
-from runfold.node.start import ensure_agent
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.identity import Identity
 from runfold.protocol.records import RecordKind
 from runfold.recorder import Spool
 from runfold.settings import Settings, process_environment
-from runfold.spool.format import HEADER_NAME
-from runfold.spool.writer import SpoolWriter
 
 #: Longest extra wait where the spool would be lost with the container.
 _LAST_CHANCE_S = 600.0
@@ -84,12 +81,14 @@ class RunSpool:
             identity = replace(identity, start_step=start_step)
         self.identity = identity
         node = self._membership.node
-        spool: SpoolWriter | LostSpool
+        spool: Spool
         try:
-            spool = SpoolWriter.create(
+            from runfold.spool.writer import SpoolWriter
+
+            writer = SpoolWriter.create(
                 node.spool_root, node.target, {**identity.to_map(), "tags": list(identity.tags)}
             )
-            self.directory = spool.directory
+            spool, self.directory = writer, writer.directory
         except (OSError, ProtocolError) as error:
             terminal.warn(f"run {identity.run_id}: nothing of it can be kept: {error}. Training goes on")
             spool, self.directory = LostSpool(), None
@@ -100,6 +99,8 @@ class RunSpool:
     def call_agent(self) -> None:
         """Make sure that an agent works; offline nobody is called."""
         if not self._membership.is_offline and self.directory is not None:
+            from runfold.node.start import ensure_agent
+
             ensure_agent(self._membership.node)
 
     def acked_seq(self) -> int:
@@ -108,6 +109,8 @@ class RunSpool:
 
     def acked_at(self) -> datetime.datetime | None:
         """When the header was last changed by the agent, None when that can't be seen."""
+        from runfold.spool.format import HEADER_NAME
+
         try:
             found = (self.directory / HEADER_NAME).stat() if self.directory is not None else None
         except OSError:
