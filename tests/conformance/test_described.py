@@ -30,13 +30,7 @@ def same(value: Any) -> Any:
 
 def own(tree: dict[str, Any]) -> Any:
     """Leave out what every row and summary has by itself."""
-    return same(
-        {
-            key: value
-            for key, value in tree.items()
-            if key not in {"_step", "_timestamp", "_runtime", "_wandb"}
-        }
-    )
+    return same({key: value for key, value in tree.items() if key not in OWN_KEYS})
 
 
 @pytest.fixture(scope="module")
