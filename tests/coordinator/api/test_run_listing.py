@@ -68,7 +68,7 @@ def all_pages(store: Store, filters: Any, order: str, limit: int) -> list[RunRow
             return found
 
 
-FIELDS = {
+FIELDS: dict[str, list[Any]] = {
     "state": ["running", "finished", "none"],
     "name": ["r01", "r02", "zz"],
     "displayName": ["alpha", "Beta", "g\u00fcn", None],
@@ -80,16 +80,19 @@ FIELDS = {
     "tags": ["a"],
     "summary_metrics.loss": [-3.0, -10],
 }
-COMPARISON = st.one_of(
-    *[
-        st.one_of(
-            st.tuples(st.sampled_from(["$eq", "$ne", "$gt", "$gte", "$lt", "$lte"]), st.sampled_from(values)),
-            st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(st.sampled_from(values), max_size=3)),
-            st.tuples(st.just("$exists"), st.booleans()),
-        ).map(lambda pair, field=field: {field: {pair[0]: pair[1]}})
-        for field, values in FIELDS.items()
-    ]
-)
+
+
+def comparisons(field: str, values: list[Any]) -> st.SearchStrategy[Any]:
+    one, many = st.sampled_from(values), st.lists(st.sampled_from(values), max_size=3)
+    pairs = st.one_of(
+        st.tuples(st.sampled_from(["$eq", "$ne", "$gt", "$gte", "$lt", "$lte"]), one),
+        st.tuples(st.sampled_from(["$in", "$nin"]), many),
+        st.tuples(st.just("$exists"), st.booleans()),
+    )
+    return pairs.map(lambda pair: {field: {pair[0]: pair[1]}})
+
+
+COMPARISON = st.one_of(*[comparisons(field, values) for field, values in FIELDS.items()])
 FILTERS = st.recursive(
     COMPARISON,
     lambda inner: st.one_of(

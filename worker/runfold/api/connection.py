@@ -7,6 +7,7 @@ parameters. Out: plain Python values.
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import random
@@ -94,6 +95,13 @@ class Connection:
             client, self._client = self._client, None
         if client is not None:
             client.close()
+
+    def __del__(self) -> None:
+        # Nobody closes an Api; an interpreter that ends may have taken httpx apart already.
+        client = getattr(self, "_client", None)
+        if client is not None and self._client_pid == os.getpid():
+            with contextlib.suppress(Exception):
+                client.close()
 
     def _attempt(self, path: str, query: _Query) -> _Answer | _TryAgain:
         import httpx

@@ -44,7 +44,7 @@ def _made(check: Callable[[], Check]) -> Check:
     try:
         return check()
     except Exception as error:  # noqa: BLE001 - whatever a sick machine answers, the other checks go on
-        name = getattr(check, "__name__", "check").lstrip("_").replace("_", " ")
+        name = getattr(getattr(check, "func", check), "__name__", "check").lstrip("_").replace("_", " ")
         return Check(name, "fail", f"the check itself failed: {type(error).__name__}: {error}", "report this")
 
 
