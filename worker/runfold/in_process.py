@@ -11,7 +11,7 @@ from typing import Any
 
 from runfold.protocol.history.refold import rows_in_step_order, summary_in_step_order
 from runfold.protocol.history.rows import CommittedRow
-from runfold.protocol.history.summary import nest, runtime_s, timestamp_unix_s
+from runfold.protocol.history.summary import SummaryTree, nest, runtime_s, timestamp_unix_s
 from runfold.protocol.history.writer_fold import WriterFold
 from runfold.spool.reader import SpoolReader
 
@@ -22,7 +22,8 @@ _BATCH_BYTES = 4 * 1024 * 1024
 class LiveFold:
     """Folds one spool, always from where it stopped before. Thread-safe.
 
-    Reads files only. A spool whose delivered beginning was already removed is folded from what is left on.
+    Reads files only. Segments are released a while after they were delivered: what was not read by then is
+    missing, which is why a run calls `catch_up` now and then.
     """
 
     def __init__(self, directory: Path, started_unix_ns: int) -> None:
@@ -51,38 +52,50 @@ class LiveFold:
             if not self._fold.is_late:
                 return self._fold.summary.as_dict()
             if self._refolded is None or self._refolded_at != self._next_seq:
-                kept = self._fold_all()
-                assert kept.kept_rows is not None, "_fold_all keeps rows"
-                again = summary_in_step_order(kept.kept_rows, kept.kept_events, self._started_unix_ns)
-                self._refolded, self._refolded_at = again.as_dict(), self._next_seq
+                tree = self._refold() or self._fold.summary
+                self._refolded, self._refolded_at = tree.as_dict(), self._next_seq
             return self._refolded
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the committed rows as nested dicts, one a step, with `_step`, `_timestamp`, `_runtime`."""
         with self._lock:
-            kept = self._fold_all()
-        assert kept.kept_rows is not None, "_fold_all keeps rows"
-        return [row_as_dict(row, self._started_unix_ns) for row in rows_in_step_order(kept.kept_rows)]
+            fold, _ = self._fold_all()
+        assert fold.kept_rows is not None, "_fold_all keeps rows"
+        return [row_as_dict(row, self._started_unix_ns) for row in rows_in_step_order(fold.kept_rows)]
+
+    def catch_up(self) -> None:
+        """Fold what was logged since the last call."""
+        with self._lock:
+            self._catch_up()
 
     def _catch_up(self) -> None:
         try:
             if self._reader is None:
                 self._reader = SpoolReader(self._directory)
+            self._next_seq = _feed(self._reader, self._fold, self._next_seq)
         except OSError:
             return  # the spool is gone: what was folded before stays
-        self._next_seq = _feed(self._reader, self._fold, self._next_seq)
 
-    def _fold_all(self) -> WriterFold:
+    def _refold(self) -> SummaryTree | None:
+        """Return the summary with late rows in their places; None when the spool's beginning was released."""
+        fold, is_whole = self._fold_all()
+        if not is_whole:
+            return None
+        assert fold.kept_rows is not None, "_fold_all keeps rows"
+        return summary_in_step_order(fold.kept_rows, fold.kept_events, self._started_unix_ns)
+
+    def _fold_all(self) -> tuple[WriterFold, bool]:
         fold = WriterFold(self._started_unix_ns, keep_rows=True)
         try:
             reader = SpoolReader(self._directory)
         except OSError:
-            return fold
+            return fold, False
         try:
+            is_whole = reader.first_held_seq() <= 1
             _feed(reader, fold, 1)
         finally:
             reader.close()
-        return fold
+        return fold, is_whole
 
 
 def _feed(reader: SpoolReader, fold: WriterFold, next_seq: int) -> int:

@@ -16,6 +16,7 @@ from runfold.in_process import LiveFold
 from runfold.protocol.history.steps import StepCounter
 from runfold.protocol.records import ExitRecord, MetricRecord, RecordKind, RowMap, SummaryRecord
 from runfold.protocol.rows import STEP_GIVEN, RowSchema
+from runfold.spool.reader import SpoolReader
 from runfold.spool.writer import SpoolWriter
 from runfold.summary import Summary, convert
 
@@ -112,6 +113,23 @@ def test_late_rows_are_folded_in_step_order(run: SmallRun) -> None:
         (6, 6.0),
         (7, 7.0),
     ]
+
+
+def test_what_was_folded_stays_when_segments_are_released(run: SmallRun) -> None:
+    run.define("loss", summary=("min", "mean"))
+    run.log(LOSS, -7.0)
+    for _ in range(20_000):
+        run.log(LOSS, 1.0)
+    run.fold.catch_up()
+    reader = SpoolReader(run.spool.directory)
+    reader.header.acked_seq = run.spool.last_seq
+    assert reader.remove_acked(0, 0) > 0
+    assert reader.first_held_seq() > 2
+    reader.close()
+    run.log(LOSS, 1.0)
+    assert run.summary._as_dict()["loss"] == {"min": -7.0, "mean": 19_994 / 20_002}
+    run.log(LOSS, -9.0, step=3)
+    assert run.summary["loss"]["min"] == -9.0
 
 
 def test_rows_come_as_logged(run: SmallRun) -> None:
