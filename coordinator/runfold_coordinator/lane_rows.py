@@ -42,6 +42,10 @@ class LaneRows:
     t_ns: U64
     columns: dict[str, Column]
 
+    def column(self, key: str) -> Column:
+        """Return the column of a key; an empty one where the lane has none."""
+        return self.columns.get(key, EMPTY)
+
 
 NO_ROWS = LaneRows(np.empty(0, np.int64), np.empty(0, np.uint64), {})
 
@@ -106,7 +110,7 @@ def join_attempts(parts: Sequence[LaneRows]) -> LaneRows:
         return parts[0] if parts else NO_ROWS
     times = merge_columns([Column(part.step, "q", part.t_ns.view(np.int64)) for part in parts])
     keys = dict.fromkeys(key for part in parts for key in part.columns)
-    columns = {key: merge_columns([part.columns.get(key, EMPTY) for part in parts]) for key in keys}
+    columns = {key: merge_columns([part.column(key) for part in parts]) for key in keys}
     return LaneRows(times.step, np.asarray(times.values).view(np.uint64), columns)
 
 
@@ -126,9 +130,9 @@ def reduce_lanes(lanes: RunLanes, parts: Sequence[LaneRows], keys: Collection[st
     names = keys if keys is not None else sorted({key for part in parts for key in part.columns})
     columns = {}
     for key in names:
-        by_lane = [part.columns.get(key, EMPTY) for part in parts]
+        by_lane = [part.column(key) for part in parts]
         weight = lanes.weight_key(key)
-        weights = None if weight is None else [part.columns.get(weight, EMPTY) for part in parts]
+        weights = None if weight is None else [part.column(weight) for part in parts]
         reduced = reduce_columns(by_lane, lanes.reduction(key, weights))
         if len(reduced):
             columns[key] = reduced

@@ -131,6 +131,11 @@ def load_lanes(store: Store, run: RunRow) -> RunLanes:
     return seat_writers(run, store.writers(run.run_pk), keys)
 
 
+def load_many(store: Store, runs: Sequence[RunRow]) -> list[RunLanes]:
+    """Read many runs at once, in their order."""
+    return [load_lanes(store, run) for run in runs]
+
+
 def seat_writers(run: RunRow, writers: Collection[WriterRow], keys: dict[str, str]) -> RunLanes:
     """Return the run with every writer in its lane."""
     by_pk = {writer.writer_pk: writer for writer in writers}

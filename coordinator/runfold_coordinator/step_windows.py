@@ -5,6 +5,7 @@ In: the steps that each stored chunk spans. Out: [low, high) bounds. Rows are no
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,9 +50,27 @@ class ChunkSpans:
                 left = middle + 1
         return left + 1
 
+    def windows(self, rows: int, low: int | None = None) -> Iterator[tuple[int, int]]:
+        """Yield windows [low, high) of about `rows` rows, to the end of the history."""
+        at = self.first_step(-(1 << 62) if low is None else low)
+        while at is not None:
+            end = self.window_end(at, max(1, rows))
+            yield at, end
+            at = self.first_step(end)
+
     def count_between(self, low: int, high: int) -> int:
         """Return the rows of every chunk that touches [low, high): an upper bound."""
         return int(self.rows[(self.high >= low) & (self.low < high)].sum())
+
+
+def join_spans(parts: Sequence[ChunkSpans]) -> ChunkSpans:
+    """Return the spans of several runs together."""
+    empty = np.empty(0, np.int64)
+    return ChunkSpans(
+        np.concatenate([part.low for part in parts] or [empty]),
+        np.concatenate([part.high for part in parts] or [empty]),
+        np.concatenate([part.rows for part in parts] or [empty]),
+    )
 
 
 def read_spans(store: Store, lanes: RunLanes, low: int | None = None) -> ChunkSpans:

@@ -302,3 +302,20 @@ def _at(column: Column, step: Axis, *, keep: bool) -> Column:
         return column
     _, is_there = find(step, column.step)
     return column.take(np.flatnonzero(is_there if keep else ~is_there))
+
+
+def reduce_with_stats(
+    lanes: Sequence[Column], reduction: Reduction = MEAN, *, stats: bool
+) -> tuple[Column, Reduced | None]:
+    """Reduce one key; with `stats` also describe its numbers over the lanes, if there are any."""
+    if not stats or not any(lane.kind != "?" and len(lane) for lane in lanes):
+        return reduce_columns(lanes, reduction), None
+    reduced = reduce_numbers([numbers(lane) for lane in lanes], reduction)
+    if not len(reduced.x):
+        return reduce_columns(lanes, reduction), None
+    if all(lane.kind == "d" for lane in lanes if len(lane)):
+        column = Column(reduced.x, "d", reduced.value)
+        if reduction.rule == "none":
+            column = column.take(np.flatnonzero(reduced.stats.count == 1))
+        return column, reduced
+    return reduce_columns(lanes, reduction), reduced
