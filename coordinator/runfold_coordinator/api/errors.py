@@ -11,6 +11,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from runfold_coordinator.store.errors import StoreUnavailableError
+from runfold_coordinator.stream_reader import StreamUnavailableError
+
 logger = logging.getLogger(__name__)
 
 
@@ -88,6 +91,8 @@ def install_error_answers(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _answer_api_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid_parameter)
     app.add_exception_handler(HTTPException, _answer_framework_error)
+    for passing in (StoreUnavailableError, StreamUnavailableError):
+        app.add_exception_handler(passing, _answer_unavailable)
 
 
 async def _answer_api_error(_request: Request, error: Exception) -> Response:
@@ -104,6 +109,10 @@ async def _answer_invalid_parameter(_request: Request, error: Exception) -> Resp
     limit = next((context[word] for word in ("le", "ge", "lt", "gt", "max_length") if word in context), None)
     message = f"{name}: {first.get('msg', 'not valid')}"
     return BadRequestError(message, field=name, limit=limit).response()
+
+
+async def _answer_unavailable(_request: Request, error: Exception) -> Response:
+    return UnavailableError(f"not now: {error}", hint="ask again").response()
 
 
 async def _answer_framework_error(_request: Request, error: Exception) -> Response:
