@@ -28,17 +28,34 @@ class HistoryReader(Protocol):
         per_writer: bool,
         limit: int,
         cursor: str | None,
+        rank: int | None,
+        label: str | None,
+        attempt: int | None,
+        superseded: bool,
     ) -> HistoryPage:
-        """Return the page after `cursor`; ValueError for a cursor that is not of this scan."""
+        """Return the page after `cursor`; ValueError for a cursor that is not of this scan.
+
+        With rank, label or attempt only these writers count; `superseded` shows rows that a later attempt
+        has overtaken.
+        """
 
 
 class SeriesReader(Protocol):
     """Sampled series that keep extremes."""
 
     def read(
-        self, run: RunRow, *, keys: Sequence[str] | None, samples: int, x_axis: str, stats: bool
+        self,
+        run: RunRow,
+        *,
+        keys: Sequence[str] | None,
+        samples: int,
+        x_axis: str,
+        stats: bool,
+        rank: int | None,
+        label: str | None,
+        attempt: int | None,
     ) -> Table:
-        """Return about `samples` rows; with `keys` only rows that have them all."""
+        """Return about `samples` rows; with `keys` only rows that have them all, of these writers only."""
 
 
 class SummaryReader(Protocol):

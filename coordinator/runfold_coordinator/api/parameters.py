@@ -32,6 +32,9 @@ Cursor = Annotated[str | None, Query(max_length=_MAX_CURSOR_CHARS)]
 PageRows = Annotated[int, Query(ge=1, le=MAX_PAGE_ROWS)]
 Samples = Annotated[int, Query(ge=1, le=MAX_SAMPLES)]
 Step = Annotated[int | None, Query(ge=-_MAX_STEP, le=_MAX_STEP)]
+Rank = Annotated[int | None, Query(ge=0, le=_MAX_STEP, description="only writers of this rank")]
+Label = Annotated[str | None, Query(max_length=MAX_NAME_CHARS, description="only writers of this label")]
+Attempt = Annotated[int | None, Query(ge=0, le=_MAX_STEP, description="only writers of this attempt")]
 MetricName = Annotated[str, Query(min_length=1, max_length=4096)]
 
 

@@ -14,10 +14,13 @@ from runfold_coordinator.api.errors import BadRequestError
 from runfold_coordinator.api.gate import require_admission
 from runfold_coordinator.api.parameters import (
     At,
+    Attempt,
     Cursor,
     Keys,
+    Label,
     MetricName,
     PageRows,
+    Rank,
     Samples,
     Step,
     TheRun,
@@ -113,6 +116,10 @@ def history(  # noqa: PLR0917 - one parameter of the query each
     per_writer: bool = False,
     limit: PageRows = 1000,
     cursor: Cursor = None,
+    rank: Rank = None,
+    label: Label = None,
+    attempt: Attempt = None,
+    superseded: bool = False,
 ) -> Response:
     """Give a page of rows with min_step <= step < max_step: reduced over writers, or as each writer logged.
 
@@ -127,8 +134,12 @@ def history(  # noqa: PLR0917 - one parameter of the query each
             per_writer=per_writer,
             limit=limit,
             cursor=cursor,
+            rank=rank,
+            label=label,
+            attempt=attempt,
+            superseded=superseded,
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         hint = "start again without a cursor"
         raise BadRequestError(f"not a cursor of this scan: {error}", field="cursor", hint=hint) from error
     return answer(request, {"rows": page.rows, "next_cursor": page.next_cursor})
@@ -143,6 +154,9 @@ def series(  # noqa: PLR0917 - one parameter of the query each
     samples: Samples = 500,
     x_axis: MetricName = "_step",
     stats: bool = False,
+    rank: Rank = None,
+    label: Label = None,
+    attempt: Attempt = None,
     stream: Annotated[Literal["default", "system"], Query()] = "default",
 ) -> Response:
     """Give sampled series as columns; the sampling keeps extremes. With keys only rows that have them all.
@@ -152,7 +166,16 @@ def series(  # noqa: PLR0917 - one parameter of the query each
     """
     if stream == "system":
         return answer(request, {"length": 0, "columns": []})  # collected by a later part
-    table = backend.series.read(run, keys=checked_keys(keys), samples=samples, x_axis=x_axis, stats=stats)
+    table = backend.series.read(
+        run,
+        keys=checked_keys(keys),
+        samples=samples,
+        x_axis=x_axis,
+        stats=stats,
+        rank=rank,
+        label=label,
+        attempt=attempt,
+    )
     return answer(request, table_document(table))
 
 

@@ -15,26 +15,10 @@ MAX_PAGE_ROWS = 1000
 class HistoryScan(Iterator[dict[str, Any]]):
     """Rows in order of step, as dicts. Iterating anew starts anew; holds one page. Not thread-safe."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        path: str,
-        *,
-        keys: list[str] | None,
-        page_size: int,
-        min_step: int | None,
-        max_step: int | None,
-        per_writer: bool,
-    ) -> None:
+    def __init__(self, connection: Connection, path: str, page_size: int, parameters: dict[str, Any]) -> None:
         self._connection = connection
         self._path = path
-        self._parameters = {
-            "keys": keys,
-            "limit": max(1, min(page_size, MAX_PAGE_ROWS)),
-            "min_step": min_step,
-            "max_step": max_step,
-            "per_writer": per_writer,
-        }
+        self._parameters = {**parameters, "limit": min(page_size, MAX_PAGE_ROWS)}
         self._restart()
 
     def __iter__(self) -> HistoryScan:

@@ -181,6 +181,9 @@ class Run:
         stream: str = "default",
         *,
         stats: bool = False,
+        rank: int | None = None,
+        label: str | None = None,
+        attempt: int | None = None,
     ) -> Any:
         """Return at most about `samples` rows; extremes survive the sampling.
 
@@ -190,6 +193,7 @@ class Run:
             stream: "default", or "system" for system metrics.
             stats: For each key k also k:mean, k:std, k:min, k:max, k:count, k:argmin and k:argmax over the
                 writers (std with n-1; argmin and argmax are ranks).
+            rank: Only what writers of this rank logged; `label` and `attempt` likewise.
 
         Returns:
             A DataFrame or a list of dicts; [] with a warning where an argument is wrong, as W&B does.
@@ -198,7 +202,8 @@ class Run:
         if complaint is not None:
             warn(complaint)
             return []
-        parameters = {"keys": keys, "samples": samples, "x_axis": x_axis, "stream": stream, "stats": stats}
+        parameters: dict[str, Any] = {"keys": keys, "samples": samples, "x_axis": x_axis, "stats": stats}
+        parameters |= {"stream": stream, "rank": rank, "label": label, "attempt": attempt}
         return shaped(self._connection.get(self._route("series"), parameters), pandas=pandas)
 
     def scan_history(
@@ -210,6 +215,10 @@ class Run:
         use_cache: bool = True,
         *,
         per_writer: bool = False,
+        rank: int | None = None,
+        label: str | None = None,
+        attempt: int | None = None,
+        superseded: bool = False,
     ) -> HistoryScan:
         """Return an iterator over every row with min_step <= step < max_step, in order of step.
 
@@ -218,21 +227,18 @@ class Run:
             use_cache: Accepted for W&B's scripts; nothing is cached.
             per_writer: Rows as each writer logged them, with _label, _rank, _attempt, _writer and _seq;
                 else one row per step, reduced over writers.
+            rank: Only rows of writers of this rank; `label` and `attempt` likewise.
+            superseded: Also rows that a later attempt has overtaken.
 
         Raises:
             ValueError: An argument is not what it should be.
         """
         del use_cache
         check_scan_arguments(keys, page_size, min_step, max_step)
-        return HistoryScan(
-            self._connection,
-            self._route("history"),
-            keys=keys,
-            page_size=page_size,
-            min_step=min_step,
-            max_step=max_step,
-            per_writer=per_writer,
-        )
+        parameters: dict[str, Any] = {"keys": keys, "min_step": min_step, "max_step": max_step}
+        parameters |= {"rank": rank, "label": label, "attempt": attempt}
+        parameters |= {"per_writer": per_writer, "superseded": superseded}
+        return HistoryScan(self._connection, self._route("history"), page_size, parameters)
 
     beta_scan_history = scan_history
 
