@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from runfold import terminal
+from runfold import keep_up, terminal
 from runfold.alerts import AlertLevel, check_level, fit_title, wait_seconds
 from runfold.config import Config, ConfigStatic
 from runfold.deprecated_names import DeprecatedNames
@@ -98,7 +98,7 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
         self._is_made = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if "_is_made" in self.__dict__ and not hasattr(self, name):
+        if "_is_made" in self.__dict__ and name not in self.__dict__ and not hasattr(type(self), name):
             raise Exception(f"Attribute {name} is not supported on Run object.")  # noqa: TRY002  # W&B's own class
         object.__setattr__(self, name, value)
 
@@ -207,6 +207,11 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
         self._recorder.check_active("mark_preempting")
         self._recorder.append(RecordKind.PREEMPTING, PreemptingRecord(source="mark_preempting").pack())
 
+    def pin_config_keys(self, keys: Iterable[str] = ()) -> None:
+        """Say which config keys are to be shown first; a later call replaces an earlier one."""
+        self._recorder.check_active("pin_config_keys")
+        self._config._pin("pinned_keys", [str(key) for key in keys])  # noqa: SLF001  # ours, the reserved key
+
     def write_logs(self, text: str) -> None:
         """Add text to the run's console output; ignored when the run is finished."""
         if self._recorder.is_ended:
@@ -308,6 +313,7 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
     def _on_open(self, _: Identity) -> None:
         """A spool was opened: at the beginning, and in each child that goes on with the run."""
         self._live = None
+        keep_up.start(self._catch_up)
         self._watch_process()
 
     def _live_fold(self) -> LiveFold | None:
@@ -316,6 +322,13 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
 
             self._live = LiveFold(self._spool.directory, self._spool.identity.started_unix_ns)
         return self._live
+
+    def _catch_up(self) -> bool:
+        """Fold what was logged so far; return whether there will be more."""
+        live = None if self._recorder.is_ended else self._live_fold()
+        if live is not None:
+            live.catch_up()
+        return live is not None
 
     def _read_summary(self) -> dict[str, Any]:
         if self._recorder.is_ended:
