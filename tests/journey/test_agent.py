@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -17,70 +16,14 @@ import pytest
 import redis
 
 from runfold.node import lock
-from runfold.node.settings import NodeSettings
 from runfold.node.start import ensure_agent
 from runfold.protocol import streams
 from runfold.spool import SpoolReader
-from runfold_coordinator.embedded_redis import EmbeddedRedis
-from runfold_coordinator.testing import find_agents
-from support.processes import start, until
+from support.agent_stage import Stage
+from support.processes import until
 from support.small_coordinator import SmallCoordinator
 
 ROWS = 4000
-
-
-class Stage:
-    """A node: RUNFOLD_DIR with a registered server, trainers, agents."""
-
-    def __init__(self, base: Path) -> None:
-        self.base = base
-        self.redis = EmbeddedRedis(base / "data", persistent=False, supervise=False)
-        self.redis.start()
-        self.settings = NodeSettings(
-            runfold_dir=base / "runfold", target="local", idle_exit_s=1.0, heartbeat_interval_s=0.5
-        )
-        self.settings.runfold_dir.mkdir()
-        self.trainers: list[subprocess.Popen[str]] = []
-
-    def register(self) -> None:
-        said = {"url": None, "redis_url": self.redis.url, "pid": os.getpid(), "server_id": None}
-        self.settings.registration.write_text(json.dumps(said))
-
-    def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.redis.url)
-
-    def train(self, rows: int = ROWS, rate: float = 0.0, *flags: str) -> tuple[subprocess.Popen[str], bytes]:
-        trainer = start("support.spooler", self.settings.spool_root, "local", rows, rate, *flags, env={})
-        self.trainers.append(trainer)
-        assert trainer.stdout is not None
-        return trainer, bytes.fromhex(trainer.stdout.readline().strip())
-
-    def agents(self) -> list[int]:
-        return find_agents(self.settings.runfold_dir)
-
-    def kill_agents(self) -> None:
-        for pid in self.agents():
-            os.kill(pid, signal.SIGKILL)
-        until(lambda: not lock.is_held(self.settings.target_dir))
-
-    def respawn(self) -> None:
-        """As a Run does it at rare moments, without its rate limit."""
-        program = (
-            "import os; from runfold.node.settings import NodeSettings; from runfold.node.start import ensure_agent\n"
-            "ensure_agent(NodeSettings.from_env(os.environ))"
-        )
-        env = {**self.settings.to_env(), "PATH": os.environ["PATH"]}
-        subprocess.run([sys.executable, "-c", program], env=env, check=True, timeout=30)
-
-    def close(self) -> None:
-        for trainer in self.trainers:
-            trainer.kill()
-            trainer.communicate()
-        self.kill_agents()
-        with self.client() as client, pytest.raises(redis.RedisError):
-            client.shutdown(nosave=True)
-            client.ping()
-        self.redis.stop()
 
 
 @pytest.fixture

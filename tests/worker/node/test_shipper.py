@@ -211,6 +211,9 @@ def test_another_server_that_knows_the_writer_gets_the_rest():
 def test_a_server_that_changes_while_we_are_connected_is_noticed_for_idle_writers_too():
     shipper = started(A, B, acked=5, server_id=SERVER)
     shipper.downlink(0, said(1, a=5, b=5), 0.0)
+    assert not shipper.are_confirmed(), "what a server left behind has no beat"
+    shipper.downlink(0, said(2, a=5, b=5), 0.0)
+    assert shipper.are_confirmed()
     shipper.polls(0.0)
     assert shipper.polls(0.1) == {0: []}
     shipper.downlink(0, said(1, server=OTHER), 0.2)
@@ -235,6 +238,7 @@ def test_polls_ask_for_writers_in_flight_and_at_times_for_all():
     shipper = started(A, B, poll_all_s=5.0)
     assert shipper.polls(0.0) == {0: [A, B]}
     shipper.downlink(0, said(1, a=0, b=0), 0.0)
+    shipper.downlink(0, said(2, a=0, b=0), 0.0)
     send(shipper, A, 1, 10, entry=5)
     assert shipper.polls(1.0) == {0: [A]}
     assert shipper.polls(5.0) == {0: [A, B]}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import lock
 from .settings import NodeSettings
+from .start import make_target_dir
 
 #: The log is cut when an agent starts and finds it larger.
 MAX_LOG_BYTES = 1_000_000
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_agent(settings: NodeSettings) -> int:
     """Hold the lock and ship until idle or SIGTERM; return 0, also when another agent works here already."""
-    settings.target_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_target_dir(settings)
     mine = lock.AgentLock(settings.target_dir)
     # Before the heavy imports: of eight ranks that start at once, seven agents end here.
     if not mine.acquire():

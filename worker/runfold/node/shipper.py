@@ -128,7 +128,7 @@ class Shipper:
         return self._windows[writer].sent
 
     def are_confirmed(self) -> bool:
-        """Return True when the server behind this link has been asked about every writer."""
+        """Return True when a living server behind this link has spoken of every writer."""
         return all(window.is_confirmed for window in self._windows.values())
 
     def server_id(self, partition: int = 0) -> bytes:
@@ -300,7 +300,8 @@ class Shipper:
         self, part: _Partition, window: WriterWindow, ack: int | None, server_id: bytes | None, now_s: float
     ) -> list[Action]:
         if server_id:
-            window.is_confirmed = True
+            # Without a beat it may be what a server before this one left in Redis.
+            window.is_confirmed = self._beats(part, now_s)
             if window.server_id and window.server_id != server_id:
                 return self._change_server(window, ack or 0, server_id)
         if ack is not None and ack > window.acked:

@@ -6,6 +6,7 @@ In: settings. Out: nothing; whether an agent works is read from its lock. Many p
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import subprocess
@@ -16,11 +17,13 @@ import time
 from pathlib import Path
 
 from . import lock
-from .settings import OFFLINE_TARGET, NodeSettings
+from .settings import OFFLINE_TARGET, NodeSettings, public_url
 
 logger = logging.getLogger(__name__)
 
 LOG_NAME = "agent.log"
+#: Says to which server a target directory belongs, without secrets.
+NOTE_NAME = "target.json"
 #: A process starts at most one agent a target in this time: one that can't start must not be a fork bomb.
 RESPAWN_S = 1.0
 #: The shell ends at once and leaves the agent to init: no zombie in the trainer, no child in its tree.
@@ -44,6 +47,19 @@ def ensure_agent(settings: NodeSettings) -> None:
             _start(settings)
     except Exception:  # training goes on, whatever keeps the agent from starting
         logger.warning("the node agent did not start", extra={"event": "agent_not_started"}, exc_info=True)
+
+
+def make_target_dir(settings: NodeSettings) -> None:
+    """Make the target directory, with a note for people on whose it is."""
+    settings.target_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    note = settings.target_dir / NOTE_NAME
+    if not note.exists():
+        address = settings.url or settings.redis_url
+        text = json.dumps({"url": public_url(address) if address else None})
+        with contextlib.suppress(OSError):
+            fd = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with open(fd, "w") as file:
+                file.write(text)
 
 
 def stop_thread(settings: NodeSettings, *, timeout_s: float) -> None:
@@ -90,7 +106,7 @@ def _ensure_thread(settings: NodeSettings) -> None:
     key = (os.getpid(), settings.target_dir)
     thread = _threads.get(key)
     if thread is None or not thread.is_alive():
-        settings.target_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_target_dir(settings)
         _threads[key] = AgentThread(settings)
 
 
@@ -104,7 +120,7 @@ def _may_start(settings: NodeSettings) -> bool:
 
 
 def _start(settings: NodeSettings) -> None:
-    settings.target_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_target_dir(settings)
     if not sys.executable:  # an embedded interpreter has none
         _ensure_thread(settings)
         return
