@@ -69,6 +69,7 @@ class Stage:
                 data,
                 redis=self.redis.url.replace(f":{port}/", f":{self.coordinator_proxy.port}/"),
                 db=self._db,
+                env={"RUNFOLD_BALLAST": str(8 * 1024 * 1024)},
                 runfold_dir=spool,
                 worker_redis_url=self.redis.url.replace(f":{port}/", f":{self.agent_proxy.port}/"),
             )
