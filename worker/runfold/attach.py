@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from runfold import terminal
 from runfold.joining import Membership
 from runfold.node.settings import NodeSettings
 from runfold.protocol.identity import Identity
@@ -46,6 +47,7 @@ def attach(packed: dict[str, Any]) -> Run:
         raise RuntimeError("attach in the same process is not supported")
     environ = process_environment()
     settings = Settings.resolved({**packed["settings"], "mode": packed["mode"]}, None, environ)
+    terminal.be_silent(silent=settings.silent)
     identity = replace(Identity.from_map(packed["identity"]), start_step=packed["step"])
     node = replace(
         NodeSettings.from_env(environ), runfold_dir=settings.home, target=packed["target"], url=packed["url"]

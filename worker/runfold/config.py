@@ -91,6 +91,10 @@ class Config:
         merged = {key: _deep_merge(self._items.get(key), value) for key, value in given.items()}
         self._lock(merged, user, _allow_val_change)
 
+    def _pin(self, name: str, value: Any) -> None:
+        """Set one entry of the reserved key."""
+        self._store({RESERVED: {**self._items[RESERVED], name: value}})
+
     def _lock(self, given: Mapping[str, Any], user: str | None, allow: bool | None) -> None:
         changed = self._checked(given, allow, user=user)
         for key in changed:
@@ -161,8 +165,6 @@ def parse_source(source: Any) -> dict[str, Any]:
         TypeError: It is none of these.
         ConfigError: The file is missing or no config file.
     """
-    if source is None:
-        return {}
     if isinstance(source, Config):
         return dict(source.items())
     if isinstance(source, Mapping):

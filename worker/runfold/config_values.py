@@ -8,6 +8,8 @@ from typing import Any
 from runfold import log_values
 from runfold.protocol.limits import MAX_DEPTH
 
+_ARRAY_LIBRARIES = frozenset({"numpy", "torch", "jax", "jaxlib", "tensorflow"})
+
 
 def convert(value: Any, depth: int = 0) -> Any:
     """Return a config value as it is kept: None, bool, int, float, str, lists and dicts of such.
@@ -33,6 +35,7 @@ def convert(value: Any, depth: int = 0) -> Any:
 
 
 def _odd(value: Any, depth: int) -> Any:
+    import datetime
     import enum
 
     if isinstance(value, enum.Enum):
@@ -46,15 +49,15 @@ def _odd(value: Any, depth: int) -> Any:
             return _text(value)
     if isinstance(value, (bytes, bytearray)):
         return value.decode("utf-8", "replace")
-    if isinstance(value, int):
-        return int(value)
-    try:
-        plain = log_values.convert(value, depth)
-    except (TypeError, ValueError):
-        return _text(value)
-    if isinstance(plain, str) and callable(value):
-        return _text(value)
-    return convert(plain, depth + 1)
+    for plain in (int, float, str):
+        if isinstance(value, plain):
+            return convert(plain(value), depth + 1)
+    if isinstance(value, (datetime.date, datetime.time)) or library in _ARRAY_LIBRARIES:
+        try:
+            return convert(log_values.convert(value, depth), depth + 1)
+        except (TypeError, ValueError):
+            pass
+    return _text(value)
 
 
 def _key(key: object) -> str:

@@ -135,8 +135,16 @@ def init(  # noqa: PLR0917  # W&B's signature
             "run_id": moment.run,
             "step": moment.value,
         }
-    if resolved.x_label is None:
-        resolved.x_label = membership.identity.label
+    identity = membership.identity
+    resolved.update(
+        {
+            "x_label": identity.label,
+            "run_id": identity.run_id,
+            "entity": identity.entity,
+            "project": identity.project,
+            "run_name": identity.name,
+        }
+    )
     run = Run(membership, resolved, initial, on_finish=_forget)
     if resolved.resume == "auto":
         remember_run(resolved, run.id)
@@ -193,7 +201,7 @@ def _initial_config(
 ) -> dict[str, Any]:
     if include_keys is not None and exclude_keys is not None:
         raise UsageError("Expected at most only one of config_exclude_keys or config_include_keys")
-    given = config_module.parse_source(config)
+    given = config_module.parse_source(config) if config is not None else {}
     if include_keys is not None:
         terminal.warn_once("config_include_keys is deprecated: pick the keys of `config` yourself")
         included = set(include_keys)

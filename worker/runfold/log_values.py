@@ -172,6 +172,7 @@ def _conversions() -> list[tuple[Any, Callable[[Any, int], Any]]]:
     """Return (types, conversion) in order of precedence. Made when first needed: imports cost."""
     if not _found_conversions:
         import collections
+        import collections.abc
         import datetime
         import decimal
         import enum
@@ -189,6 +190,10 @@ def _conversions() -> list[tuple[Any, Callable[[Any, int], Any]]]:
                 (int, lambda value, depth: convert(int(value), depth)),
                 (float, lambda value, _: float(value)),
                 (str, lambda value, _: str.__str__(value)),
+                (
+                    collections.abc.Mapping,
+                    lambda value, _: {_nested_key(key): item for key, item in value.items() if key != ""},
+                ),
                 ((bytes, bytearray), lambda value, _: value.decode("utf-8")),
                 ((set, frozenset, types.GeneratorType, collections.deque), to_list),
                 ((datetime.datetime, datetime.time), lambda value, _: _iso_time(value)),

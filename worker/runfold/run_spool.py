@@ -120,6 +120,7 @@ class RunSpool:
     def wait(self, seq: int, *, quiet: bool) -> bool:
         """Wait until everything up to `seq` is stored; say what goes on if it isn't. False: not in time."""
         directory, node = self.directory, self._membership.node
+        quiet = quiet or self._owner_pid != os.getpid()  # a child is one of many: the run's maker speaks
         run_id = self.identity.run_id
         if directory is None or self._membership.is_offline:
             if directory is not None and not quiet:
