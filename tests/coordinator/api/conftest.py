@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runfold_coordinator.attempts_reader import AttemptsReader
+from runfold_coordinator.summary_reader import SummaryReader
 
 from coordinator.api.asgi import AsgiClient
+from runfold.api import Api
 from runfold_coordinator.api.app import create_app
 from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.api.routes_intake import BODY_LIMITS
+from runfold_coordinator.api.server import HttpServer
+from runfold_coordinator.group_reader import GroupReader
+from runfold_coordinator.history_reader import HistoryReader
+from runfold_coordinator.series_reader import SeriesReader
 from runfold_coordinator.store.store import Store
 
 
@@ -51,15 +58,14 @@ def intake() -> HeardIntake:
 
 def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
     """Return a backend with the real store and readers, and an intake that only listens."""
-    from runfold_coordinator.history_reader import HistoryReader
-
+    summaries = SummaryReader(store)
     values: dict[str, Any] = {
         "store": store,
         "history": HistoryReader(store),
-        "series": None,
-        "summaries": None,
-        "groups": None,
-        "attempts": None,
+        "series": SeriesReader(store),
+        "summaries": summaries,
+        "groups": GroupReader(store, summaries.summary),
+        "attempts": AttemptsReader(store),
         "intake": intake,
         "gate": GatePolicy.for_address("127.0.0.1", body_limits=BODY_LIMITS),
         "server_id": store.server_id,
@@ -71,3 +77,13 @@ def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
 @pytest.fixture
 def client(store: Store, intake: HeardIntake) -> AsgiClient:
     return AsgiClient(create_app(backend_over(store, intake)))
+
+
+@pytest.fixture
+def api(store: Store, intake: HeardIntake) -> Iterator[Api]:
+    """The real client on a real server over a real store."""
+    server = HttpServer(create_app(backend_over(store, intake)), "127.0.0.1", 0).start()
+    found = Api(url=server.url, timeout=10)
+    yield found
+    found.close()
+    server.close()
