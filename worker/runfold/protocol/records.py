@@ -142,6 +142,8 @@ class MapPayload:
     @classmethod
     def _checked(cls, name: str, value: Any) -> Any:
         wanted: Any = cls.TYPES.get(name, object)
+        # Not yet packed lists may be tuples.
+        value = list(value) if wanted is list and isinstance(value, tuple) else value
         # bool is an int in Python, not on the wire.
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted not in (bool, object)):
             raise DecodeError(f"{cls.__name__}.{name} is not a {type(value).__name__}", field=name)

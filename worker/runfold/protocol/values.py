@@ -21,6 +21,7 @@ _MAX_INT_BITS = int(MAX_INT_DIGITS * 3.3220) + 1
 #: Below this, even the worst nest of false lengths costs under 3 MB; the scan would cost more than decoding.
 _SCAN_ABOVE_BYTES = 1024
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes})
+_STR_ONLY = frozenset({str})
 _SCALAR_TYPES = (type(None), bool, int, float, str, bytes, bytearray, memoryview)
 
 
@@ -98,18 +99,25 @@ def check_tree(root: Any, *, max_depth: int, max_elements: int) -> None:
             raise LimitError(f"nested deeper than {max_depth}", field="value", limit=max_depth)
         below: list[Any] = []
         for node in level:
+            items = node
+            count += len(node)
             if isinstance(node, dict):
-                count += 2 * len(node)
-                for key in node:
-                    if not isinstance(key, str):
-                        raise TypeError(f"keys are str, not {type(key).__name__}")
-                below += _containers(node.values())
-            else:
+                items = node.values()
                 count += len(node)
-                below += _containers(node)
+                if not _STR_ONLY.issuperset(map(type, node)):
+                    _check_keys(node)
+            # Whole containers of scalars are told by one call; this runs for every row that travels as a map.
+            if not _SCALARS.issuperset(map(type, items)):
+                below += _containers(items)
             if count > max_elements:
                 raise LimitError(f"more than {max_elements} elements", field="value", limit=max_elements)
         level = below
+
+
+def _check_keys(node: dict[Any, Any]) -> None:
+    for key in node:
+        if not isinstance(key, str):
+            raise TypeError(f"keys are str, not {type(key).__name__}")
 
 
 def _containers(values: Any) -> list[Any]:
