@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import FastAPI
 
 from runfold_coordinator.api import routes_catalogue, routes_groups, routes_intake, routes_pages, routes_runs
 from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.errors import install_error_answers
+from runfold_coordinator.api.fresh_summaries import FreshSummaries
 from runfold_coordinator.api.gate import Gate
 
 OPENAPI_PATH = "/api/v1/openapi.json"
@@ -22,7 +25,7 @@ def create_app(backend: Backend) -> FastAPI:
         docs_url=None,  # FastAPI's pages load scripts from a CDN, which our policy forbids
         redoc_url=None,
     )
-    app.state.backend = backend
+    app.state.backend = replace(backend, summaries=FreshSummaries(backend.summaries))
     install_error_answers(app)
     for routes in (routes_intake, routes_catalogue, routes_runs, routes_groups, routes_pages):
         app.include_router(routes.router)

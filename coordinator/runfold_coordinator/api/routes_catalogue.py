@@ -62,7 +62,7 @@ def runs(  # noqa: PLR0917 - one parameter of the query each
         offset=offset,
         cursor=cursor,
     )
-    page = list_runs(backend.store, query, backend.mono_s)
+    page = list_runs(backend.store, query, summary_of=backend.summaries.summary, mono_s=backend.mono_s)
     documents = []
     for run in page.runs:
         document: dict[str, Any] = run_document(run)

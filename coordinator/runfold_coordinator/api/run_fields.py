@@ -117,8 +117,10 @@ def comparable(name: str, value: Any) -> Any:
 class RunView:
     """One run, as filters and orders see it."""
 
-    def __init__(self, run: RunRow) -> None:
+    def __init__(self, run: RunRow, summary_of: Callable[[RunRow], Mapping[str, Any]] | None = None) -> None:
+        """Take the run; `summary_of` gives its summary when a field asks for it, else what the row holds."""
         self._run = run
+        self._summary_of = summary_of
 
     def get(self, field: str) -> Any:
         """Return the value of a field that `check_field` accepts, or MISSING."""
@@ -127,7 +129,9 @@ class RunView:
             value = _FIELDS[canonical_field(field)](self._run)
             return MISSING if value is None else value
         root, parts = path
-        return lookup(self._run.config if root == "config" else self._run.summary, parts)
+        if root == "config":
+            return lookup(self._run.config, parts)
+        return lookup(self._run.summary if self._summary_of is None else self._summary_of(self._run), parts)
 
 
 def lookup(tree: Any, parts: Sequence[str]) -> Any:

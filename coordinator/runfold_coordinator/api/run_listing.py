@@ -9,7 +9,7 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,10 +64,17 @@ class _Order:
     descending: bool
 
 
-def list_runs(store: Store, query: RunQuery, mono_s: Callable[[], float]) -> RunPage:
+def list_runs(
+    store: Store,
+    query: RunQuery,
+    *,
+    summary_of: Callable[[RunRow], Mapping[str, Any]],
+    mono_s: Callable[[], float],
+) -> RunPage:
     """Return one page of runs.
 
     Args:
+        summary_of: Gives a run's summary as of now, asked only where filter or order name a summary value.
         mono_s: Monotonic clock, seconds; bounds the walk.
 
     Raises:
@@ -79,7 +86,8 @@ def list_runs(store: Store, query: RunQuery, mono_s: Callable[[], float]) -> Run
     where = condition(query.filter)
     if where.exact and order.field in ORDER_COLUMNS:
         return _page_by_sql(store, query, order, after, where.clause)
-    return _page_by_walk(store, query, order, after, where.clause, mono_s=mono_s)
+    walk = _Walk(store, query, order, where.clause, summary_of)
+    return walk.page(after, mono_s)
 
 
 def _parse_order(text: str) -> _Order:
@@ -128,55 +136,60 @@ def _page_by_sql(
     return RunPage(page, total, cursor)
 
 
-def _page_by_walk(
-    store: Store,
-    query: RunQuery,
-    order: _Order,
-    after: tuple[Any, int] | None,
-    where: sa.ColumnElement[bool] | None,
-    *,
-    mono_s: Callable[[], float],
-) -> RunPage:
-    deadline_s = mono_s() + MAX_WALK_S
-    found: list[tuple[tuple[Any, ...], Any, int]] = []
-    for run in _walk(store, query, where):
-        if mono_s() > deadline_s:
-            raise UnavailableError(
-                f"the filter needs longer than {MAX_WALK_S:.0f} s",
-                hint="name the project, and filter by state, group or createdAt first",
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """Looks at every candidate, and keeps of those that match what they sort by."""
+
+    store: Store
+    query: RunQuery
+    order: _Order
+    where: sa.ColumnElement[bool] | None
+    summary_of: Callable[[RunRow], Mapping[str, Any]]
+
+    def page(self, after: tuple[Any, int] | None, mono_s: Callable[[], float]) -> RunPage:
+        found = self._matching(mono_s)
+        start, limit = self.query.offset, self.query.limit
+        if after is not None:
+            mark = _sort_key(after[0], after[1], self.order)
+            start += next((at for at, entry in enumerate(found) if entry[0] > mark), len(found))
+        page = found[start : start + limit]
+        more = start + limit < len(found) and bool(page)
+        cursor = _write_cursor(self.query.order, page[-1][1], page[-1][2]) if more else None
+        return RunPage(_load(self.store, [pk for _, _, pk in page]), len(found), cursor)
+
+    def _matching(self, mono_s: Callable[[], float]) -> list[tuple[tuple[Any, ...], Any, int]]:
+        """Return (sort key, sort value, run_pk) of all runs that match, in order."""
+        deadline_s = mono_s() + MAX_WALK_S
+        found: list[tuple[tuple[Any, ...], Any, int]] = []
+        for run in self._candidates():
+            if mono_s() > deadline_s:
+                raise UnavailableError(
+                    f"the filter needs longer than {MAX_WALK_S:.0f} s",
+                    hint="name the project, and filter by state, group or createdAt first",
+                )
+            view = RunView(run, self.summary_of)
+            if matches(self.query.filter, view):
+                value = _sortable(view.get(self.order.field))
+                found.append((_sort_key(value, run.run_pk, self.order), value, run.run_pk))
+        found.sort(key=lambda entry: entry[0])
+        return found
+
+    def _candidates(self) -> Iterator[RunRow]:
+        """Yield the runs that SQL lets through in order of their key, a batch at a time."""
+        last_pk = -1
+        while True:
+            past = runs.c.run_pk > last_pk
+            batch = self.store.list_runs(
+                self.query.entity,
+                self.query.project,
+                where=past if self.where is None else sa.and_(self.where, past),
+                order_by=[runs.c.run_pk],
+                limit=_BATCH_RUNS,
             )
-        view = RunView(run)
-        if matches(query.filter, view):
-            value = _sortable(view.get(order.field))
-            found.append((_sort_key(value, run.run_pk, order), value, run.run_pk))
-    found.sort(key=lambda entry: entry[0])
-    start = query.offset
-    if after is not None:
-        mark = _sort_key(after[0], after[1], order)
-        start += next((at for at, entry in enumerate(found) if entry[0] > mark), len(found))
-    page = found[start : start + query.limit]
-    rows = _load(store, [pk for _, _, pk in page])
-    more = start + query.limit < len(found) and bool(page)
-    cursor = _write_cursor(query.order, page[-1][1], page[-1][2]) if more else None
-    return RunPage(rows, len(found), cursor)
-
-
-def _walk(store: Store, query: RunQuery, where: sa.ColumnElement[bool] | None) -> Iterator[RunRow]:
-    """Yield the candidates in order of their key, a batch at a time."""
-    last_pk = -1
-    while True:
-        past = runs.c.run_pk > last_pk
-        batch = store.list_runs(
-            query.entity,
-            query.project,
-            where=past if where is None else sa.and_(where, past),
-            order_by=[runs.c.run_pk],
-            limit=_BATCH_RUNS,
-        )
-        yield from batch
-        if len(batch) < _BATCH_RUNS:
-            return
-        last_pk = batch[-1].run_pk
+            yield from batch
+            if len(batch) < _BATCH_RUNS:
+                return
+            last_pk = batch[-1].run_pk
 
 
 def _load(store: Store, pks: list[int]) -> list[RunRow]:

@@ -52,7 +52,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 def page_of(store: Store, filters: Any = None, order: str = "+created_at", **more: Any) -> RunPage:
     values: dict[str, Any] = {"entity": None, "project": None, "limit": 1000, **more}
-    return list_runs(store, RunQuery(filter=parse_filter(filters), order=order, **values), time.monotonic)
+    query = RunQuery(filter=parse_filter(filters), order=order, **values)
+    return list_runs(store, query, summary_of=lambda run: run.summary, mono_s=time.monotonic)
 
 
 def all_pages(store: Store, filters: Any, order: str, limit: int) -> list[RunRow]:
@@ -191,4 +192,4 @@ def test_a_walk_that_takes_too_long_ends(store: Store) -> None:
     ticks = iter(range(0, 10_000, 30))
     query = RunQuery(None, None, parse_filter({"config.lr": 1}), "+name", 10)
     with pytest.raises(UnavailableError, match="20 s"):
-        list_runs(store, query, lambda: float(next(ticks)))
+        list_runs(store, query, summary_of=lambda run: {}, mono_s=lambda: float(next(ticks)))
