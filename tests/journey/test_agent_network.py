@@ -22,7 +22,7 @@ from runfold.node.failures import LinkError
 from runfold.node.start import ensure_agent
 from runfold.spool import SpoolReader
 from support.agent_stage import Stage
-from support.processes import environment, until
+from support.processes import environment
 from support.proxy import Proxy
 from support.small_coordinator import SmallCoordinator
 
@@ -225,19 +225,3 @@ def test_what_was_freed_is_declared_to_another_server(stage: Stage):
         assert (lo, hi) == (2, held - 1), "who the writer is is never lost"
         assert "released" in why
         assert sorted(second.stored[writer]) == [1, *range(held, rows + 2)]
-
-
-def test_old_spools_go_and_those_that_are_not_acked_stay(stage: Stage):
-    stage.settings = replace(stage.settings, keep_spool_s=0.0, idle_exit_s=30.0)
-    stage.register()
-    with SmallCoordinator(stage.redis.url) as coordinator:
-        _, writer = stage.train(ROWS, 0.0, "8", "--close")
-        ensure_agent(stage.settings)
-        coordinator.wait(writer, ROWS + 1)
-        until(lambda: not (stage.settings.target_dir / writer.hex()).exists(), 30.0)
-        coordinator.pause()
-        _, kept = stage.train(ROWS, 0.0, "8", "--close")
-        time.sleep(12.0)
-        assert (stage.settings.target_dir / kept.hex()).exists()
-        coordinator.resume()
-        coordinator.wait(kept, ROWS + 1)

@@ -38,6 +38,8 @@ SETTLE_EVERY_S = 0.25
 RETAIN_EVERY_S = 10.0
 #: The server's own trouble is logged at most this often.
 LOG_EVERY_S = 60.0
+#: Faults of the agent itself before it gives up; the next Run starts another one.
+MAX_FAULTS = 10
 
 
 class Agent:
@@ -91,6 +93,7 @@ class Agent:
         self._reachable_s = self._busy_s = clock()
         self._last = Round()
         self._trouble = "not connected yet"
+        self._faults = 0
 
     def run(self, *, should_stop: Callable[[], bool]) -> str:
         """Ship until idle or told to stop; return why it ended."""
@@ -99,7 +102,7 @@ class Agent:
         sleep_s = 0.0
         try:
             while True:
-                self.step(sleep_s)
+                self._step_safely(sleep_s)
                 if stop_by_s is None and should_stop():
                     stop_by_s = self._clock() + self._settings.drain_s
                 if stop_by_s is not None and (not self._has_work() or self._clock() >= stop_by_s):
@@ -137,6 +140,18 @@ class Agent:
             self._settled_s = now_s
             self.writers.settle()
             self._tidy(now_s)
+
+    def _step_safely(self, sleep_s: float) -> None:
+        """A fault of ours must not leave the node without its agent: begin anew, a few times."""
+        try:
+            self.step(sleep_s)
+        except Exception:
+            self._faults += 1
+            logger.exception("a fault in the agent", extra={"event": "agent_fault", "count": self._faults})
+            if self._faults >= MAX_FAULTS:
+                raise
+            self._close_link()
+            self._hold_until_s = self._clock() + 1.0
 
     # --- the link ---------------------------------------------------------------------------------------
 
@@ -200,7 +215,7 @@ class Agent:
         if did.refused is not None:
             self._fail(did.refused.reaction, did.refused.message)
             if did.refused.reaction in (Reaction.RESOLVE, Reaction.REFUSED):
-                self._lose_link(LinkError(did.refused.message, did.refused.reaction))
+                self._close_link()
         else:
             self._succeed(everything=did.sent_frames > 0)
         if self._link is not None and self._address is not None:
@@ -261,7 +276,11 @@ class Agent:
         return min(flush_s, max(0.001, self._heartbeats.due_in_s(now_s)))
 
     def _has_work(self) -> bool:
-        return not self.writers.are_all_acked()
+        if self._link is None:
+            return False  # nobody takes it; the spools keep it for the next agent
+        if self.shipper.coordinator_lives(self._clock()):
+            return not self.writers.are_all_acked()
+        return not self.writers.is_all_sent()
 
     def _is_idle(self) -> bool:
         """Return True when nobody needs the agent for long enough."""

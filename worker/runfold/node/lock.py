@@ -1,4 +1,6 @@
-"""One agent a target directory: an flock on `agent.lock`, which the kernel gives back however the agent ends.
+"""One agent a host and target directory: an flock, which the kernel gives back however the agent ends.
+
+The file is named after the host, because the directory may lie on a file system that several hosts see.
 
 A shared lock is enough to see whether an agent works here, so those who look do not get in each other's way.
 """
@@ -7,10 +9,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import time
 from pathlib import Path
 
-LOCK_NAME = "agent.lock"
 #: Somebody who only looks holds the lock for microseconds: try this long before believing in another agent.
 PATIENCE_S = 0.3
 
@@ -20,8 +22,14 @@ _held: set[AgentLock] = set()
 class AgentLock:
     """The right to ship one target directory. Not thread-safe. A fork's child does not have it."""
 
-    def __init__(self, target_dir: Path) -> None:
-        self._path = target_dir / LOCK_NAME
+    def __init__(self, target_dir: Path, *, host: str | None = None, is_stand_in: bool = False) -> None:
+        """Prepare; nothing is locked yet.
+
+        Args:
+            host: None means this one.
+            is_stand_in: The right to ship another host's spools as long as it has no agent.
+        """
+        self._path = _path(target_dir, host, "stand-in" if is_stand_in else "agent")
         self._fd: int | None = None
 
     def acquire(self, *, patience_s: float = PATIENCE_S) -> bool:
@@ -47,16 +55,21 @@ class AgentLock:
             self._fd = None
 
 
-def is_held(target_dir: Path) -> bool:
-    """Return True if an agent works in this directory. Takes microseconds."""
+def is_held(target_dir: Path, *, host: str | None = None) -> bool:
+    """Return True if an agent of this host works in this directory. Takes microseconds."""
     try:
-        fd = _open(target_dir / LOCK_NAME)
+        fd = _open(_path(target_dir, host, "agent"))
     except OSError:
         return False
     try:
         return not _flock(fd, fcntl.LOCK_SH)
     finally:
         os.close(fd)
+
+
+def _path(target_dir: Path, host: str | None, role: str) -> Path:
+    name = "".join(c if c.isalnum() or c in "-." else "_" for c in host or socket.gethostname())
+    return target_dir / f"{role}-{name[:100]}.lock"
 
 
 def _open(path: Path) -> int:

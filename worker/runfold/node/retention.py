@@ -38,14 +38,10 @@ def choose(held: list[HeldSpool], *, now_unix_s: float, keep_s: float, keep_byte
     return chosen
 
 
-def measure(writer: bytes, directory: Path) -> HeldSpool | None:
-    """Return size and age of a spool; None when it is gone."""
-    try:
-        stats = [entry.stat() for entry in os.scandir(directory)]
-    except OSError:
-        return None
-    if not stats:
-        return None
+def measure(writer: bytes, directory: Path) -> HeldSpool:
+    """Return size and age of a spool. Raises OSError when it is gone."""
+    with os.scandir(directory) as entries:
+        stats = [directory.stat(), *(entry.stat(follow_symlinks=False) for entry in entries)]
     return HeldSpool(
         writer,
         directory,

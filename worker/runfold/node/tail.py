@@ -74,7 +74,9 @@ class WriterTail:
 
     def close(self) -> None:
         """Close for good; what was not sent stays in the spool."""
-        self.rest()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def head_seq(self) -> int:
         """Return the newest seq in the spool."""

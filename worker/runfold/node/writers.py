@@ -20,6 +20,7 @@ from runfold.spool.format import NO_SERVER
 
 from . import retention
 from .heartbeat import WriterNews
+from .neighbours import ASK_EVERY_S, Neighbours
 from .processes import ProcessWatch, boot_id
 from .shipper import Shipper
 from .tail import WriterTail
@@ -42,6 +43,8 @@ class _Life:
     drained_s: float = 0.0
     drained_at_seq: int = -1
     is_reported_dead: bool = False
+    #: of another host: whether it still writes can't be seen from here.
+    is_foreign: bool = False
 
 
 class Writers:
@@ -67,6 +70,7 @@ class Writers:
         self._clock = clock
         self._host = host or socket.gethostname()
         self._boot = boot or boot_id()
+        self._neighbours = Neighbours(target_dir, self._host, clock=clock)
         self._lives: dict[bytes, _Life] = {}
         self._by_directory: dict[Path, bytes] = {}
         self._retry_s: dict[Path, float] = {}
@@ -83,6 +87,7 @@ class Writers:
         if mark == self._listed_mark and not due:
             return []
         self._listed_mark, self._listed_s = mark, now_s
+        self._give_back()
         found = []
         for directory in self._directories():
             if directory in self._by_directory or self._retry_s.get(directory, -1e9) > now_s:
@@ -126,21 +131,32 @@ class Writers:
             tail.close()
             self._by_directory[directory] = tail.writer
             return None
+        if not self._neighbours.may_ship(tail.identity.host):
+            tail.close()
+            self._retry_s[directory] = now_s + ASK_EVERY_S
+            return None
         tail.is_alive = self._begin_to_watch(tail)
         tail.partition = self._partition(tail)
         self.tails[tail.writer] = tail
-        self._lives[tail.writer] = _Life(tail)
+        self._lives[tail.writer] = _Life(tail, is_foreign=self._neighbours.is_foreign(tail.identity.host))
         self._by_directory[directory] = tail.writer
         server_id = b"" if ack.server_id == NO_SERVER else ack.server_id
         self._shipper.add(tail.writer, partition=tail.partition, acked=ack.seq, server_id=server_id)
         hit("agent.after_discover")
         return tail
 
+    def _give_back(self) -> None:
+        """The agent of another host is back: its spools are its own again."""
+        for writer, life in list(self._lives.items()):
+            if life.is_foreign and not self._neighbours.may_ship(life.tail.identity.host):
+                self._retry_s[life.tail.directory] = self._clock() + ASK_EVERY_S
+                self.forget(writer)
+
     # --- living and dying -------------------------------------------------------------------------------
 
     def _begin_to_watch(self, tail: WriterTail) -> bool | None:
         who = tail.identity
-        if who.host and who.host != self._host:
+        if self._neighbours.is_foreign(who.host):
             return None
         if who.boot_id and who.boot_id != self._boot:
             return False
@@ -175,35 +191,43 @@ class Writers:
 
     def settle(self) -> None:
         """Note which writers ended with everything acked, and let their readers rest. Call now and then."""
-        for writer, life in self._lives.items():
+        for writer, life in list(self._lives.items()):
             acked = self._shipper.acked(writer)
             if life.drained_at_seq == acked and life.is_drained:
                 continue
-            # Ended is asked first: what is written before the end can be read after it.
-            life.is_drained = (
-                life.tail.has_ended()
-                and acked >= life.tail.head_seq()
-                and self._shipper.sent(writer) == acked
-                and life.tail.next_frame(acked + 1, 1) is None
-            )
-            if life.is_drained:
-                life.drained_at_seq, life.drained_s = acked, self._clock()
-                life.tail.rest()
+            try:
+                life.is_drained = self._is_drained(life, acked)
+                if life.is_drained:
+                    life.drained_at_seq, life.drained_s = acked, self._clock()
+                    life.tail.rest()
+            except (OSError, ValueError):
+                self.forget_broken(writer)
+
+    def _is_drained(self, life: _Life, acked: int) -> bool:
+        # Ended is asked first: what is written before the end can be read after it.
+        return (
+            life.tail.has_ended()
+            and acked >= life.tail.head_seq()
+            and self._shipper.sent(life.tail.writer) == acked
+            and life.tail.next_frame(acked + 1, 1) is None
+        )
 
     def remove_old(self, *, now_unix_s: float, keep_s: float, keep_bytes: int) -> int:
         """Remove what retention lets go; return how many spools went."""
-        held = [
-            found
-            for writer, life in self._lives.items()
-            if life.is_drained and (found := retention.measure(writer, life.tail.directory)) is not None
-        ]
+        held = []
+        share_bytes = keep_bytes // max(1, len(self._lives))
+        for writer, life in list(self._lives.items()):
+            try:
+                if life.is_drained:
+                    held.append(retention.measure(writer, life.tail.directory))
+                else:
+                    life.tail.reader.remove_acked(keep_s, share_bytes)
+            except (OSError, ValueError):
+                self.forget_broken(writer)
         chosen = retention.choose(held, now_unix_s=now_unix_s, keep_s=keep_s, keep_bytes=keep_bytes)
         for one in chosen:
             if retention.remove(one.directory):
                 self.forget(one.writer)
-        for life in self._lives.values():
-            if not life.is_drained:
-                life.tail.reader.remove_acked(keep_s, keep_bytes)
         return len(chosen)
 
     def forget(self, writer: bytes) -> None:
@@ -223,12 +247,13 @@ class Writers:
 
     def close(self) -> None:
         """Close every reader; what was not delivered stays in the spools."""
+        self._neighbours.close()
         for tail in self.tails.values():
             tail.close()
 
     def open_count(self) -> int:
         """Return how many writers may still write."""
-        return sum(not life.tail.has_ended() for life in self._lives.values())
+        return sum(not (life.is_foreign or life.tail.has_ended()) for life in self._lives.values())
 
     def are_all_acked(self) -> bool:
         """Return True when everything that was written so far is acked."""
@@ -240,7 +265,14 @@ class Writers:
 
     def are_all_drained(self) -> bool:
         """Return True when every writer ended and was acked whole, and every death was told."""
-        return self.are_deaths_told() and all(life.is_drained for life in self._lives.values())
+        return self.are_deaths_told() and all(
+            life.is_drained or (life.is_foreign and self._shipper.acked(writer) >= life.tail.head_seq())
+            for writer, life in self._lives.items()
+        )
+
+    def is_all_sent(self) -> bool:
+        """Return True when everything that was written so far is at least on its way."""
+        return all(self._shipper.sent(writer) >= tail.head_seq() for writer, tail in self.tails.items())
 
     # --- partitions -------------------------------------------------------------------------------------
 
