@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from runfold.protocol.keypath import decode_path, display_name
 from runfold_coordinator.answers import Table
 from runfold_coordinator.api.documents import run_document, writer_document
 from runfold_coordinator.api.encoding import answer
@@ -91,7 +92,10 @@ def attempts(request: Request, backend: At, run: TheRun) -> Response:
 
 @router.get("/keys")
 def keys(request: Request, backend: At, run: TheRun, cursor: Cursor = None) -> Response:
-    """List the metric keys with the kinds of their values: d float, q int, ? bool, o anything else."""
+    """List the metric keys with the kinds of their values: d float, q int, ? bool, o anything else.
+
+    `key` tells a literal dot ("\\.") from nesting; `name` is what rows and columns say.
+    """
     found = backend.store.keys(run.run_pk)
     if cursor is not None:
         found = [row for row in found if row.key > cursor]
@@ -99,7 +103,10 @@ def keys(request: Request, backend: At, run: TheRun, cursor: Cursor = None) -> R
     return answer(
         request,
         {
-            "keys": [{"key": row.key, "kinds": row.kinds} for row in page],
+            "keys": [
+                {"key": row.key, "name": display_name(decode_path(row.key)), "kinds": row.kinds}
+                for row in page
+            ],
             "next_cursor": page[-1].key if len(found) > len(page) else None,
         },
     )

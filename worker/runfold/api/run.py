@@ -157,7 +157,7 @@ class Run:
         """{"keys": {name: {"typeCounts": [{"type"}]}}, "lastStep"}, in W&B's shape."""
         kinds = {"d": "number", "q": "number", "?": "boolean", "o": "object"}
         keys = {
-            entry["key"]: {"typeCounts": [{"type": kinds[kind]} for kind in entry["kinds"]]}
+            entry["name"]: {"typeCounts": [{"type": kinds[kind]} for kind in entry["kinds"]]}
             for entry in self._loaded("keys")
         }
         return {"keys": keys, "lastStep": self.lastHistoryStep}

@@ -43,7 +43,8 @@ function column(table, name) {
   return whole;
 }
 
-function draw(table, metric) {
+function draw(table, key) {
+  const metric = table.columns[1]?.name ?? key;  // the key tells a literal dot from nesting, the name does not
   const x = column(table, "_step"), y = column(table, metric);
   const low = column(table, `${metric}:min`), high = column(table, `${metric}:max`);
   const xs = x.filter(Number.isFinite), ys = [...y, ...low, ...high].filter(Number.isFinite);
