@@ -123,16 +123,15 @@ class ChunkBuilder:
         return all_rows
 
     def add_inserted(self, cells: Sequence[InsertedCells], key_pks: dict[str, int]) -> None:
-        """Store inserted cells, key by key."""
-        by_path: dict[KeyPath, list[InsertedCells]] = {}
+        """Store inserted cells, key by key; ints and floats apart, whatever came in the same batch."""
+        by_path: dict[tuple[KeyPath, ColumnKind], list[InsertedCells]] = {}
         for found in cells:
-            by_path.setdefault(found.path, []).append(found)
-        for path, group in by_path.items():
+            by_path.setdefault((found.path, "q" if isinstance(found.value, int) else "d"), []).append(found)
+        for (path, kind), group in by_path.items():
             group.sort(key=lambda found: int(found.seq[0]))
             rows, order = _join_rows(
                 [Rows(c.seq, c.step, c.t_ns, c.flags | np.uint8(INSERTED)) for c in group]
             )
-            kind: ColumnKind = "q" if all(isinstance(c.value, int) for c in group) else "d"
             dtype = np.int64 if kind == "q" else np.float64
             values = np.concatenate([np.full(len(c.seq), c.value, dtype=dtype) for c in group])
             values = values if order is None else values[order]

@@ -1,7 +1,7 @@
 """Step metrics that rows get at ingest: a writer's calls and definitions in seq order through its RowFold.
 
-Only writers that have defined a step metric come here. Runs of calls with one key set, one set of flags and
-rising steps are folded at once; what is left goes call by call.
+Only writers that have defined a step metric or a glob come here. Runs of calls with one key set, one set of
+flags and rising steps are folded at once; what is left goes call by call.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ class Calls:
     end_seq: int | None = None
 
     @property
-    def defines_step(self) -> bool:
-        return any(said.get("step_metric") for _, said in self.definitions)
+    def needs_fold(self) -> bool:
+        """Whether rows may get step metrics: a glob may get one later, for keys that it has not met yet."""
+        return any(said.get("step_metric") or said["name"].endswith("*") for _, said in self.definitions)
 
 
 def insert_steps(fold: RowFold, calls: Calls) -> list[InsertedCells]:

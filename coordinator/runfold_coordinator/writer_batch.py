@@ -134,7 +134,7 @@ class WriterBatch:
             elif isinstance(payload, ExitRecord):
                 calls.end_seq = seq
         if mark.row_fold is None:
-            if not calls.defines_step:
+            if not calls.needs_fold:
                 return []
             mark.row_fold = self._new_fold(tx, store)
         calls.blocks = [block for blocks in self._blocks.values() for block in blocks]
