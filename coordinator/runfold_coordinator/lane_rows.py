@@ -1,53 +1,18 @@
-"""The rows of one lane in a window of steps: one row a step, as its calls left it, columns of all keys.
-
-In: stored blocks of the lane's writers. Out: `LaneRows`, in run steps; and many lanes reduced to one.
-"""
+"""Rows of a run's lanes in a window of steps, read from the store; lanes reduced to one; rows as dicts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runfold.protocol.keypath import KeyPath, decode_path
 from runfold_coordinator.aggregate.align import align, find
-from runfold_coordinator.aggregate.column import EMPTY, Axis, Column, Ints
-from runfold_coordinator.aggregate.merge import merge_cells, merge_columns, newest_places
 from runfold_coordinator.aggregate.reduce import reduce_columns
-from runfold_coordinator.run_lanes import Lane, RunLanes, Seat, in_run_steps
-from runfold_coordinator.store.model import Block
+from runfold_coordinator.aggregate.rows import LaneRows, join_attempts, merge_blocks
+from runfold_coordinator.run_lanes import Lane, RunLanes
 from runfold_coordinator.store.store import Store
-
-U64 = NDArray[np.uint64]
-
-
-@dataclass(frozen=True, slots=True)
-class Pieces:
-    """Cells of one key of one block; what merge_cells() takes."""
-
-    seq: U64
-    step: Axis
-    kind: Any
-    values: Any
-
-
-@dataclass(frozen=True, slots=True)
-class LaneRows:
-    """Rows by step: `step` (n,) strictly increasing, `t_ns` (n,) of the last call of each, columns by key."""
-
-    step: Axis
-    t_ns: U64
-    columns: dict[str, Column]
-
-    def column(self, key: str) -> Column:
-        """Return the column of a key; an empty one where the lane has none."""
-        return self.columns.get(key, EMPTY)
-
-
-NO_ROWS = LaneRows(np.empty(0, np.int64), np.empty(0, np.uint64), {})
 
 
 def read_lane(
@@ -72,46 +37,8 @@ def read_lane(
             step_min=None if low is None else low - offset,
             step_max=None if end is None else end - 1 - offset,
         )
-        merged.append(merge_blocks(list(blocks), seat, keys))
+        merged.append(merge_blocks(list(blocks), seat.placement, keys))
     return join_attempts(merged)
-
-
-def merge_blocks(blocks: Sequence[Block], seat: Seat, keys: Collection[str] | None = None) -> LaneRows:
-    """Merge one writer's blocks, in any order, into its rows by step."""
-    if not blocks:
-        return NO_ROWS
-    seq = np.concatenate([block.seq for block in blocks])
-    step = np.concatenate([block.step for block in blocks])
-    newest = newest_places(step, seq)
-    rows = Column(step[newest], "q", np.concatenate([block.t_ns for block in blocks])[newest].view(np.int64))
-    pieces: dict[str, list[Pieces]] = {}
-    for block in blocks:
-        for key in block.columns if keys is None else block.columns.keys() & keys:
-            for column in block.columns[key]:
-                pieces.setdefault(key, []).append(
-                    Pieces(
-                        _pick(block.seq, column.rows),
-                        _pick(block.step, column.rows),
-                        column.kind,
-                        column.values,
-                    )
-                )
-    columns = {key: in_run_steps(merge_cells(found), seat) for key, found in pieces.items()}
-    for above, below in conflicts(pieces):
-        _settle(columns, pieces, above, below, seat)
-    rows = in_run_steps(rows, seat)
-    return LaneRows(rows.step, np.asarray(rows.values).view(np.uint64), columns)
-
-
-def join_attempts(parts: Sequence[LaneRows]) -> LaneRows:
-    """Join the rows of a lane's writers, oldest attempt first; the later attempt wins a step's cells."""
-    parts = [part for part in parts if len(part.step)]
-    if len(parts) <= 1:
-        return parts[0] if parts else NO_ROWS
-    times = merge_columns([Column(part.step, "q", part.t_ns.view(np.int64)) for part in parts])
-    keys = dict.fromkeys(key for part in parts for key in part.columns)
-    columns = {key: merge_columns([part.column(key) for part in parts]) for key in keys}
-    return LaneRows(times.step, np.asarray(times.values).view(np.uint64), columns)
 
 
 def reduce_lanes(lanes: RunLanes, parts: Sequence[LaneRows], keys: Collection[str] | None = None) -> LaneRows:
@@ -165,48 +92,3 @@ def put(row: dict[str, Any], path: KeyPath, value: Any) -> None:
             below = row[part] = {}
         row = below
     row[path[-1]] = value
-
-
-def conflicts(keys: Collection[str]) -> list[tuple[str, str]]:
-    """Return pairs of keys of which one lies below the other: ("a", "a.b"). Of both in one row the later
-    stays.
-    """
-    if all("." not in key for key in keys):
-        return []
-    by_path = {decode_path(key): key for key in keys}
-    pairs = []
-    for path, key in by_path.items():
-        for size in range(1, len(path)):
-            above = by_path.get(path[:size])
-            if above is not None:
-                pairs.append((above, key))
-    return pairs
-
-
-def _settle(
-    columns: dict[str, Column], pieces: Mapping[str, list[Pieces]], above: str, below: str, seat: Seat
-) -> None:
-    """Where a step has both keys, drop the one that was said first."""
-    said = {
-        key: in_run_steps(
-            merge_cells([Pieces(p.seq, p.step, "q", p.seq.view(np.int64)) for p in pieces[key]]), seat
-        )
-        for key in (above, below)
-    }
-    place, is_shared = find(said[above].step, said[below].step)
-    steps = said[below].step[is_shared]
-    above_seq = np.asarray(said[above].values)[place[is_shared]]
-    below_seq = np.asarray(said[below].values)[is_shared]
-    for key, lost in ((above, steps[above_seq < below_seq]), (below, steps[above_seq > below_seq])):
-        _, is_lost = find(lost, columns[key].step)
-        columns[key] = columns[key].take(np.flatnonzero(~is_lost))
-
-
-def _pick(array: NDArray[Any], rows: NDArray[Any] | None) -> NDArray[Any]:
-    return array if rows is None else array[rows]
-
-
-def places_in(steps: Axis, wanted: Axis) -> Ints:
-    """Return the places in `steps` of those wanted steps that are there."""
-    place, is_there = find(steps, wanted)
-    return place[is_there]

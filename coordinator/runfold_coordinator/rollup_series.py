@@ -14,7 +14,8 @@ import numpy as np
 
 from runfold_coordinator.aggregate.column import EMPTY, Column, Ints
 from runfold_coordinator.aggregate.merge import merge_cells, merge_columns
-from runfold_coordinator.run_lanes import RunLanes, Seat, in_run_steps
+from runfold_coordinator.aggregate.rows import in_run_steps
+from runfold_coordinator.run_lanes import RunLanes, Seat
 from runfold_coordinator.store.model import Rollup
 from runfold_coordinator.store.store import Store
 
@@ -84,7 +85,7 @@ def _points_of(store: Store, key: str, seat: Seat, pieces: Sequence[Rollup]) -> 
         for at in (_joined(pieces, "step_first")[0], _joined(pieces, "step_last")[whole - 1])
     ]
     tail = [] if whole == len(low) else [_read(store, key, seat, low[whole], None)]
-    return merge_columns([in_run_steps(column, seat), *looked_up, *ends, *tail])
+    return merge_columns([in_run_steps(column, seat.placement), *looked_up, *ends, *tail])
 
 
 def _to_look_up(nan_count: Ints) -> list[int]:
@@ -104,7 +105,7 @@ def _read(store: Store, key: str, seat: Seat, low: int, high: int | None) -> Col
         step_min=int(low),
         step_max=None if high is None else int(high),
     )
-    return in_run_steps(merge_cells(list(cells)), seat)
+    return in_run_steps(merge_cells(list(cells)), seat.placement)
 
 
 def _joined(pieces: Sequence[Rollup], name: str) -> Ints:

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from runfold.protocol.history.definitions import MetricDefinition, MetricDefinitions
 from runfold.protocol.keypath import decode_path, display_name, encode_path, parse_name
 from runfold_coordinator.aggregate.attempts import Placement, WriterFacts, lanes_of, place_writers
 from runfold_coordinator.aggregate.column import Column
 from runfold_coordinator.aggregate.merge import merge_cells, merge_columns
 from runfold_coordinator.aggregate.reduce import RULES, Reduction
+from runfold_coordinator.aggregate.rows import in_run_steps
 from runfold_coordinator.store.model import Cells, RunRow, WriterRow
 from runfold_coordinator.store.store import Store
 
@@ -204,17 +203,11 @@ def read_lane_columns(
             if cells.writer_pk in pieces:  # a writer may have come since the lanes were read
                 pieces[cells.writer_pk].append(cells)
     return [
-        merge_columns([in_run_steps(merge_cells(pieces[seat.writer.writer_pk]), seat) for seat in lane.seats])
+        merge_columns(
+            [in_run_steps(merge_cells(pieces[seat.writer.writer_pk]), seat.placement) for seat in lane.seats]
+        )
         for lane in lanes.lanes
     ]
-
-
-def in_run_steps(column: Column, seat: Seat) -> Column:
-    """Return a writer's column in run steps, without its superseded rows."""
-    offset = seat.placement.step_offset
-    if offset:
-        column = Column(column.step + np.int64(offset), column.kind, column.values)
-    return column.between(None, seat.placement.cut_step)
 
 
 def _matches(seat: Seat, rank: int | None, label: str | None, attempt: int | None) -> bool:
