@@ -27,14 +27,15 @@ from .writers import Writers
 
 logger = logging.getLogger(__name__)
 
-#: Rows wait at most this long for company: little with few writers, more with many, so that frames grow
-#: instead of their number.
+#: Rows wait this long for company: little while a look at all writers is cheap, more when it is not, so that
+#: with a thousand busy writers the frames grow instead of their number.
 FLUSH_S = 0.03
-FLUSH_PER_WRITER_S = 0.0005
 LONGEST_FLUSH_S = 0.5
+#: Seconds of rest for a second of work, as long as nothing is behind.
+REST_RATIO = 12.0
 #: The window is full: look for acks this often.
 FULL_WINDOW_S = 0.01
-SETTLE_EVERY_S = 0.25
+SETTLE_EVERY_S = 0.5
 RETAIN_EVERY_S = 10.0
 #: The server's own trouble is logged at most this often.
 LOG_EVERY_S = 60.0
@@ -94,12 +95,14 @@ class Agent:
         self._last = Round()
         self._trouble = "not connected yet"
         self._faults = 0
+        #: processor time of a step lately, seconds
+        self._worked_s = 0.0
 
     def run(self, *, should_stop: Callable[[], bool]) -> str:
         """Ship until idle or told to stop; return why it ended."""
         retention.remove_leftovers(self._settings.target_dir)
         stop_by_s: float | None = None
-        sleep_s = 0.0
+        sleep_s, looked_s = 0.0, -1e9
         try:
             while True:
                 self._step_safely(sleep_s)
@@ -107,8 +110,10 @@ class Agent:
                     stop_by_s = self._clock() + self._settings.drain_s
                 if stop_by_s is not None and (not self._has_work() or self._clock() >= stop_by_s):
                     return "stopped"
-                if self._is_idle() and self._leave():
-                    return "idle"
+                if self._settled_s > looked_s:
+                    looked_s = self._settled_s
+                    if self._is_idle() and self._leave():
+                        return "idle"
                 sleep_s = self.pause_s()
         finally:
             self.close()
@@ -129,6 +134,7 @@ class Agent:
     def step(self, sleep_s: float = 0.0) -> None:
         """Sleep (a death ends it early), then do each duty that is due."""
         ended = self._watch.wait(sleep_s)
+        began_s = time.thread_time()
         if ended:
             self.writers.ended(cast("list[bytes]", ended))
             self._heartbeats.hurry()
@@ -138,8 +144,10 @@ class Agent:
         now_s = self._clock()
         if now_s - self._settled_s >= SETTLE_EVERY_S or ended:
             self._settled_s = now_s
-            self.writers.settle()
+            if self.writers.settle():
+                self._heartbeats.hurry()
             self._tidy(now_s)
+        self._worked_s = 0.5 * self._worked_s + 0.5 * (time.thread_time() - began_s)
 
     def _step_safely(self, sleep_s: float) -> None:
         """A fault of ours must not leave the node without its agent: begin anew, a few times."""
@@ -272,7 +280,7 @@ class Agent:
             return 0.0
         if self.shipper.is_full():
             return FULL_WINDOW_S
-        flush_s = min(LONGEST_FLUSH_S, FLUSH_S + FLUSH_PER_WRITER_S * self.writers.open_count())
+        flush_s = min(LONGEST_FLUSH_S, max(FLUSH_S, REST_RATIO * self._worked_s))
         return min(flush_s, max(0.001, self._heartbeats.due_in_s(now_s)))
 
     def _has_work(self) -> bool:

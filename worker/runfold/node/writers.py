@@ -76,6 +76,8 @@ class Writers:
         self._retry_s: dict[Path, float] = {}
         self._listed_mark: tuple[int, int] | None = None
         self._listed_s = -1e9
+        #: those that will write no more, as the last `settle` found.
+        self._ended: set[bytes] = set()
 
     # --- finding ----------------------------------------------------------------------------------------
 
@@ -189,25 +191,34 @@ class Writers:
 
     # --- what is left to do -----------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Note which writers ended with everything acked, and let their readers rest. Call now and then."""
+    def settle(self) -> bool:
+        """Note which writers ended, and let the readers of those rest that were acked whole.
+
+        Call now and then. Returns True when one ended since the last call.
+        """
+        ended_before, self._ended = self._ended, set()
         for writer, life in list(self._lives.items()):
-            acked = self._shipper.acked(writer)
-            if life.drained_at_seq == acked and life.is_drained:
-                continue
             try:
-                life.is_drained = self._is_drained(life, acked)
-                if life.is_drained:
-                    life.drained_at_seq, life.drained_s = acked, self._clock()
-                    life.tail.rest()
+                if life.tail.has_ended():
+                    self._ended.add(writer)
+                    self._settle_ended(life)
             except (OSError, ValueError):
                 self.forget_broken(writer)
+        return not self._ended <= ended_before
+
+    def _settle_ended(self, life: _Life) -> None:
+        acked = self._shipper.acked(life.tail.writer)
+        if life.is_drained and life.drained_at_seq == acked:
+            return
+        life.is_drained = self._is_drained(life, acked)
+        if life.is_drained:
+            life.drained_at_seq, life.drained_s = acked, self._clock()
+            life.tail.rest()
 
     def _is_drained(self, life: _Life, acked: int) -> bool:
-        # Ended is asked first: what is written before the end can be read after it.
+        # It ended before this looks: what was written can be read now, and nothing will follow.
         return (
-            life.tail.has_ended()
-            and acked >= life.tail.head_seq()
+            acked >= life.tail.head_seq()
             and self._shipper.sent(life.tail.writer) == acked
             and life.tail.next_frame(acked + 1, 1) is None
         )
@@ -252,8 +263,8 @@ class Writers:
             tail.close()
 
     def open_count(self) -> int:
-        """Return how many writers may still write."""
-        return sum(not (life.is_foreign or life.tail.has_ended()) for life in self._lives.values())
+        """Return how many writers of this host may still write, as the last `settle` found."""
+        return sum(writer not in self._ended and not life.is_foreign for writer, life in self._lives.items())
 
     def are_all_acked(self) -> bool:
         """Return True when everything that was written so far is acked."""
