@@ -51,7 +51,11 @@ class DisabledRun(Run):
     """A run that nobody hears of. No files, no agent, no hooks."""
 
     def __init__(
-        self, settings: Settings, config: Mapping[str, Any], *, on_finish: Callable[[Run], None] | None = None
+        self,
+        settings: Settings,
+        config: Mapping[str, Any],
+        *,
+        on_finish: Callable[[Run, int | None], None] | None = None,
     ) -> None:
         """Take what the script said, for it to be read back."""
         run_id = settings.run_id or random_id()

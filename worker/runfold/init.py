@@ -187,12 +187,12 @@ def _activate(run: Run) -> Run:
     return run
 
 
-def _forget(run: Run) -> None:
+def _forget(run: Run, code: int | None) -> None:
     if run in _active:
         _active.remove(run)
     if current_run() is run:
         set_current(None)
-    if run.settings.resume == "auto":
+    if run.settings.resume == "auto" and code == 0:
         forget_last_run(run.settings)
 
 

@@ -154,13 +154,14 @@ def _rank_variables(environ: Mapping[str, str], _: Mapping[str, Any]) -> Launch 
     """RANK and WORLD_SIZE: DeepSpeed, Accelerate, Kubeflow, or the script itself before it spawns."""
     if "RANK" not in environ or "WORLD_SIZE" not in environ:
         return None
+    is_local = environ.get("MASTER_ADDR") in ("localhost", "127.0.0.1", "::1")
     return Launch(
         source="env",
         rank=_number(environ, "RANK"),
         local_rank=_number(environ, "LOCAL_RANK"),
         world_size=_number(environ, "WORLD_SIZE"),
         node_rank=_number(environ, "GROUP_RANK", "NODE_RANK"),
-        local_world_size=_number(environ, "LOCAL_WORLD_SIZE"),
+        local_world_size=_number(environ, "LOCAL_WORLD_SIZE", *(("WORLD_SIZE",) if is_local else ())),
     )
 
 

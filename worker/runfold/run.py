@@ -67,7 +67,7 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
         config: Mapping[str, Any],
         *,
         run_spool: RunSpool | None = None,
-        on_finish: Callable[[Any], None] | None = None,
+        on_finish: Callable[[Any, int | None], None] | None = None,
     ) -> None:
         """Open the spool. Use `init`, which finds out all of this.
 

@@ -27,7 +27,7 @@ class RunEnd:
     _settings: Settings
     _recorder: Recorder
     _spool: RunSpool
-    _on_finish: Callable[[Any], None] | None
+    _on_finish: Callable[[Any, int | None], None] | None
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """End this process's part: say the exit code, then wait until everything is stored, 30 s at most.
@@ -65,13 +65,13 @@ class RunEnd:
         if recorder.is_ended:
             return
         recorder.end(self._exit_payload(ending) if self._said_ending is None else None)
-        self._leave()
+        self._leave(ending.code)
         self._wait(quiet=quiet)
 
-    def _leave(self) -> None:
+    def _leave(self, code: int | None = 0) -> None:
         hooks.remove(self)
         if self._on_finish is not None:
-            self._on_finish(self)
+            self._on_finish(self, code)
 
     def _wait(self, *, quiet: bool = False) -> None:
         spool = self._recorder.spool
@@ -103,7 +103,7 @@ class RunEnd:
                 self._finish(ending)
                 return None
             spool = self._recorder.stop()
-            self._leave()
+            self._leave(None)
             if spool is None:
                 return None
             self._wait()

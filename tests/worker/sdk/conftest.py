@@ -1,0 +1,62 @@
+"""A folder of its own for each test; every run is finished after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runfold
+from runfold import terminal
+from runfold.init import _active
+from support.spooled import Spooled, read_spools
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Spools under tmp_path, nobody called, nothing said before."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RUNFOLD_DIR", str(tmp_path / "home"))
+    monkeypatch.setenv("RUNFOLD_MODE", "offline")
+    monkeypatch.chdir(tmp_path)
+    terminal._said.clear()
+    terminal._last_said_mono_s.clear()
+    yield
+    for run in list(_active):
+        run.finish(quiet=True)
+    terminal.be_silent(silent=False)
+
+
+@pytest.fixture
+def run(_alone: None) -> runfold.Run:
+    return runfold.init(project="p")
+
+
+@pytest.fixture
+def spools(tmp_path: Path) -> Callable[[], list[Spooled]]:
+    """Read what was said so far, oldest writer first."""
+    return lambda: read_spools(tmp_path / "home")
+
+
+@pytest.fixture
+def spool(spools: Callable[[], list[Spooled]]) -> Callable[[], Spooled]:
+    """Read the only spool."""
+
+    def read() -> Spooled:
+        found = spools()
+        assert len(found) == 1
+        return found[0]
+
+    return read
+
+
+def raised(call: Callable[[], Any]) -> type[BaseException] | None:
+    """Return the class of what `call` raises."""
+    try:
+        call()
+    except Exception as error:
+        return type(error)
+    return None

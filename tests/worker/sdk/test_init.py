@@ -1,0 +1,153 @@
+"""init(): modes, earlier runs, what is there before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runfold as wandb
+from support.spooled import Spooled
+
+
+def test_before_init() -> None:
+    wandb.finish()
+    assert wandb.run is None
+    calls: list[Callable[[], Any]] = [
+        lambda: wandb.log({"a": 1}),
+        lambda: wandb.define_metric("x"),
+        lambda: wandb.save("x"),
+        lambda: wandb.alert("t", "x"),
+        lambda: wandb.config["a"],
+        lambda: wandb.config.__setitem__("a", 1),
+        lambda: wandb.config.update({}),
+        lambda: setattr(wandb.summary, "a", 1),
+        lambda: wandb.summary["a"],
+    ]
+    for call in calls:
+        with pytest.raises(wandb.Error, match=r"You must call wandb\.init\(\) before wandb\."):
+            call()
+
+
+def test_module_names_follow_the_current_run() -> None:
+    run = wandb.init(project="p", config={"a": 1})
+    assert (wandb.run, wandb.config, wandb.summary) == (run, run.config, run.summary)
+    wandb.finish()
+    assert wandb.run is None
+    with pytest.raises(wandb.Error):
+        wandb.config["a"]
+
+
+def test_a_second_init_returns_the_active_run(capsys: pytest.CaptureFixture[str]) -> None:
+    first = wandb.init(project="p")
+    assert wandb.init(project="q", config={1: 2}) is first
+    assert wandb.init(reinit=False) is first
+    assert "Using a boolean value for 'reinit' is deprecated" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reinit", ["finish_previous", True])
+def test_previous_runs_are_finished_when_asked(reinit: Any) -> None:
+    first = wandb.init(project="p")
+    second = wandb.init(project="p", reinit=reinit)
+    assert second is not first
+    assert wandb.run is second
+    with pytest.raises(wandb.UsageError):
+        first.log({"a": 1})
+
+
+def test_independent_runs_leave_the_current_one(spools: Callable[[], list[Spooled]]) -> None:
+    first = wandb.init(project="p")
+    second = wandb.init(project="p", reinit="create_new")
+    wandb.log({"a": 1})
+    second.log({"b": 2})
+    assert wandb.run is first
+    second.finish()
+    assert wandb.run is first
+    first.finish()
+    assert [spooled.values for spooled in spools()] == [[{"a": 1}], [{"b": 2}]]
+
+
+def test_must_resume_with_an_active_run() -> None:
+    wandb.init(project="p")
+    with pytest.raises(wandb.Error):
+        wandb.init(project="p", resume="must")
+
+
+def test_resume_auto_takes_up_the_run_that_did_not_end(tmp_path: Path) -> None:
+    first = wandb.init(project="p", resume="auto")
+    note = tmp_path / "runfold" / "runfold-resume.json"
+    assert first.id in note.read_text()
+    first.finish()
+    assert not note.exists()
+
+
+def test_a_run_that_failed_is_taken_up_again() -> None:
+    first = wandb.init(project="p", resume="auto")
+    first.finish(exit_code=1)
+    assert wandb.init(project="p", resume="auto").id == first.id
+
+
+def test_disabled(spools: Callable[[], list[Spooled]]) -> None:
+    run = wandb.init(mode="disabled", config={"a": 1})
+    run.log({"x": 1, 2: 3})  # type: ignore[dict-item]  # nothing is checked
+    assert dict(run.summary) == {"x": 1, 2: 3}
+    assert (run.disabled, run.offline, run.step, run.url) == (True, False, 0, None)
+    assert (run.entity, run.project, run.name) == ("dummy", "dummy", f"dummy-{run.id}")
+    assert not run.save("x")
+    run.define_metric("a*b")
+    run.name = "other"
+    with pytest.raises(TypeError):
+        run.log(5)  # type: ignore[arg-type]  # as the test says
+    with pytest.raises(wandb.Error):
+        run.config["a"] = 2
+    run.finish()
+    run.log({"y": 2})
+    assert run.summary["y"] == 2
+    assert spools() == []
+
+
+def test_tags_are_split_as_python_splits_a_str() -> None:
+    assert wandb.init(project="p", tags="abc").tags == ("a", "b", "c")
+
+
+def test_shared_offline(spool: Callable[[], Spooled]) -> None:
+    run = wandb.init(
+        project="p",
+        id="sh",
+        mode="shared",
+        settings=wandb.Settings(x_label="rank1", x_primary=False, x_update_finish_state=False),
+    )
+    run.log({"a": 1}, step=5)
+    assert (run.step, run.settings.x_label, run.offline) == (5, "rank1", True)
+    identity = spool().identity
+    assert (identity.mode, identity.label, identity.primary, identity.update_finish_state) == (
+        "shared",
+        "rank1",
+        False,
+        False,
+    )
+
+
+def test_ignored_features_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    wandb.init(project="p", sync_tensorboard=True, save_code=True, force=True, anonymous="allow")
+    assert "sync_tensorboard" in capsys.readouterr().err
+
+
+def test_silent(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    wandb.init(project="p").finish()
+    assert capsys.readouterr().err == ""
+
+
+def test_names_of_the_module() -> None:
+    assert wandb.login() is True
+    wandb.setup()
+    assert wandb.__version__
+    assert wandb.errors.UsageError is wandb.UsageError
+    assert wandb.Api is not None
+    with pytest.raises(AttributeError):
+        _ = wandb.nothing
+    assert sorted(wandb.__all__, key=str.lower) == sorted(wandb.__all__, key=str.lower)
+    assert all(hasattr(wandb, name) for name in wandb.__all__)
