@@ -105,7 +105,7 @@ def test_an_agent_killed_between_two_steps_loses_and_doubles_nothing(stage: Stag
         first = subprocess.Popen(
             [sys.executable, "-m", "runfold.node", "--target-dir", str(stage.settings.target_dir)], env=env
         )
-        _, writer = stage.train(ROWS, 8000.0, "8", "--close")
+        _, writer = stage.train(ROWS, 2000.0, "8", "--close")
         assert first.wait(20) == -signal.SIGKILL
         ensure_agent(stage.settings)
         coordinator.wait(writer, ROWS + 1)
