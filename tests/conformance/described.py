@@ -415,3 +415,18 @@ def what_is_set_to_none_disappears(run: Any) -> None:
     run.log({"x": 5})
     run.summary["x"] = 6
     run.summary["x"] = None
+
+
+# -- reserved keys: what every row has by itself is left out above, so these are told apart by name
+
+
+RESERVED_ROWS = [
+    {"_step": 0, "_timestamp": 5, "_wandb": {"x": 1}, "_own": 2, "y": 1},
+    {"_step": 1, "y": 2},
+]
+
+
+def log_reserved_keys(run: Any) -> None:
+    run.log({"_step": 50, "_timestamp": 5, "_runtime": "mine", "_wandb": {"x": 1}, "_own": 2, "y": 1})
+    assert run.summary["_timestamp"] == 5
+    run.log({"y": 2})

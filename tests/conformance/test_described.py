@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from described import DESCRIBED, OWN_KEYS, shown
+from described import DESCRIBED, OWN_KEYS, RESERVED_ROWS, log_reserved_keys, shown
 from server_view import StoredRuns
 from spool_view import identity, spools_in
 
@@ -47,6 +47,8 @@ def spools(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
                 LIVE[name] = shown(run)
             finally:
                 run.finish()
+        with runfold.init(project="described", id="reserved", mode="offline") as run:
+            log_reserved_keys(run)
     return {identity(spool).run_id: spool for spool in spools_in(home)}
 
 
@@ -64,10 +66,26 @@ def test_in_the_process(name: str, spools: dict[str, Path]) -> None:
     fold.close()
 
 
+def test_reserved_keys_in_the_process(spools: dict[str, Path]) -> None:
+    fold = LiveFold(spools["reserved"], identity(spools["reserved"]).started_unix_ns)
+    check_reserved(fold.rows(), fold.summary())
+    fold.close()
+
+
+def check_reserved(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+    assert all(0 <= row.pop("_runtime") < 60 for row in rows)
+    assert rows[1].pop("_timestamp") == summary.pop("_timestamp") > 1.6e9
+    assert rows == RESERVED_ROWS
+    assert 0 <= summary.pop("_runtime") < 60
+    assert summary == {"_step": 1, "_wandb": {"x": 1, "runtime": 0}, "_own": 2, "y": 2}
+
+
 @pytest.mark.journey
 @pytest.mark.xdist_group("conformance")
 def test_on_a_server(spools: dict[str, Path], stored_runs: StoredRuns) -> None:
     stored_runs.deliver(spools.values())
+    reserved = stored_runs.api.run("local/described/reserved")
+    check_reserved(list(reserved.scan_history()), dict(reserved.summary_metrics))
     for name, case in DESCRIBED.items():
         stored = stored_runs.api.run(f"local/described/{name}")
         assert own(stored.summary_metrics) == same(case.summary), name
