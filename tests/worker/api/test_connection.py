@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import msgpack
@@ -45,6 +46,22 @@ def test_trouble_that_stays_is_told_in_words() -> None:
         Connection("http://127.0.0.1:9", None, 1.0).get("/x")
     with pytest.raises(CommError, match="no address"):
         Connection("nonsense://x", None, 1.0).get("/x")
+
+
+def test_a_server_that_is_too_slow_is_asked_twice_and_no_more() -> None:
+    done = threading.Event()
+
+    def answer(_path: str, _headers: dict[str, str]) -> Answer:
+        done.wait(10)
+        return packed(1)
+
+    with CannedServer(answer) as server:
+        client = Connection(server.url, None, 0.05)
+        with pytest.raises(CommError, match=r"0\.05 s; Api\(timeout"):
+            client.get("/x")
+        done.set()
+        assert len(server.asked) == 2
+        client.close()
 
 
 def test_no_server_at_all_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

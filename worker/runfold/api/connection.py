@@ -80,11 +80,14 @@ class Connection:
             CommError: No answer after all attempts, or one that is an error; subclasses tell which.
         """
         query = _query(parameters or {})
+        slow = 0
         for pause_s in (*RETRY_PAUSES_S, None):
             problem = self._attempt(path, query)
             if not isinstance(problem, _TryAgain):
                 return problem.value
-            if pause_s is None:
+            slow += problem.is_slow
+            # A server that is busy with our question is not helped by a third one.
+            if pause_s is None or slow > 1:
                 raise problem.error
             time.sleep(max(problem.after_s, pause_s * (1 + random.random())))  # noqa: S311 - spreads load only
         raise AssertionError("the last attempt returns or raises")
@@ -113,7 +116,7 @@ class Connection:
             raise CommError(f"{self.url!r} is no address of a server: {error}", error) from error
         except httpx.TimeoutException as error:
             text = f"{self.url} did not answer within {self._timeout_s:g} s; Api(timeout=...) waits longer"
-            return _TryAgain(CommError(text, error))
+            return _TryAgain(CommError(text, error), is_slow=isinstance(error, httpx.ReadTimeout))
         except httpx.TransportError as error:
             text = f"can't reach {self.url} ({error}): is `runfold up` running there, is RUNFOLD_URL right?"
             return _TryAgain(CommError(text, error))
@@ -145,11 +148,12 @@ class _Answer:
 
 
 class _TryAgain:
-    __slots__ = ("after_s", "error")
+    __slots__ = ("after_s", "error", "is_slow")
 
-    def __init__(self, error: CommError, after_s: float = 0.0) -> None:
+    def __init__(self, error: CommError, after_s: float = 0.0, *, is_slow: bool = False) -> None:
         self.error = error
         self.after_s = after_s
+        self.is_slow = is_slow
 
 
 def _query(parameters: Parameters) -> _Query:
