@@ -104,16 +104,23 @@ class Ingest:
         self._epoch, cursor = self._store.writing.claim_partition(self._partition, self._owner)
         return cursor
 
-    def apply(self, entries: Sequence[Entry], cursor: str) -> Applied:
-        """Store the entries and move the cursor, in one commit.
+    def committed_cursor(self) -> str:
+        """Return the cursor that the database holds: after a commit of which the outcome is not known."""
+        return self._store.cursor(self._partition)
+
+    def apply(self, entries: list[Entry], cursor: str) -> Applied:
+        """Store the entries and move the cursor, in one commit. Empties the list: a batch is tens of MB.
 
         Raises:
             StoreUnavailableError: Nothing of this batch is known to be stored; read the cursor and try again.
             FencedError: Somebody else owns the partition; nothing was stored.
         """
-        decoded = [self._decode(entry) for entry in entries]
-        failpoints.hit("ingest.after_decode")
         self.counts.entries += len(entries)
+        entries.reverse()
+        decoded = []
+        while entries:
+            decoded.append(self._decode(entries.pop()))
+        failpoints.hit("ingest.after_decode")
         return self._apply_or_bisect([found for found in decoded if found is not None], cursor)
 
     def bury(self, entry: Entry, cursor: str, reason: str) -> Applied:

@@ -54,11 +54,14 @@ class _Open:
 class StateBoard:
     """States of one partition's writers. Not thread-safe: for the ingest thread."""
 
-    def __init__(self, store: Store, liveness: Liveness, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, store: Store, liveness: Liveness, clock: Clock, limits: Limits, *, partition: int = 0
+    ) -> None:
         self._store = store
         self._liveness = liveness
         self._clock = clock
         self._limits = limits
+        self._partition = partition
         #: By writer id; None: to be read from the database.
         self._open: dict[str, _Open] | None = None
         self._identities: dict[int, dict[str, Any]] = {}
@@ -147,7 +150,7 @@ class StateBoard:
             c = t.writers.c
             rows = connection.execute(
                 sa.select(c.writer_id, c.writer_pk, c.run_pk, c.unreachable).where(
-                    c.state.not_in(sorted(TERMINAL))
+                    c.state.not_in(sorted(TERMINAL)), c.partition == self._partition
                 )
             )
             self._open = {row.writer_id: _Open(row.writer_pk, row.run_pk, row.unreachable) for row in rows}

@@ -128,6 +128,23 @@ class CatalogueReads(Reading):
             found |= {row.writer_id: row.last_seq for row in rows}
         return found
 
+    def recent_acks(self, partition: int, since_unix_s: float, limit: int = 100_000) -> dict[str, int]:
+        """Return the durable acks of a partition's writers that were heard of since then."""
+        c = t.writers.c
+        rows = self.fetch(
+            sa.select(c.writer_id, c.last_seq)
+            .where(c.partition == partition, c.last_seen_unix_s >= since_unix_s)
+            .order_by(c.last_seen_unix_s.desc())
+            .limit(limit)
+        )
+        return {row.writer_id: row.last_seq for row in rows}
+
+    def cursor(self, partition: int) -> str:
+        """Return the id of the last stream entry that was committed, "0-0" before the first."""
+        c = t.partitions.c
+        rows = self.fetch(sa.select(c.cursor).where(c.partition == partition))
+        return str(rows[0].cursor) if rows else "0-0"
+
     def records(self, run_pk: int, kinds: Collection[int] | None = None) -> list[RecordRow]:
         """Return the run's non-row records, ordered by (writer_pk, seq)."""
         c = t.records.c

@@ -98,33 +98,43 @@ class _Parts:
 
 def encode_chunk(seq: U64, step: I64, t_ns: U64, flags: U8, columns: Sequence[ChunkColumn]) -> EncodedChunk:
     """Encode rows ascending in seq; at least one row."""
-    n = len(seq)
-    assert n > 0, "a chunk has rows"
     parts = _Parts()
     rows_at = [
         _place(parts, seq, may_run=True),
         _place(parts, step, may_run=True),
-        _place(parts, t_ns, may_run=n == 1),
+        _place(parts, t_ns, may_run=len(seq) == 1),
         _place(parts, flags),
     ]
     places = [_place_column(parts, column) for column in columns]
-    is_rolled_up = n >= ROLLUP_MIN_ROWS
-    if is_rolled_up:
+    return _finish(parts, seq, step, columns, [rows_at, places])
+
+
+def encode_cold_chunk(
+    seq: U64, step: I64, columns: Sequence[ChunkColumn], field_names: Sequence[str]
+) -> EncodedChunk:
+    """Encode what stays in the database of rows whose columns are in a file: directory and rollups."""
+    places: list[list[Any]] = [
+        [column.key_pk, column.kind, name, None, len(column.values), None]
+        for column, name in zip(columns, field_names, strict=True)
+    ]
+    return _finish(_Parts(), seq, step, columns, [None, places])
+
+
+def _finish(
+    parts: _Parts,
+    seq: U64,
+    step: I64,
+    columns: Sequence[ChunkColumn],
+    directory: list[Any],
+) -> EncodedChunk:
+    """Add rollups to the directory's places and close it."""
+    n = len(seq)
+    assert n > 0, "a chunk has rows"
+    if n >= ROLLUP_MIN_ROWS:
         parts.close_part()
-        shared: list[Any] | None = None
-        for column, place in zip(columns, places, strict=True):
-            if column.kind == "o":
-                continue
-            if column.rows is not None:
-                here = _place_rollup(parts, roll_up_rows(seq[column.rows], step[column.rows]), _ROW_SHARED)
-                where = step[column.rows]
-            else:
-                shared = shared or _place_rollup(parts, roll_up_rows(seq, step), _ROW_SHARED)
-                here, where = shared, step
-            assert not isinstance(column.values, list), "numeric columns are arrays"
-            place[5] = here + _place_rollup(parts, roll_up_values(where, column.values), FIELDS[7:])
+        _place_rollups(parts, seq, step, columns, directory[1])
     blobs = parts.finish()
-    inline = parts.byte_count <= INLINE_BYTES and len(blobs) <= 1
+    is_inline = parts.byte_count <= INLINE_BYTES and len(blobs) <= 1
     return EncodedChunk(
         n=n,
         seq_lo=int(seq[0]),
@@ -132,10 +142,30 @@ def encode_chunk(seq: U64, step: I64, t_ns: U64, flags: U8, columns: Sequence[Ch
         step_min=int(step.min()),
         step_max=int(step.max()),
         byte_count=parts.byte_count,
-        directory=msgpack.packb([VERSION, n, rows_at, places]),
-        data=(blobs[0] if blobs else b"") if inline else None,
-        parts=() if inline else blobs,
+        directory=msgpack.packb([VERSION, n, *directory]),
+        data=(blobs[0] if blobs else b"") if is_inline else None,
+        parts=() if is_inline else blobs,
     )
+
+
+def _place_rollups(
+    parts: _Parts, seq: U64, step: I64, columns: Sequence[ChunkColumn], places: list[list[Any]]
+) -> None:
+    """Add the rollup of each numeric column; those that every row has share their row fields."""
+    shared: list[Any] | None = None
+    for column, place in zip(columns, places, strict=True):
+        if isinstance(column.values, list):
+            continue
+        if column.rows is not None:
+            where = step[column.rows]
+            rows = _place_rollup(parts, roll_up_rows(seq[column.rows], where), _ROW_SHARED)
+        else:
+            where = step
+            shared = shared or _place_rollup(parts, roll_up_rows(seq, step), _ROW_SHARED)
+            rows = shared
+        place[5] = rows + _place_rollup(
+            parts, roll_up_values(where, column.values), FIELDS[len(_ROW_SHARED) :]
+        )
 
 
 def _place(
@@ -187,19 +217,24 @@ class Chunk:
 
     @property
     def seq(self) -> U64:
-        return self._restore(self._rows_at[0], self.n)
+        return self._row_field(0)
 
     @property
     def step(self) -> I64:
-        return self._restore(self._rows_at[1], self.n)
+        return self._row_field(1)
 
     @property
     def t_ns(self) -> U64:
-        return self._restore(self._rows_at[2], self.n)
+        return self._row_field(2)
 
     @property
     def flags(self) -> U8:
-        return self._restore(self._rows_at[3], self.n)
+        return self._row_field(3)
+
+    def load_rows(self) -> None:
+        """Fetch the parts that the row columns are in, while they can still be fetched."""
+        for at in range(4):
+            self._row_field(at)
 
     def columns(self, key_pk: int) -> list[Column]:
         """Return the key's columns, one per kind; [] when the chunk has none."""
@@ -217,20 +252,29 @@ class Chunk:
     def rollups(self, key_pk: int) -> list[tuple[ColumnKind, Arrays]]:
         """Return (kind, arrays by field name) of each numeric column, stored or computed."""
         found = []
-        for _, kind, place, rows_place, count, rollup in self._places.get(key_pk, ()):
+        for place in self._places.get(key_pk, ()):
+            _, kind, _, _, count, rollup = place
             if kind == "o":
                 continue
-            rows = None if rows_place is None else self._restore(rows_place, count)
             if rollup is not None:
                 buckets = -(-count // BUCKET_ROWS)
                 arrays = {name: self._restore(at, buckets) for name, at in zip(FIELDS, rollup, strict=True)}
             else:
+                values, rows = self._values(place)
                 seq, step = self.seq, self.step
                 if rows is not None:
                     seq, step = seq[rows], step[rows]
-                arrays = roll_up_rows(seq, step) | roll_up_values(step, self._restore(place, count))
+                arrays = roll_up_rows(seq, step) | roll_up_values(step, values)
             found.append((kind, arrays))
         return found
+
+    def _row_field(self, at: int) -> npt.NDArray[Any]:
+        return self._restore(self._rows_at[at], self.n)
+
+    def _values(self, place: list[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint32] | None]:
+        """Return a numeric column's values and their rows."""
+        _, _, at, rows_at, count, _ = place
+        return self._restore(at, count), None if rows_at is None else self._restore(rows_at, count)
 
     def _restore(self, header: list[Any], n: int) -> npt.NDArray[Any]:
         if header[1] != "r":

@@ -13,6 +13,7 @@ from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.chunks import MAX_PARTS, Chunk
 from runfold_coordinator.store.cold import ColdFiles
 from runfold_coordinator.store.engines import Engines
+from runfold_coordinator.store.errors import StoreRefusedError
 from runfold_coordinator.store.model import Block, Cells, Column, Rollup
 from runfold_coordinator.store.names import MIXED_KEYSET, escape_key, key_digest, unescape_key
 from runfold_coordinator.store.reading import Reading
@@ -24,9 +25,10 @@ PAGE_CHUNKS = 256
 class HistoryReads(Reading):
     """Iterators hold one snapshot until they are exhausted or closed: read on, or close them."""
 
-    def __init__(self, engines: Engines, cold: ColdFiles) -> None:
+    def __init__(self, engines: Engines, cold: ColdFiles | None) -> None:
         super().__init__(engines)
         self._cold = cold
+        self._cold_names: dict[int, str] = {}
 
     def read_cells(
         self,
@@ -50,7 +52,7 @@ class HistoryReads(Reading):
                 return
             where = [*_of_key(run_pk, key_pk, writer_pks), *_bounded(*bounds)]
             for row in _chunk_rows(connection, where):
-                chunk = self._open(connection, row, key_pk)
+                chunk = self._open(connection, row)
                 if key_pk not in chunk.key_pks:
                     continue
                 for column in chunk.columns(key_pk):
@@ -75,7 +77,7 @@ class HistoryReads(Reading):
         with self.snapshot() as connection:
             where = [c.run_pk == run_pk, c.writer_pk == writer_pk, *_bounded(*bounds)]
             for row in _chunk_rows(connection, where):
-                chunk = self._open(connection, row, None)
+                chunk = self._open(connection, row)
                 block = _cut_block(connection, row.writer_pk, chunk, names, bounds)
                 if block is not None:
                     yield block
@@ -89,25 +91,35 @@ class HistoryReads(Reading):
             if key_pk is None:
                 return
             for row in _chunk_rows(connection, _of_key(run_pk, key_pk, writer_pks)):
-                chunk = self._open(connection, row, key_pk)
+                chunk = self._open(connection, row)
                 if key_pk in chunk.key_pks:
                     for kind, arrays in chunk.rollups(key_pk):
                         yield Rollup(writer_pk=row.writer_pk, kind=kind, **arrays)
 
-    def _open(self, connection: sa.Connection, row: Any, key_pk: int | None) -> Chunk:
-        if row.data is not None:
-            data = bytes(row.data)
-            return Chunk(row.directory, lambda _slot: data)
-        fetch = _part_fetcher(connection, row.chunk_pk)
+    def _open(self, connection: sa.Connection, row: Any) -> Chunk:
+        fetch = part_fetcher(connection, row)
         if row.cold_file_pk is None:
             return Chunk(row.directory, fetch)
-        return self._cold.open_chunk(connection, row, fetch, key_pk)
+        if row.cold_file_pk not in self._cold_names:
+            name = connection.execute(
+                sa.select(t.cold_files.c.name).where(t.cold_files.c.cold_file_pk == row.cold_file_pk)
+            ).scalar_one()
+            self._cold_names[row.cold_file_pk] = str(name)
+        if self._cold is None:
+            raise StoreRefusedError("this history is in cold files, and the store was opened without them")
+        name = self._cold_names[row.cold_file_pk]
+        return self._cold.open_chunk(name, row.row_group, row.directory, fetch)
 
 
-def _part_fetcher(connection: sa.Connection, chunk_pk: int) -> Callable[[int], bytes]:
+def part_fetcher(connection: sa.Connection, row: Any) -> Callable[[int], bytes]:
+    """Return what fetches the parts of a chunk's row by their slot."""
+    if row.data is not None:
+        data = bytes(row.data)
+        return lambda _slot: data
+
     def fetch(slot: int) -> bytes:
         statement = sa.select(t.chunk_parts.c.data).where(
-            t.chunk_parts.c.part_id == chunk_pk * MAX_PARTS + slot
+            t.chunk_parts.c.part_id == row.chunk_pk * MAX_PARTS + slot
         )
         return bytes(connection.execute(statement).scalar_one())
 

@@ -16,6 +16,7 @@ from runfold_coordinator.store.catalogue_reads import (
 )
 from runfold_coordinator.store.cold import ColdFiles
 from runfold_coordinator.store.engines import Engines, mapped_errors, open_engines
+from runfold_coordinator.store.errors import StoreRefusedError
 from runfold_coordinator.store.history_reads import HistoryReads
 from runfold_coordinator.store.json_values import to_json
 from runfold_coordinator.store.migrate import migrate
@@ -25,7 +26,7 @@ from runfold_coordinator.store.writes import Transaction, Writing
 class Store(CatalogueReads, HistoryReads):
     """Every read sees one committed state per call. `server_id` (hex) names this database for ever."""
 
-    def __init__(self, engines: Engines, cold: ColdFiles) -> None:
+    def __init__(self, engines: Engines, cold: ColdFiles | None) -> None:
         HistoryReads.__init__(self, engines, cold)
         self.writing = Writing(engines)
         self.engines = engines
@@ -34,15 +35,19 @@ class Store(CatalogueReads, HistoryReads):
         self.server_id = self._server_id()
 
     @classmethod
-    def open(cls, url: str, *, exclusive: bool = True) -> Store:
+    def open(cls, url: str, *, exclusive: bool = True, cold_url: str | None = None) -> Store:
         """Open and migrate the database of a URL: sqlite:///path or postgresql://...
+
+        Args:
+            exclusive: Keep a second coordinator out (SQLite).
+            cold_url: Folder or fsspec URL of cold history; None: there is none.
 
         Raises:
             StoreRefusedError: It can't be used as it is; the message says the way out.
         """
         engines = open_engines(url, exclusive=exclusive)
         try:
-            return cls(engines, ColdFiles())
+            return cls(engines, None if cold_url is None else ColdFiles(cold_url))
         except BaseException:
             engines.close()
             raise
@@ -70,6 +75,28 @@ class Store(CatalogueReads, HistoryReads):
     def close(self) -> None:
         """Close every connection. Idempotent; an open transaction rolls back."""
         self.engines.close()
+
+    @property
+    def cold(self) -> ColdFiles | None:
+        """The files of cold history, None when the store was opened without."""
+        return self._cold
+
+    def keep_partitions(self, partitions: int) -> None:
+        """Remember the number of partitions; it can't change, because runs are placed by it.
+
+        Raises:
+            StoreRefusedError: The database was made with another number.
+        """
+        with self.writing.transaction() as tx:
+            tx.insert_new(t.meta, [{"name": "partitions", "value": str(partitions)}])
+            kept = tx.connection.execute(
+                sa.select(t.meta.c.value).where(t.meta.c.name == "partitions")
+            ).scalar_one()
+        if kept != str(partitions):
+            raise StoreRefusedError(
+                f"this database was made with {kept} partitions, not {partitions}: start with "
+                f"--partitions {kept}"
+            )
 
     def _server_id(self) -> str:
         with self.writing.transaction() as tx:

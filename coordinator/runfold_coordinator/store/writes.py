@@ -98,8 +98,8 @@ class Transaction:
             [{"b_pk": row[key.name]} | {"b_" + name: row[name] for name in columns} for row in rows],
         )
 
-    def insert_chunks(self, new: Sequence[NewChunk]) -> None:
-        """Insert chunks and their parts."""
+    def insert_chunks(self, new: Sequence[NewChunk], *, cold_file_pk: int | None = None) -> None:
+        """Insert chunks and their parts; of a cold file the n-th chunk is the n-th row group."""
         if not new:
             return
         first = self.new_ids(len(new))
@@ -121,6 +121,8 @@ class Transaction:
                     "byte_count": encoded.byte_count,
                     "directory": encoded.directory,
                     "data": encoded.data,
+                    "cold_file_pk": cold_file_pk,
+                    "row_group": None if cold_file_pk is None else chunk_pk - first,
                 }
             )
             base = chunk_pk * MAX_PARTS
@@ -128,14 +130,16 @@ class Transaction:
         self.insert(t.chunks, rows)
         self.insert(t.chunk_parts, parts)
 
-    def delete_chunks(self, chunk_pks: Sequence[int]) -> None:
-        """Delete chunks and their parts."""
+    def delete_chunks(self, chunk_pks: Sequence[int]) -> int:
+        """Delete chunks and their parts; return how many there were."""
+        deleted = 0
         for chunk_pk in chunk_pks:
             self.delete_parts(chunk_pk)
         for at in range(0, len(chunk_pks), 500):
-            self.connection.execute(
+            deleted += self.connection.execute(
                 sa.delete(t.chunks).where(t.chunks.c.chunk_pk.in_(chunk_pks[at : at + 500]))
-            )
+            ).rowcount
+        return deleted
 
     def delete_parts(self, chunk_pk: int) -> None:
         """Delete the parts of one chunk."""

@@ -1,0 +1,88 @@
+"""`python -m runfold_coordinator`: one server, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from runfold_coordinator.redis_checks import RedisConfigurationError, RedisUnavailableError
+from runfold_coordinator.service import Service, write_private_json
+from runfold_coordinator.settings import CoordinatorSettings
+from runfold_coordinator.store.errors import StoreError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve; return the exit status."""
+    parsed = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=parsed.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s %(extra)s"
+    )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_put_extra)
+    ended = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: ended.set())
+    try:
+        settings = CoordinatorSettings.from_env(
+            os.environ,
+            data_dir=parsed.data,
+            db_url=parsed.db,
+            redis_url=parsed.redis,
+            host=parsed.host,
+            port=parsed.port,
+            partitions=parsed.partitions,
+        )
+        service = Service(settings).start()
+    except (
+        RedisConfigurationError,
+        RedisUnavailableError,
+        StoreError,
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:
+        print(f"runfold: {error}", file=sys.stderr)  # noqa: T201 - for whoever started us
+        return 1
+    try:
+        if parsed.ready_file is not None:
+            write_private_json(parsed.ready_file, service.facts())
+        print(f"runfold: serving at {service.url}, data in {settings.data_dir}", flush=True)  # noqa: T201
+        ended.wait()
+    finally:
+        service.stop()
+        if parsed.ready_file is not None:
+            parsed.ready_file.unlink(missing_ok=True)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="runfold up", description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder of the database and files")
+    parser.add_argument("--host", help="address to listen on; a public one needs RUNFOLD_API_KEY")
+    parser.add_argument("--port", type=int, help="0 takes a free one")
+    parser.add_argument("--redis", help="redis://, rediss:// or unix://; default: an embedded one")
+    parser.add_argument("--db", help="sqlite:///path or postgresql://...; default: SQLite in the data folder")
+    parser.add_argument("--partitions", type=int, help="streams to spread runs over; default 1")
+    parser.add_argument("--ready-file", type=Path, help="written when it serves")
+    parser.add_argument("--log-level", default=os.environ.get("RUNFOLD_LOG_LEVEL", "warning"))
+    return parser
+
+
+_PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "extra"}
+
+
+def _put_extra(record: logging.LogRecord) -> bool:
+    """Show what a message was given with `extra=`."""
+    found = {name: value for name, value in record.__dict__.items() if name not in _PLAIN}
+    record.extra = " ".join(f"{name}={value!r}" for name, value in found.items())
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

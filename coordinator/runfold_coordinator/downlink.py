@@ -1,0 +1,87 @@
+"""What agents are told through Redis: durable acks, cursor, beat. A hint: what is lost is published again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+from runfold.protocol.streams import BEAT_FIELD, CURSOR_FIELD, PARTITIONS_FIELD, SERVER_FIELD, ack_field
+from runfold_coordinator.clock import Clock
+from runfold_coordinator.stream_reader import StreamReader
+
+#: The beat, when there is nothing else to tell.
+BEAT_EVERY_S = 0.5
+#: An ack stays in the hash this long after it was told last.
+KEEP_ACK_S = 24 * 3600.0
+PRUNE_EVERY_S = 600.0
+
+
+class Downlink:
+    """Publishes one partition's hash. Not thread-safe: for the ingest thread."""
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        clock: Clock,
+        *,
+        server_id: str,
+        partitions: int,
+        recent_acks: Callable[[], Mapping[bytes, int]],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            recent_acks: Durable acks of writers heard of lately, for a Redis that has lost the hash.
+        """
+        self._reader = reader
+        self._clock = clock
+        self._server_id = server_id
+        self._partitions = partitions
+        self._recent_acks = recent_acks
+        self._waiting: dict[bytes, int] = {}
+        self._told: OrderedDict[bytes, float] = OrderedDict()
+        self._next_s = 0.0
+        self._prune_s = clock.mono_s() + PRUNE_EVERY_S
+        self.beat = 0
+
+    def note(self, acks: Mapping[bytes, int]) -> None:
+        """Take durable acks to be told by the next publish()."""
+        self._waiting.update(acks)
+
+    def publish(self, cursor: str) -> None:
+        """Tell what is waiting, and the beat when it is due.
+
+        Raises:
+            StreamUnavailableError: What was waiting still waits.
+        """
+        now_s = self._clock.mono_s()
+        if not self._waiting and now_s < self._next_s:
+            return
+        self.beat += 1
+        if not self._reader.publish(self._fields(cursor)):
+            self._waiting = {**self._recent_acks(), **self._waiting}
+            self._reader.publish(self._fields(cursor))
+        for writer in self._waiting:
+            self._told[writer] = now_s
+            self._told.move_to_end(writer)
+        self._waiting.clear()
+        self._next_s = now_s + BEAT_EVERY_S
+        if now_s >= self._prune_s:
+            self._prune(now_s)
+
+    def _fields(self, cursor: str) -> dict[bytes, bytes]:
+        fields = {
+            SERVER_FIELD: self._server_id.encode(),
+            CURSOR_FIELD: cursor.encode(),
+            BEAT_FIELD: str(self.beat).encode(),
+            PARTITIONS_FIELD: str(self._partitions).encode(),
+        }
+        # Acks first: who reads the new cursor has to find the acks that belong to it.
+        return {ack_field(writer): str(seq).encode() for writer, seq in self._waiting.items()} | fields
+
+    def _prune(self, now_s: float) -> None:
+        self._prune_s = now_s + PRUNE_EVERY_S
+        old = [writer for writer, told_s in self._told.items() if told_s < now_s - KEEP_ACK_S]
+        self._reader.unpublish([ack_field(writer) for writer in old])
+        for writer in old:
+            del self._told[writer]

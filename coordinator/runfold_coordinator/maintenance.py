@@ -1,0 +1,66 @@
+"""The thread for work that can wait: merging small chunks, making old history cold, the disk reserve."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from runfold_coordinator.ballast import Ballast
+from runfold_coordinator.clock import Clock
+from runfold_coordinator.store.compaction import Compactor
+from runfold_coordinator.store.errors import StoreError
+from runfold_coordinator.store.store import Store
+
+logger = logging.getLogger(__name__)
+
+MERGE_EVERY_S = 2.0
+COLD_EVERY_S = 60.0
+
+
+class Maintenance:
+    """Runs until stop(). Each step is a short transaction of its own, so that ingest never waits long."""
+
+    def __init__(self, store: Store, clock: Clock, ballast: Ballast, *, cold_after_s: float) -> None:
+        self._compactor = Compactor(store)
+        self._clock = clock
+        self._ballast = ballast
+        self._cold_after_s = cold_after_s
+        self._next_cold_s = 0.0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="runfold-maintenance", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """End after the step in work; idempotent."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def turn(self) -> bool:
+        """Do one round of bounded work; return whether there is more to do at once."""
+        more = self._compactor.merge_some()
+        now_s = self._clock.mono_s()
+        if now_s >= self._next_cold_s:
+            self._ballast.take()
+            if self._cold_after_s:
+                self._compactor.sweep_orphans()
+                more = self._compactor.cool_some(self._clock.unix_s() - self._cold_after_s) or more
+            if not more:
+                self._next_cold_s = now_s + COLD_EVERY_S
+        return more
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            wait_s = MERGE_EVERY_S
+            try:
+                if self.turn():
+                    wait_s = 0.05
+            except StoreError as error:
+                logger.warning("maintenance waits", extra={"event": "maintenance", "why": str(error)})
+                wait_s = 10.0
+            except Exception:
+                logger.exception("maintenance failed", extra={"event": "maintenance_failed"})
+                wait_s = 60.0
+            self._stopping.wait(wait_s)

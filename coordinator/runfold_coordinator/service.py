@@ -1,0 +1,226 @@
+"""The coordinator process: builds the parts, starts them in order, stops them in reverse.
+
+Redis, store, a thread per partition, maintenance, HTTP; then it registers itself and writes the ready file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import json
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from runfold_coordinator.api.app import create_app
+from runfold_coordinator.api.backend import Backend
+from runfold_coordinator.api.gate import GatePolicy, is_loopback
+from runfold_coordinator.api.routes_intake import BODY_LIMITS
+from runfold_coordinator.api.server import HttpServer
+from runfold_coordinator.ballast import Ballast
+from runfold_coordinator.clock import Clock, SystemClock
+from runfold_coordinator.downlink import KEEP_ACK_S, Downlink
+from runfold_coordinator.embedded_redis import EmbeddedRedis
+from runfold_coordinator.history_reader import HistoryReader
+from runfold_coordinator.ingest import Ingest
+from runfold_coordinator.ingest_loop import IngestLoop
+from runfold_coordinator.intake import Intake
+from runfold_coordinator.liveness import Liveness
+from runfold_coordinator.maintenance import Maintenance
+from runfold_coordinator.redis_checks import check_redis
+from runfold_coordinator.series_reader import SeriesReader
+from runfold_coordinator.settings import CoordinatorSettings
+from runfold_coordinator.state_board import StateBoard
+from runfold_coordinator.states import Limits
+from runfold_coordinator.store.store import Store
+from runfold_coordinator.stream_reader import StreamReader
+
+logger = logging.getLogger(__name__)
+
+
+class Service:
+    """One coordinator. `start()` returns when it serves; `stop()` is idempotent and loses nothing."""
+
+    def __init__(self, settings: CoordinatorSettings, *, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self._clock = clock or SystemClock()
+        #: What to undo, newest last.
+        self._stops: list[Callable[[], None]] = []
+        self._stop_lock = threading.Lock()
+        self.redis_url = ""
+        self.url = ""
+        self.loops: list[IngestLoop] = []
+
+    def start(self) -> Service:
+        """Start every part.
+
+        Raises:
+            RedisConfigurationError, RedisUnavailableError, StoreRefusedError, StoreUnavailableError, OSError,
+            ValueError: It can't start; the message tells the way out.
+        """
+        # Refused before anything is opened: a public address without a key.
+        gate = GatePolicy.for_address(
+            self.settings.host, api_key=self.settings.api_key, body_limits=BODY_LIMITS
+        )
+        try:
+            self._start(gate)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop every part, the last started first. What is in Redis or in spools stays there."""
+        with self._stop_lock:
+            while self._stops:
+                try:
+                    self._stops.pop()()
+                except Exception:
+                    logger.exception("a part did not stop cleanly", extra={"event": "stop_failed"})
+
+    def _start(self, gate: GatePolicy) -> None:
+        settings = self.settings
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.redis_url = self._start_redis()
+        store = Store.open(
+            settings.database_url, cold_url=settings.cold_url or str(settings.data_dir / "cold")
+        )
+        self._stops.append(store.close)
+        store.keep_partitions(settings.partitions)
+        ballast = Ballast(settings.data_dir / "ballast", settings.ballast_bytes)
+        ballast.take()
+        open_stream = functools.partial(StreamReader, self.redis_url)
+        owner = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
+        for partition in range(settings.partitions):
+            self._start_loop(store, partition, open_stream(partition), owner, ballast)
+        maintenance = Maintenance(store, self._clock, ballast, cold_after_s=settings.cold_after_s)
+        self._stops.append(maintenance.stop)
+        maintenance.start()
+        # A unix socket is of no use to other machines: they send their frames over HTTP.
+        reachable = is_loopback(settings.host) or not self.redis_url.startswith("unix:")
+        intake = Intake(store, self.loops, open_stream, redis_url=self.redis_url if reachable else None)
+        self._stops.append(intake.close)
+        self._start_http(self._backend(store, intake, gate))
+        self._register(store.server_id)
+
+    def _start_redis(self) -> str:
+        settings = self.settings
+        if settings.redis_url is not None:
+            check_redis(settings.redis_url)
+            return settings.redis_url
+        server = EmbeddedRedis(settings.data_dir, max_memory_bytes=settings.redis_memory_bytes)
+        self._stops.append(server.stop)
+        server.start()
+        return server.url
+
+    def _start_loop(
+        self, store: Store, partition: int, reader: StreamReader, owner: str, ballast: Ballast
+    ) -> None:
+        settings, clock = self.settings, self._clock
+        self._stops.append(reader.close)
+        liveness = Liveness(clock)
+        limits = Limits(unreachable_s=settings.unreachable_s, lost_s=settings.lost_s)
+        board = StateBoard(store, liveness, clock, limits, partition=partition)
+        ingest = Ingest(store, partition, board, clock, owner=owner)
+
+        def recent_acks() -> dict[bytes, int]:
+            found = store.recent_acks(partition, clock.unix_s() - KEEP_ACK_S)
+            return {bytes.fromhex(writer): seq for writer, seq in found.items()}
+
+        downlink = Downlink(
+            reader, clock, server_id=store.server_id, partitions=settings.partitions, recent_acks=recent_acks
+        )
+        loop = IngestLoop(
+            reader,
+            ingest,
+            downlink,
+            liveness=liveness,
+            board=board,
+            clock=clock,
+            attempt_path=settings.data_dir / f"ingest-{partition}.attempt",
+            free_ballast=ballast.free,
+        )
+        self.loops.append(loop)
+        self._stops.append(loop.stop)
+        loop.start()
+
+    def _backend(self, store: Store, intake: Intake, gate: GatePolicy) -> Backend:
+        readers = _later_readers(store)
+        return Backend(
+            store=store,
+            history=HistoryReader(store),
+            series=SeriesReader(store),
+            summaries=readers["summaries"],
+            groups=readers["groups"],
+            attempts=readers["attempts"],
+            intake=intake,
+            gate=gate,
+            server_id=store.server_id,
+            mono_s=self._clock.mono_s,
+        )
+
+    def _start_http(self, backend: Backend) -> None:
+        server = HttpServer(create_app(backend), self.settings.host, self.settings.port)
+        self._stops.append(server.close)
+        server.start()
+        self.url = server.url
+
+    def _register(self, server_id: str) -> None:
+        """Tell the workers of this machine where the server is; the newest one that started wins."""
+        path = self.settings.runfold_dir / "server.json"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = {
+            "url": self.url,
+            "redis_url": self.redis_url,
+            "pid": os.getpid(),
+            "server_id": server_id,
+            "partitions": self.settings.partitions,
+            "data_dir": str(self.settings.data_dir),
+        }
+        write_private_json(path, facts)
+        self._stops.append(functools.partial(_unregister, path))
+
+    def facts(self) -> dict[str, object]:
+        """Return what the ready file says."""
+        return {
+            "url": self.url,
+            "redis_url": self.redis_url,
+            "data_dir": str(self.settings.data_dir),
+            "pid": os.getpid(),
+        }
+
+
+def write_private_json(path: Path, facts: dict[str, object]) -> None:
+    """Write a file that only we may read, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(facts, file)
+    temporary.replace(path)
+
+
+def _unregister(path: Path) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if json.loads(path.read_text()).get("pid") == os.getpid():
+            path.unlink()
+
+
+def _later_readers(store: Store) -> dict[str, Any]:
+    """Readers that are being written; None until they are there."""
+    found: dict[str, Any] = dict.fromkeys(("summaries", "groups", "attempts"))
+    with contextlib.suppress(ImportError):
+        found["summaries"] = importlib.import_module("runfold_coordinator.summary_reader").SummaryReader(
+            store
+        )
+    with contextlib.suppress(ImportError):
+        module = importlib.import_module("runfold_coordinator.group_reader")
+        found["groups"] = module.GroupReader(store, found["summaries"])
+    with contextlib.suppress(ImportError):
+        found["attempts"] = importlib.import_module("runfold_coordinator.attempts_reader").AttemptsReader(
+            store
+        )
+    return found
