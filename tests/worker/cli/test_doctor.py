@@ -63,10 +63,11 @@ def test_the_file_system_of_a_path_is_found() -> None:
 
 
 def test_spools_that_others_may_read_or_write_are_found(tmp_path: Path) -> None:
-    (tmp_path / "spool").mkdir(mode=0o700)
-    os.chmod(tmp_path, 0o755)
+    (tmp_path / "spool" / "local").mkdir(parents=True)
+    for place, mode in (("", 0o755), ("spool", 0o755), ("spool/local", 0o700)):
+        os.chmod(tmp_path / place, mode)
     assert checks.permissions(tmp_path).status == "ok"
-    os.chmod(tmp_path / "spool", 0o755)
+    os.chmod(tmp_path / "spool" / "local", 0o755)
     assert checks.permissions(tmp_path).status == "warn"
     os.chmod(tmp_path, 0o777)
     found = checks.permissions(tmp_path)

@@ -137,7 +137,8 @@ def permissions(runfold_dir: Path) -> Check:
     """Look who may read the spools: they hold what training logged."""
     if not runfold_dir.exists():
         return Check("permissions", "ok", f"{runfold_dir} does not exist yet; it is made for its owner only")
-    for place in (runfold_dir, runfold_dir / "spool", runfold_dir / "server.json"):
+    private = {runfold_dir / "server.json", *runfold_dir.glob("spool/*/")}
+    for place in (runfold_dir, runfold_dir / "spool", *sorted(private)):
         if not place.exists():
             continue
         facts = place.stat()
@@ -148,10 +149,10 @@ def permissions(runfold_dir: Path) -> Check:
                 f"{place} belongs to user {facts.st_uid}",
                 "chown it, or set RUNFOLD_DIR for this user",
             )
-        if place != runfold_dir and stat.S_IMODE(facts.st_mode) & 0o077:
-            return Check("permissions", "warn", f"others may look into {place}", f"chmod go= {place}")
         if stat.S_IMODE(facts.st_mode) & 0o022:
             return Check("permissions", "fail", f"others may write to {place}", f"chmod go-w {place}")
+        if place in private and stat.S_IMODE(facts.st_mode) & 0o055:
+            return Check("permissions", "warn", f"others may look into {place}", f"chmod go= {place}")
     return Check("permissions", "ok", f"{runfold_dir} is its owner's alone")
 
 

@@ -26,8 +26,8 @@ def show(
         )
         return
     _head(document, run.url)
-    _leaves("config", document["config"])
-    _leaves("summary", document["summary"])
+    _leaves("config", run.config)
+    _leaves("summary", {key: value for key, value in document["summary"].items() if key != "_wandb"})
     _section("writers")
     columns = ["state", "rank", "label", "attempt", "host", "pid", "last step", "stored", "of", "reason"]
     print_table(
