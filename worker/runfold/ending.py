@@ -65,6 +65,10 @@ class EndWatch:
     """Knows, when the interpreter shuts down, how the main thread came to its end."""
 
     def __init__(self) -> None:
+        # Loaded now: after an uncaught KeyboardInterrupt nothing may run exec() on text, as imports do that
+        # make named tuples. CPython would forget the interrupt, and the process end with 1, not by SIGINT.
+        import traceback  # noqa: F401
+
         self._outermost = outermost_frame()
         self._exit: SystemExit | None = None
         self._reported: BaseException | None = None
@@ -90,7 +94,7 @@ class EndWatch:
             and (frame is None or self._reported is not None or _leaves(reported, frame))
         ):
             return of_exception(reported)
-        if self._exit is not None and (frame is None or not _was_caught_before(self._exit, frame)):
+        if self._exit is not None and (frame is None or _went_to_the_top(self._exit)):
             return of_system_exit(self._exit.code)
         return Ending(0, "atexit") if frame is None else Ending(None, "sys.exit")
 
@@ -119,9 +123,14 @@ def _leaves(error: BaseException, frame: types.FrameType) -> bool:
     return trace is not None and trace.tb_frame is frame and trace.tb_lasti == frame.f_lasti
 
 
-def _was_caught_before(error: SystemExit, frame: types.FrameType) -> bool:
+def _went_to_the_top(error: SystemExit) -> bool:
+    """Whether this is surely the exception that ended the script.
+
+    Who catches an exception leaves a traceback in it. If the frame that caught it last stopped elsewhere, it
+    was swallowed there, and perhaps another one ended the script.
+    """
     trace = error.__traceback__
-    return trace is not None and trace.tb_frame is frame and trace.tb_lasti != frame.f_lasti
+    return trace is None or (not _has_returned(trace.tb_frame) and trace.tb_lasti == trace.tb_frame.f_lasti)
 
 
 def learn_status_at_last(tell: Callable[[int | None], object]) -> bool:

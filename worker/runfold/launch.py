@@ -151,8 +151,8 @@ def _said(source: Any, method: str) -> Any:
 
 
 def _rank_variables(environ: Mapping[str, str], _: Mapping[str, Any]) -> Launch | None:
-    """RANK and WORLD_SIZE: DeepSpeed, Accelerate, Kubeflow, or the script itself before it spawns."""
-    if "RANK" not in environ or "WORLD_SIZE" not in environ:
+    """RANK and WORLD_SIZE: DeepSpeed, Accelerate, Kubeflow, or the script itself in its children."""
+    if _number(environ, "RANK") is None:
         return None
     is_local = environ.get("MASTER_ADDR") in ("localhost", "127.0.0.1", "::1")
     return Launch(

@@ -209,7 +209,7 @@ class Recorder:
     def _append(self, action: Callable[[], None]) -> None:
         with self._lock:
             if self._busy:
-                self._deferred.append(action)
+                self._deferred.append(lambda: self._append(action))
                 return
             self._busy = True
             try:
@@ -223,7 +223,7 @@ class Recorder:
 
     def _run_deferred(self) -> None:
         while self._deferred and not self._busy:
-            self._append(self._deferred.popleft())
+            self._deferred.popleft()()
 
     def _append_payload(self, kind: RecordKind, payload: bytes) -> None:
         assert self._spool is not None, "_append opens the spool"
