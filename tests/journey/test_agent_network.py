@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from runfold.node import lock
 from runfold.node.deliver import DeliveryProgress, deliver_all
 from runfold.node.failures import LinkError
-from runfold.node.start import ensure_agent
+from runfold.node.start import RESPAWN_S, ensure_agent
 from runfold.spool import SpoolReader
 from support.agent_stage import Stage
-from support.processes import environment
+from support.processes import environment, until
 from support.proxy import Proxy
 from support.small_coordinator import SmallCoordinator
 
@@ -225,3 +226,46 @@ def test_what_was_freed_is_declared_to_another_server(stage: Stage):
         assert (lo, hi) == (2, held - 1), "who the writer is is never lost"
         assert "released" in why
         assert sorted(second.stored[writer]) == [1, *range(held, rows + 2)]
+
+
+def limited_user(stage: Stage) -> str:
+    """Make a Redis user with the rights that an agent needs and no more; return its address."""
+    parts = urlsplit(stage.redis.url)
+    client = stage.client()
+    client.execute_command(
+        *"ACL SETUSER node on >right resetkeys ~rf:* resetchannels -@all +xadd +hget +hmget +ping +hello +info".split()
+    )
+    client.close()
+    return f"redis://node:right@127.0.0.1:{parts.port}"
+
+
+def test_an_agent_needs_few_rights(stage: Stage):
+    settings = replace(stage.settings, redis_url=limited_user(stage))
+    with SmallCoordinator(stage.redis.url) as coordinator:
+        _, writer = stage.train(12_000, 4000.0, "8", "--close")
+        ensure_agent(settings)
+        coordinator.wait(writer, 500)
+        coordinator.pause()
+        client = stage.client()
+        client.delete("rf:{0}:in", "rf:{0}:ctl", "rf:{0}:down")  # without XLEN only the timer sees it
+        client.close()
+        coordinator.resume()
+        coordinator.wait(writer, 12_001, 40.0)
+        coordinator.check(writer, 12_001)
+
+
+def test_an_agent_with_refused_credentials_gives_way_to_better_ones(stage: Stage):
+    right = limited_user(stage)
+    with SmallCoordinator(stage.redis.url) as coordinator:
+        _, writer = stage.train(ROWS, 0.0, "8", "--close")
+        wrong = replace(stage.settings, redis_url=right.replace("right", "wrong"))
+        ensure_agent(wrong)
+        until(lambda: "refused" in lock.read_note(stage.settings.target_dir))
+        [first] = stage.agents()
+        time.sleep(RESPAWN_S)
+        ensure_agent(wrong)
+        time.sleep(0.3)
+        assert stage.agents() == [first], "the same credentials do no better"
+        until(lambda: ensure_agent(replace(wrong, redis_url=right)) or coordinator.last[writer] > ROWS)
+        coordinator.check(writer, ROWS + 1)
+        assert first not in stage.agents()

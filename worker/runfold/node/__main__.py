@@ -15,11 +15,13 @@ from pathlib import Path
 
 from . import lock
 from .settings import NodeSettings
-from .start import make_target_dir
+from .start import TAKE_OVER, make_target_dir
 
 #: The log is cut when an agent starts and finds it larger.
 MAX_LOG_BYTES = 1_000_000
 MAX_DESCRIPTORS = 65_536
+#: Longer than an agent needs to end, seconds.
+TAKE_OVER_PATIENCE_S = 15.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,21 +29,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m runfold.node", description=__doc__)
     parser.add_argument("--target-dir", type=Path, required=True, help="RUNFOLD_DIR/spool/<target>")
     parser.add_argument("--stay", action="store_true", help="do not end when idle")
+    parser.add_argument(TAKE_OVER, action="store_true", help="end an agent whose credentials are refused")
     chosen = parser.parse_args(arguments)
     target_dir = chosen.target_dir.resolve()
     settings = NodeSettings.from_env(os.environ, target=target_dir.name)
     settings = replace(settings, runfold_dir=target_dir.parent.parent)
     if chosen.stay:
         settings = replace(settings, idle_exit_s=float("inf"), unreachable_exit_s=float("inf"))
-    return run_agent(settings)
+    if chosen.take_over:
+        _end_refused_agent(settings)
+    return run_agent(settings, patience_s=TAKE_OVER_PATIENCE_S if chosen.take_over else lock.PATIENCE_S)
 
 
-def run_agent(settings: NodeSettings) -> int:
+def run_agent(settings: NodeSettings, *, patience_s: float = lock.PATIENCE_S) -> int:
     """Hold the lock and ship until idle or SIGTERM; return 0, also when another agent works here already."""
     make_target_dir(settings)
     mine = lock.AgentLock(settings.target_dir)
     # Before the heavy imports: of eight ranks that start at once, seven agents end here.
-    if not mine.acquire():
+    if not mine.acquire(patience_s=patience_s):
         return 0
     stopping = _catch_signals()
     _raise_descriptor_limit()
@@ -53,6 +58,13 @@ def run_agent(settings: NodeSettings) -> int:
     finally:
         mine.release()
     return 0
+
+
+def _end_refused_agent(settings: NodeSettings) -> None:
+    note = lock.read_note(settings.target_dir).split()
+    if lock.is_held(settings.target_dir) and len(note) == 4 and note[1:3] == ["process", "refused"]:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(int(note[0]), signal.SIGTERM)
 
 
 def _catch_signals() -> threading.Event:

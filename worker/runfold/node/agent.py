@@ -7,22 +7,23 @@ One thread; every wait is bounded, so that a death is told within a moment and S
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
 from . import retention
-from .connect import Address, Connector
 from .delivery import Delivery, Round
-from .failures import LinkError, NoServerError, Reaction, back_off_for
-from .heartbeat import Heartbeats, NodeIdentity
-from .link import Link
+from .failures import LinkError
+from .heartbeat import Heartbeats, NodeIdentity, WriterNews
 from .lock import AgentLock
 from .processes import ProcessWatch, boot_id
 from .settings import NodeSettings
 from .shipper import Shipper, WindowLimits
+from .uplink import Uplink
 from .writers import Writers
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,6 @@ REST_RATIO = 12.0
 FULL_WINDOW_S = 0.01
 SETTLE_EVERY_S = 0.5
 RETAIN_EVERY_S = 10.0
-#: The server's own trouble is logged at most this often.
-LOG_EVERY_S = 60.0
 #: Faults of the agent itself before it gives up; the next Run starts another one.
 MAX_FAULTS = 10
 
@@ -79,24 +78,18 @@ class Agent:
             boot=boot,
         )
         self._delivery = Delivery(self.shipper, self.writers.tails, clock)
+        self._uplink = Uplink(settings, on_lost=self._link_lost, clock=clock)
         self._heartbeats = Heartbeats(
             NodeIdentity(f"{host}/{boot[:8]}", host, boot), interval_s=settings.heartbeat_interval_s
         )
-        self._connector = Connector(settings, clock=clock)
-        self._link: Link | None = None
-        self._address: Address | None = None
-        self._back_offs = {reaction: back_off_for(reaction) for reaction in Reaction}
-        #: nothing is tried before this time.
-        self._hold_until_s = 0.0
         self._settled_s = self._retained_s = -1e9
-        self._logged_s = -1e9
         #: the last times that the coordinator was seen alive, and that a writer was.
         self._reachable_s = self._busy_s = clock()
         self._last = Round()
-        self._trouble = "not connected yet"
-        self._faults = 0
         #: processor time of a step lately, seconds
         self._worked_s = 0.0
+        self._faults = 0
+        self._note = ""
 
     def run(self, *, should_stop: Callable[[], bool]) -> str:
         """Ship until idle or told to stop; return why it ended."""
@@ -120,16 +113,14 @@ class Agent:
 
     def close(self) -> None:
         """Close link and spools; what is not delivered stays in the spools. Idempotent."""
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        self._uplink.close()
         self.writers.close()
         self._watch.close()
 
     @property
     def trouble(self) -> str | None:
         """What keeps the agent from its server; None while a link stands."""
-        return None if self._link is not None else self._trouble
+        return self._uplink.trouble
 
     def step(self, sleep_s: float = 0.0) -> None:
         """Sleep (a death ends it early), then do each duty that is due."""
@@ -142,12 +133,27 @@ class Agent:
             self._heartbeats.hurry()
         self._last = self._exchange()
         now_s = self._clock()
-        if now_s - self._settled_s >= SETTLE_EVERY_S or ended:
+        if ended or now_s - self._settled_s >= SETTLE_EVERY_S:
             self._settled_s = now_s
             if self.writers.settle():
                 self._heartbeats.hurry()
             self._tidy(now_s)
+            self._tell_state()
         self._worked_s = 0.5 * self._worked_s + 0.5 * (time.thread_time() - began_s)
+
+    def pause_s(self) -> float:
+        """Return how long to sleep before the next step, seconds."""
+        held_s = self._uplink.held_for_s
+        if not self._uplink.is_open:
+            return min(0.5, max(0.02, held_s))
+        if held_s:
+            return min(LONGEST_FLUSH_S, held_s)
+        if self._last.has_more:
+            return 0.0
+        if self.shipper.is_full():
+            return FULL_WINDOW_S
+        flush_s = min(LONGEST_FLUSH_S, max(FLUSH_S, REST_RATIO * self._worked_s))
+        return min(flush_s, max(0.001, self._heartbeats.due_in_s(self._clock())))
 
     def _step_safely(self, sleep_s: float) -> None:
         """A fault of ours must not leave the node without its agent: begin anew, a few times."""
@@ -158,31 +164,29 @@ class Agent:
             logger.exception("a fault in the agent", extra={"event": "agent_fault", "count": self._faults})
             if self._faults >= MAX_FAULTS:
                 raise
-            self._close_link()
-            self._hold_until_s = self._clock() + 1.0
+            self._uplink.close()
+            self._uplink.hold(1.0)
 
     # --- the link ---------------------------------------------------------------------------------------
 
     def _exchange(self) -> Round:
-        now_s = self._clock()
-        if self._link is not None and self._connector.registration_changed():
-            self._close_link()  # another server was registered on this node
-        if self._link is None and not self._connect(now_s):
+        was_open = self._uplink.is_open
+        link = self._uplink.get()
+        if link is None:
             return Round()
-        assert self._link is not None, "connected above"
-        controls, news = [], []
-        if self._heartbeats.is_due(now_s) and self.writers.tails:
-            news = self.writers.news()
-            controls = self._heartbeats.pack(news, self._unix_clock())
+        if not was_open:
+            self._link_opened()
+        now_s = self._clock()
+        controls, news = self._due_heartbeat(now_s)
         try:
             did = self._delivery.round(
-                self._link,
+                link,
                 controls,
-                budget_bytes=self._connector.pace.budget_bytes,
-                may_send=now_s >= self._hold_until_s,
+                budget_bytes=self._uplink.budget_bytes,
+                may_send=not self._uplink.held_for_s,
             )
         except LinkError as error:
-            self._lose_link(error)
+            self._uplink.lost(error)
             return Round()
         if controls and did.controls_taken:
             self._heartbeats.sent(now_s)
@@ -190,70 +194,31 @@ class Agent:
         self._after(did)
         return did
 
-    def _connect(self, now_s: float) -> bool:
-        if now_s < self._hold_until_s and not self._connector.registration_changed():
-            return False
-        try:
-            self._link, self._address = self._connector.open()
-        except LinkError as error:
-            self._fail(error.reaction, str(error), is_quiet=isinstance(error, NoServerError))
-            return False
-        if self._address.partitions:
-            self.writers.set_partitions(self._address.partitions)
-        self._hold_until_s = now_s
-        self._heartbeats.hurry()
-        return True
-
-    def _lose_link(self, error: LinkError) -> None:
-        self._close_link()
-        self._fail(error.reaction, str(error))
-
-    def _close_link(self) -> None:
-        if self._link is not None:
-            self._link.close()
-            self._link = None
-        self._delivery.link_lost()
+    def _due_heartbeat(self, now_s: float) -> tuple[list[tuple[int, bytes]], list[WriterNews]]:
+        if not self.writers.tails or not self._heartbeats.is_due(now_s):
+            return [], []
+        news = self.writers.news()
+        return self._heartbeats.pack(news, self._unix_clock()), news
 
     def _after(self, did: Round) -> None:
-        for writer in list(self._delivery.broken):
-            self._delivery.broken.discard(writer)
+        for writer in self._delivery.take_broken():
             self.writers.forget_broken(writer)
         if did.partitions:
             self.writers.set_partitions(did.partitions)
         if did.refused is not None:
-            self._fail(did.refused.reaction, did.refused.message)
-            if did.refused.reaction in (Reaction.RESOLVE, Reaction.REFUSED):
-                self._close_link()
+            self._uplink.refused(did.refused)
         else:
-            self._succeed(everything=did.sent_frames > 0)
-        if self._link is not None and self._address is not None:
-            self._prefer_redis(self._link, self._address)
+            self._uplink.succeeded(took_frames=did.sent_frames > 0)
+            self._uplink.prefer_redis()
 
-    def _prefer_redis(self, link: Link, address: Address) -> None:
-        if self._connector.should_try_redis(link, address):
-            better = self._connector.reopen_redis(address)
-            if better is not None:
-                link.close()
-                self._link = better
-                self._delivery.link_lost()
+    def _link_opened(self) -> None:
+        address = self._uplink.address
+        if address is not None and address.partitions:
+            self.writers.set_partitions(address.partitions)
+        self._heartbeats.hurry()
 
-    def _succeed(self, *, everything: bool) -> None:
-        """Asking works in a full Redis too: only frames that were taken prove that frames are taken."""
-        for reaction, back_off in self._back_offs.items():
-            if everything or reaction is Reaction.RECONNECT:
-                back_off.succeed()
-
-    def _fail(self, reaction: Reaction, message: str, *, is_quiet: bool = False) -> None:
-        now_s = self._clock()
-        self._trouble = message
-        self._hold_until_s = now_s + self._back_offs[reaction].fail()
-        if not is_quiet and now_s - self._logged_s >= LOG_EVERY_S:
-            self._logged_s = now_s
-            logger.warning(
-                "nothing can be delivered now, the spools keep it: %s",
-                message,
-                extra={"event": "delivery_held", "reaction": reaction.value},
-            )
+    def _link_lost(self) -> None:
+        self._delivery.link_lost()
 
     # --- duties -----------------------------------------------------------------------------------------
 
@@ -267,24 +232,21 @@ class Agent:
             keep_bytes=self._settings.keep_spool_bytes,
         )
 
-    # --- rest and end -----------------------------------------------------------------------------------
+    def _tell_state(self) -> None:
+        """Let other Runs see that the server refuses this agent: they may have better credentials."""
+        if self._lock is None or not self._lock.is_mine:
+            return
+        kind = "process" if threading.current_thread() is threading.main_thread() else "thread"
+        state = "refused" if self._uplink.is_refused else "works"
+        note = f"{os.getpid()} {kind} {state} {self._settings.fingerprint}"
+        if note != self._note:
+            self._note = note
+            self._lock.note(note)
 
-    def pause_s(self) -> float:
-        """Return how long to sleep before the next step, seconds."""
-        now_s = self._clock()
-        if self._link is None:
-            return min(0.5, max(0.02, self._hold_until_s - now_s))
-        if now_s < self._hold_until_s:
-            return min(LONGEST_FLUSH_S, self._hold_until_s - now_s)
-        if self._last.has_more:
-            return 0.0
-        if self.shipper.is_full():
-            return FULL_WINDOW_S
-        flush_s = min(LONGEST_FLUSH_S, max(FLUSH_S, REST_RATIO * self._worked_s))
-        return min(flush_s, max(0.001, self._heartbeats.due_in_s(now_s)))
+    # --- the end ----------------------------------------------------------------------------------------
 
     def _has_work(self) -> bool:
-        if self._link is None:
+        if not self._uplink.is_open:
             return False  # nobody takes it; the spools keep it for the next agent
         if self.shipper.coordinator_lives(self._clock()):
             return not self.writers.are_all_acked()

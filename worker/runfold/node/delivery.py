@@ -52,7 +52,7 @@ class Delivery:
         self._ask_run_id = True
         self._polled_s = -1e9
         #: Writers whose spool could not be read or written; left alone until somebody takes them out.
-        self.broken: set[bytes] = set()
+        self._broken: set[bytes] = set()
 
     def link_lost(self) -> None:
         """A link was lost or replaced: forget what was in flight, ask anew who answers."""
@@ -60,6 +60,12 @@ class Delivery:
         self._ask_run_id = True
         self._probes = []
         self._polled_s = -1e9
+
+    def take_broken(self) -> list[bytes]:
+        """Return the writers whose spools can't be used, once; the caller takes them out."""
+        broken = [writer for writer in self._broken if writer in self._tails]
+        self._broken.clear()
+        return broken
 
     def round(
         self,
@@ -109,7 +115,7 @@ class Delivery:
                     return
 
     def _next_frame(self, writer: bytes, from_seq: int, max_bytes: int) -> OutgoingFrame | None:
-        if writer in self.broken:
+        if writer in self._broken:
             return None
         tail = self._tails[writer]
         try:
@@ -180,7 +186,7 @@ class Delivery:
 
     def _set_aside(self, writer: bytes, error: Exception) -> None:
         """A spool that was deleted or made unreadable under us must not stop the others."""
-        self.broken.add(writer)
+        self._broken.add(writer)
         logger.warning(
             "a spool can't be used and is left alone for a while: %s",
             error,

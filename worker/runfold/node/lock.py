@@ -7,6 +7,7 @@ A shared lock is enough to see whether an agent works here, so those who look do
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 
 #: Somebody who only looks holds the lock for microseconds: try this long before believing in another agent.
 PATIENCE_S = 0.3
+NOTE_BYTES = 64
 
 _held: set[AgentLock] = set()
 
@@ -47,6 +49,18 @@ class AgentLock:
         _held.add(self)
         return True
 
+    @property
+    def is_mine(self) -> bool:
+        """Return True while the lock is held by this object."""
+        return self._fd is not None
+
+    def note(self, text: str) -> None:
+        """Leave a line in the file for `read_note`; the lock has to be ours."""
+        assert self._fd is not None, "only the holder says something about itself"
+        data = text.encode()[:NOTE_BYTES].ljust(NOTE_BYTES)
+        with contextlib.suppress(OSError):
+            os.pwrite(self._fd, data, 0)
+
     def release(self) -> None:
         """Let another agent have it; idempotent."""
         _held.discard(self)
@@ -65,6 +79,14 @@ def is_held(target_dir: Path, *, host: str | None = None) -> bool:
         return not _flock(fd, fcntl.LOCK_SH)
     finally:
         os.close(fd)
+
+
+def read_note(target_dir: Path) -> str:
+    """Return what the agent of this host said of itself last; empty when there is nothing."""
+    try:
+        return _path(target_dir, None, "agent").read_text().strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _path(target_dir: Path, host: str | None, role: str) -> Path:

@@ -108,6 +108,12 @@ class NodeSettings:
         return env | {variable: repr(getattr(self, name)) for name, variable in _NUMBERS.items()}
 
     @property
+    def fingerprint(self) -> str:
+        """Eight hex digits that change with the addresses and the credentials."""
+        secret = "\0".join((self.url or "", self.redis_url or "", self.api_key or ""))
+        return hashlib.sha256(secret.encode()).hexdigest()[:8]
+
+    @property
     def spool_root(self) -> Path:
         """Where the directories of all targets lie."""
         return self.runfold_dir / "spool"

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 LOG_NAME = "agent.log"
 #: Says to which server a target directory belongs, without secrets.
 NOTE_NAME = "target.json"
+#: Argument of an agent that ends the one before it, whose credentials are refused.
+TAKE_OVER = "--take-over"
 #: A process starts at most one agent a target in this time: one that can't start must not be a fork bomb.
 RESPAWN_S = 1.0
 #: The shell ends at once and leaves the agent to init: no zombie in the trainer, no child in its tree.
@@ -43,8 +45,11 @@ def ensure_agent(settings: NodeSettings) -> None:
     try:
         if settings.mode == "thread":
             _ensure_thread(settings)
-        elif not lock.is_held(settings.target_dir) and _may_start(settings):
-            _start(settings)
+        elif not lock.is_held(settings.target_dir):
+            if _may_start(settings):
+                _start(settings)
+        elif _could_do_better(settings) and _may_start(settings):
+            _start(settings, TAKE_OVER)
     except Exception:  # training goes on, whatever keeps the agent from starting
         logger.warning("the node agent did not start", extra={"event": "agent_not_started"}, exc_info=True)
 
@@ -119,13 +124,19 @@ def _may_start(settings: NodeSettings) -> bool:
     return True
 
 
-def _start(settings: NodeSettings) -> None:
+def _could_do_better(settings: NodeSettings) -> bool:
+    """Return True if the agent that works here is refused by its server, with other credentials than ours."""
+    note = lock.read_note(settings.target_dir).split()
+    return len(note) == 4 and note[1:3] == ["process", "refused"] and note[3] != settings.fingerprint
+
+
+def _start(settings: NodeSettings, *flags: str) -> None:
     make_target_dir(settings)
     if not sys.executable:  # an embedded interpreter has none
         _ensure_thread(settings)
         return
     try:
-        _spawn(settings)
+        _spawn(settings, *flags)
     except OSError as error:  # no children here: a limit, a sandbox
         logger.info(
             "no process for the node agent, a thread does its work",
@@ -134,9 +145,17 @@ def _start(settings: NodeSettings) -> None:
         _ensure_thread(settings)
 
 
-def _spawn(settings: NodeSettings) -> None:
+def _spawn(settings: NodeSettings, *arguments: str) -> None:
     # -P: a redis.py or logging.py in the user's working directory is not the agent's.
-    command = [sys.executable, "-P", "-m", "runfold.node", "--target-dir", str(settings.target_dir)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "runfold.node",
+        "--target-dir",
+        str(settings.target_dir),
+        *arguments,
+    ]
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     log = os.open(settings.target_dir / LOG_NAME, flags, 0o600)
     try:
