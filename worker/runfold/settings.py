@@ -164,16 +164,19 @@ class Settings:
             ValidationError: A value breaks a rule, wherever it came from; UsageError for ids and projects.
         """
         merged = cls()
-        merged.update(read_environment(environ))
+        modes: list[str | None] = []
+        said: Mapping[str, Any] = {}
         if isinstance(settings, Settings):
-            merged.update({name: settings.__dict__[name] for name in settings.said})
+            said = {name: settings.__dict__[name] for name in settings.said}
         elif settings is not None:
-            merged.update(settings)
-        # Shared says who writes, not where to: offline asked for below stays.
-        merged.x_offline = merged.x_offline or (
-            merged.mode in ("offline", "dryrun") and arguments.get("mode") == "shared"
-        )
-        merged.update(arguments)
+            said = settings
+        for source in (read_environment(environ), said, arguments):
+            merged.update(source)
+            modes.append(source.get("mode"))
+        # Shared says who writes, offline where to: said in two places, both hold.
+        if merged.mode in ("shared", "offline", "dryrun") and "shared" in modes:
+            merged.x_offline = merged.x_offline or not {"offline", "dryrun"}.isdisjoint(modes)
+            merged.mode = "shared"
         merged._check_moments()
         return merged
 

@@ -149,3 +149,10 @@ def test_a_copy_is_its_own() -> None:
 def test_shared_by_argument_stays_offline_when_the_environment_says_so() -> None:
     found = Settings.resolved({"mode": "shared"}, None, {"WANDB_MODE": "offline"})
     assert (found.mode, found.x_offline) == ("shared", True)
+
+
+def test_offline_by_argument_stays_shared_when_the_settings_say_so() -> None:
+    found = Settings.resolved({"mode": "offline"}, Settings(mode="shared"), {})
+    assert (found.mode, found.x_offline) == ("shared", True)
+    online = Settings.resolved({"mode": "online"}, Settings(mode="shared"), {"RUNFOLD_MODE": "offline"})
+    assert (online.mode, online.x_offline) == ("online", False)
