@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runfold_coordinator.store.store import Store
+from support.frames import Bench
+from support.postgres import postgres_server, postgres_url
+
+__all__ = ["bench", "postgres_server", "postgres_url", "sqlite_store"]
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Iterator[Store]:
+    store = Store.open(f"sqlite:///{tmp_path / 'runfold.db'}", cold_url=str(tmp_path / "cold"))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def bench(sqlite_store: Store) -> Bench:
+    return Bench(sqlite_store)
