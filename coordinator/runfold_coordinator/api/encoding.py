@@ -30,11 +30,7 @@ def answer(request: Request, content: Any) -> Response:
 
 def pack(content: Any) -> bytes:
     """Return msgpack."""
-    packed: bytes
-    try:
-        packed = msgpack.packb(content, default=_pack_special)
-    except OverflowError:  # an integer outside 64 bits, somewhere: rare, so found only when it hurts
-        packed = msgpack.packb(_with_big_ints(content), default=_pack_special)
+    packed: bytes = msgpack.packb(content, default=_pack_special)
     return packed
 
 
@@ -55,6 +51,8 @@ def _pack_special(value: Any) -> Any:
         return msgpack.ExtType(code, little.tobytes())
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, int):  # outside 64 bits: everything else msgpack knows by itself
+        return msgpack.ExtType(_EXT_BIG_INT, str(value).encode())
     raise TypeError(f"{type(value).__name__} has no place in an answer")
 
 
@@ -66,16 +64,6 @@ def _json_special(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     raise TypeError(f"{type(value).__name__} has no place in an answer")
-
-
-def _with_big_ints(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {_with_big_ints(key): _with_big_ints(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_with_big_ints(each) for each in value]
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        return msgpack.ExtType(_EXT_BIG_INT, str(value).encode())
-    return value
 
 
 def _without_nan(value: Any) -> Any:

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runfold_coordinator.attempts_reader import AttemptsReader
-from runfold_coordinator.summary_reader import SummaryReader
 
 from coordinator.api.asgi import AsgiClient
 from runfold.api import Api
@@ -17,10 +15,12 @@ from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.api.routes_intake import BODY_LIMITS
 from runfold_coordinator.api.server import HttpServer
+from runfold_coordinator.attempts_reader import AttemptsReader
 from runfold_coordinator.group_reader import GroupReader
 from runfold_coordinator.history_reader import HistoryReader
 from runfold_coordinator.series_reader import SeriesReader
 from runfold_coordinator.store.store import Store
+from runfold_coordinator.summary_reader import SummaryReader
 
 
 @dataclass
@@ -64,7 +64,7 @@ def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
         "history": HistoryReader(store),
         "series": SeriesReader(store),
         "summaries": summaries,
-        "groups": GroupReader(store, summaries.summary),
+        "groups": GroupReader(store, summaries),
         "attempts": AttemptsReader(store),
         "intake": intake,
         "gate": GatePolicy.for_address("127.0.0.1", body_limits=BODY_LIMITS),
