@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Final
+from typing import Final, SupportsFloat, SupportsIndex
 from zlib import crc32
 
 from runfold.protocol import failpoints
@@ -20,11 +20,15 @@ from runfold.spool.segment import Segment
 from runfold.spool.segments import SegmentChain
 
 ROW: Final = int(RecordKind.ROW)
-_CRC: Final = struct.Struct("<I")
+_FIRST_WORD: Final = struct.Struct("<II")
 #: seq, t_ns, kind | flags << 16, aux, step: what lies between a row's first word and its slots.
 _ROW_START: Final = "<QQIIq"
 #: Records that end a story may use the reserve of a segment: a full disk must not hide how a process died.
 _URGENT: Final = frozenset({RecordKind.EXIT, RecordKind.SIGNAL, RecordKind.PREEMPTING})
+#: How a defined schema packs a row behind its first word, and the number in the row's header.
+Known = tuple[Callable[..., None], int]
+#: What a slot takes: numbers, numpy's scalars too.
+Slot = SupportsFloat | SupportsIndex
 #: Schemas that keep their number from segment to segment; more than that begin anew.
 _MAX_SCHEMAS: Final = 4096
 
@@ -56,6 +60,7 @@ class Appender:
         "_seq",
         "_view",
         "_words",
+        "_write_until",
         "directory",
         "writer_id",
     )
@@ -84,15 +89,15 @@ class Appender:
         self._busy = False
         self._deferred: list[Callable[[], bool]] = []
         self._ids: dict[RowSchema, int] = {}
-        #: Schemas that the current segment defines: how to pack a row, and the number in its header.
-        self._defined: dict[RowSchema, tuple[Callable[..., None], int]] = {}
+        #: Schemas that the current segment defines.
+        self._defined: dict[RowSchema, Known] = {}
         self._head = header.words
         self._segment: Segment | None = None
         self._map: mmap.mmap | None = None
         self._view: memoryview | None = None
         self._words: memoryview | None = None
         self._position = 0
-        self._row_until = -1
+        self._row_until = self._write_until = -1
         self._schema: RowSchema | None = None
         self._pack: Callable[..., None] = _never
         self._row_aux = self._row_bytes = 0
@@ -144,6 +149,19 @@ class Appender:
         self._schema = schema
         return True
 
+    def _keep_known_row(
+        self, schema: RowSchema, known: Known, flags: int, step: int, values: Collection[Slot]
+    ) -> bool:
+        """Keep a row that fits and whose schema is defined, where segments are not mapped."""
+        pack, aux = known
+        record = bytearray(schema.record_bytes)
+        pack(record, 8, self._seq + 1, self._clock_ns(), ROW | flags << 16, aux, step, *values)
+        try:
+            self._place(record, self._seq + 1)
+        except OSError as error:
+            return self._lose_one(error)
+        return True
+
     def _keep_record(self, kind: int, flags: int, payload: bytes) -> bool:
         urgent = kind in _URGENT
         if self._loss.is_open and not (urgent or self._loss.is_time_to_try(self._clock_ns())):
@@ -166,7 +184,7 @@ class Appender:
             schema_id = self._ids[schema] = self._next_id
         return schema.pack_definition(schema_id)
 
-    def _define(self, schema: RowSchema, definition: bytes) -> tuple[Callable[..., None], int]:
+    def _define(self, schema: RowSchema, definition: bytes) -> Known:
         self._write(RecordKind.SCHEMA, 0, len(definition), 0, definition)
         known = struct.Struct(_ROW_START + schema.slot_format).pack_into, self._ids[schema]
         self._defined[schema] = known
@@ -180,7 +198,7 @@ class Appender:
         """Return whether `need_bytes` fit, after a new segment and the declaration of a gap where needed."""
         if self._loss.is_open:
             return self._declare_gap(need_bytes, urgent=urgent)
-        if self._row_until >= 0 and self._position + need_bytes > self._row_until:
+        if 0 <= self._row_until < min(self._chain.limit, self._position + need_bytes):
             self._row_until = self._chain.limit
             self._chain.prepare_next()
         return (
@@ -190,6 +208,8 @@ class Appender:
         )
 
     def _change_segment(self, need_bytes: int) -> bool:
+        # No quick way until all of the new segment is in use: a signal handler may raise in between.
+        self._row_until = self._write_until = -1
         try:
             self._chain.open_next(self._seq + 1, need_bytes)
         except OSError as error:
@@ -203,31 +223,46 @@ class Appender:
         assert segment is not None, "a segment was just opened"
         self._map, self._view, self._words = segment.map, segment.view, segment.words
         self._position = SEGMENT_HEADER_BYTES
-        # Below zero every row takes the slow way: pwrite has to see errors, failpoints have to be reached.
-        self._row_until = segment.capacity * 3 // 4 if segment.map and not failpoints.ARMED else -1
         self._schema = None
         self._row_bytes = 0
         self._defined.clear()
         self._segment = segment
+        self._open_ways(segment.capacity * 3 // 4)
+
+    def _open_ways(self, until: int) -> None:
+        """Let known rows be appended quickly: mapped up to `until`, where it is time to prepare a segment."""
+        self._row_until = self._write_until = -1
+        if failpoints.ARMED:
+            # Every row takes the slow way, past every failpoint.
+            return
+        if self._map is not None:
+            self._row_until = until
+        else:
+            self._write_until = self._chain.limit
 
     def _write(self, kind: int, flags: int, aux: int, seq: int, body: bytes) -> None:
         """Place one record, for which there is room; OSError when the file system refuses it after all."""
-        assert self._chain.current is not None, "records are written between open and close"
-        size = record_bytes(len(body))
-        record = bytearray(size)
-        RECORD_HEADER.pack_into(record, 0, size, 0, seq, self._clock_ns(), kind, flags, aux)
+        record = bytearray(record_bytes(len(body)))
+        RECORD_HEADER.pack_into(record, 0, 0, 0, seq, self._clock_ns(), kind, flags, aux)
         record[RECORD_HEADER.size : RECORD_HEADER.size + len(body)] = body
-        _CRC.pack_into(record, 4, crc32(memoryview(record)[8:], self._seed))
+        self._place(record, seq)
+
+    def _place(self, record: bytearray, seq: int) -> None:
+        """Complete a record by its first word and make it visible; `seq` is 0 for what is not counted."""
+        assert self._chain.current is not None, "records are written between open and close"
+        size = len(record)
+        _FIRST_WORD.pack_into(record, 0, size, crc32(memoryview(record)[8:], self._seed))
         failpoints.hit("spool.before_record")
-        # Place and seq are taken first: when a signal handler raises in between, nobody writes there again, and
-        # the reader declares the hole.
+        # Place and seq are taken first: when a signal handler raises in between, nobody writes there again,
+        # and the reader declares the hole.
         position, last_seq = self._position, self._seq
         self._position = position + size
         self._seq = seq or last_seq
         try:
             self._chain.current.place(position, record)
-        except OSError:
-            self._position, self._seq = position, last_seq
+        except OSError as error:
+            if error.errno is not None:
+                self._position, self._seq = position, last_seq
             raise
         failpoints.hit("spool.after_record")
         if seq:
@@ -238,7 +273,7 @@ class Appender:
         """Count a record that cannot be kept; it takes its seq, so that the gap can be told."""
         if error is not None:
             self._loss.blame(error)
-        self._row_until = -1
+        self._row_until = self._write_until = -1
         self._seq += 1
         self._loss.add(self._seq, self._clock_ns())
         return False
@@ -256,8 +291,7 @@ class Appender:
             self._loss.blame(error)
             return False
         self._loss.settle()
-        if self._map is not None and not failpoints.ARMED:
-            self._row_until = max(self._row_until, self._chain.limit)
+        self._open_ways(self._chain.limit)
         return True
 
 

@@ -95,15 +95,15 @@ def _is_writer(entry: os.DirEntry[str]) -> bool:
 def segment_sizes(directory: Path) -> dict[int, tuple[int, float]]:
     """Return size in bytes and time of the last change (unix s) of each segment, by first seq, ascending."""
     found: dict[int, tuple[int, float]] = {}
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            first_seq = parse_segment_name(entry.name)
-            if first_seq is None:
-                continue
-            try:
-                about = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if stat.S_ISREG(about.st_mode):
-                found[first_seq] = (about.st_size, about.st_mtime)
+    # Not scandir: a signal handler that raises in a log() call would leave its iterator open.
+    for name in os.listdir(directory):  # noqa: PTH208
+        first_seq = parse_segment_name(name)
+        if first_seq is None:
+            continue
+        try:
+            about = os.lstat(directory / name)
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(about.st_mode):
+            found[first_seq] = (about.st_size, about.st_mtime)
     return dict(sorted(found.items()))

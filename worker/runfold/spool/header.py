@@ -22,6 +22,8 @@ from runfold.spool.format import (
 
 _WORD = struct.Struct("<Q")
 _WORDS = struct.Struct("<QQQQQQ")
+#: No process lives to say more than this; a higher seq in the page is damage, and would become an absurd gap.
+_HIGHEST_SEQ = 2**48
 
 
 class WriterWords(NamedTuple):
@@ -71,8 +73,10 @@ class WriterHeader:
             return
         try:
             os.pwrite(self.fd, _WORD.pack(word), at)
-        except OSError:
-            pass
+        except OSError as error:
+            if error.errno is None:
+                # Not from the system but from a signal handler of the program.
+                raise
 
     @property
     def ack(self) -> Ack:
@@ -102,6 +106,9 @@ class WriterHeader:
         self.fd = -1
 
 
+_NO_WORDS = WriterWords(0, 0, 0, 0, 0, 0)
+
+
 class HeaderView:
     """The agent's end. By pread and pwrite: a page that was cut short cannot kill the agent by SIGBUS.
 
@@ -129,7 +136,10 @@ class HeaderView:
     def words(self) -> WriterWords:
         """Return everything that the writer stored, by one read; zeros where the page is cut short."""
         found = os.pread(self._fd, _WORDS.size, AT_HEAD_SEQ)
-        return WriterWords(*_WORDS.unpack(found.ljust(_WORDS.size, b"\0")))
+        words = WriterWords(*_WORDS.unpack(found.ljust(_WORDS.size, b"\0")))
+        if max(words.head_seq, words.final_seq, words.dropped_hi) > _HIGHEST_SEQ:
+            return _NO_WORDS
+        return words
 
     @property
     def head_seq(self) -> int:

@@ -38,8 +38,15 @@ class Loss:
         return self._lo > 0
 
     def blame(self, error: OSError) -> None:
-        """Remember the newest reason."""
-        self._why = _REASONS.get(error.errno or 0, f"I/O error: {error.strerror}")
+        """Remember the newest reason.
+
+        Raises:
+            OSError: The error itself, when no system call failed: a signal handler of the program raised it
+                (often a TimeoutError), and the program has to get it.
+        """
+        if error.errno is None:
+            raise error
+        self._why = _REASONS.get(error.errno, f"I/O error: {error.strerror}")
 
     def add(self, seq: int, now_ns: int) -> None:
         """Count the record `seq`, which follows the last one lost or begins a gap."""

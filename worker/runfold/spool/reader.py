@@ -50,6 +50,8 @@ class HeldSegment(NamedTuple):
 
 #: Why records are missing that were acknowledged and then removed.
 RELEASED = "released after an acknowledgement"
+#: Why records are missing that a writer lost, when it found no space to say so itself.
+UNKEPT = "could not be kept when the writer ended"
 
 
 class SpoolReader:
@@ -224,13 +226,12 @@ class SpoolReader:
 
     def _declare_tail(self, scan: Scan, words: WriterWords) -> None:
         """Declare what the writer gave a seq to and is not there, now that it ended."""
-        if 0 < words.dropped_lo <= words.dropped_hi and words.dropped_hi >= scan.expected:
+        if not words.is_closed and not self.header.is_whole:
+            return
+        if 0 < words.dropped_lo <= words.dropped_hi:
             scan.declare(words.dropped_lo - 1, DAMAGED)
-            scan.declare(words.dropped_hi, "could not be kept when the writer ended")
-        if words.is_closed:
-            scan.declare(words.final_seq, DAMAGED)
-        elif self.header.is_whole:
-            scan.declare(words.head_seq, DAMAGED)
+            scan.declare(words.dropped_hi, UNKEPT)
+        scan.declare(words.final_seq if words.is_closed else words.head_seq, DAMAGED)
 
     def _finish(self, scan: Scan) -> Batch:
         batch = scan.batch()

@@ -91,8 +91,8 @@ def write_whole(fd: int, data: bytes | bytearray | memoryview, position: int) ->
             written += os.pwrite(fd, data[written:], position + written)
         if written < len(data):
             _refuse_short_write()
-    except OSError:
-        if position >= SEGMENT_HEADER_BYTES:
+    except OSError as error:
+        if error.errno is not None and position >= SEGMENT_HEADER_BYTES:
             os.ftruncate(fd, position)
         raise
 

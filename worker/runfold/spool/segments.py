@@ -92,7 +92,10 @@ class SegmentChain:
         capacity = _whole_pages(self._next_bytes)
         try:
             self._check_quota(capacity)
-        except OSError:
+        except OSError as error:
+            if error.errno is None:
+                # Not from the system but from a signal handler of the program.
+                raise
             return
         if self._ahead.is_idle:
             self._ahead.prepare(capacity)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, SupportsFloat, SupportsIndex
+from typing import Any, Final
 from zlib import crc32
 
 from runfold.protocol import failpoints
@@ -23,7 +23,7 @@ from runfold.protocol.identity import IDENTITY_VERSION, Identity
 from runfold.protocol.limits import MAX_RECORD_BYTES, WRITER_ID_BYTES
 from runfold.protocol.records import RecordKind
 from runfold.protocol.rows import RowSchema
-from runfold.spool.appender import ROW, Appender
+from runfold.spool.appender import ROW, Appender, Slot
 from runfold.spool.directory import make_target, make_writer, publish_writer
 from runfold.spool.errors import SpoolUnavailableError
 from runfold.spool.format import (
@@ -41,9 +41,6 @@ from runfold.spool.segments import SegmentChain
 
 _STEP: Final = struct.Struct("<q")
 _HEAD_WORD: Final = AT_HEAD_SEQ >> 3
-
-#: What a slot takes: numbers, numpy's scalars too.
-Slot = SupportsFloat | SupportsIndex
 
 
 class SpoolWriter(Appender):
@@ -184,7 +181,7 @@ class SpoolWriter(Appender):
         position = self._position
         self._is_closed = True
         self._schema = None
-        self._row_until = -1
+        self._row_until = self._write_until = -1
         self._map = self._view = self._words = self._head = None
         self._chain.close(truncate_at=position if final and position else None)
         if final:
@@ -195,13 +192,16 @@ class SpoolWriter(Appender):
 
     def _append_row_slowly(self, schema: RowSchema, flags: int, step: int, values: Collection[Slot]) -> bool:
         known = self._defined.get(schema)
-        row_bytes = schema.record_bytes
-        if known is not None and not self._busy and self._position + row_bytes <= self._row_until:
-            # Only another schema's turn. Bound last, with no call in between.
-            self._pack, self._row_aux = known
-            self._row_bytes = row_bytes
-            self._schema = schema
-            return self.append_row(schema, flags, step, values)
-        # Packed first: a wrong value raises here, before a seq is taken.
+        if known is not None and not self._busy:
+            end = self._position + schema.record_bytes
+            if end <= self._row_until:
+                # Only another schema's turn. Bound last, with no call in between.
+                self._pack, self._row_aux = known
+                self._row_bytes = schema.record_bytes
+                self._schema = schema
+                return self.append_row(schema, flags, step, values)
+            if end <= self._write_until:
+                return self._exclusively(lambda: self._keep_known_row(schema, known, flags, step, values))
+        # Packed before anything else: a wrong value raises here, before a seq is taken.
         body = _STEP.pack(step) + schema.struct.pack(*values)
         return self._exclusively(lambda: self._keep_row(schema, flags, body))
