@@ -43,6 +43,7 @@ class Downlink:
         self._next_s = 0.0
         self._prune_s = clock.mono_s() + PRUNE_EVERY_S
         self.beat = 0
+        self._is_begun = False
 
     def note(self, acks: Mapping[bytes, int]) -> None:
         """Take durable acks to be told by the next publish()."""
@@ -57,6 +58,11 @@ class Downlink:
         now_s = self._clock.mono_s()
         if not self._waiting and now_s < self._next_s:
             return
+        if not self._is_begun:
+            # What a server before this one left (another database, or this one before it was restored from a
+            # backup) would be taken for our acks, and spools would be freed of what nobody has.
+            self._reader.clear_downlink()
+            self._is_begun = True
         self.beat += 1
         if not self._reader.publish(self._fields(cursor)):
             self._waiting = {**self._recent_acks(), **self._waiting}

@@ -153,6 +153,10 @@ class StreamReader:
             self._ask("HSET", self._downlink, *pairs)
         return was_there
 
+    def clear_downlink(self) -> None:
+        """Delete the downlink hash whole."""
+        self._ask("DEL", self._downlink)
+
     def unpublish(self, fields: Sequence[bytes]) -> None:
         """Delete fields of the downlink hash."""
         for at in range(0, len(fields), FIELDS_AT_ONCE):
