@@ -5,6 +5,7 @@ In: RowBlocks and RowMaps in seq order. Out: NewChunks. No value is touched one 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +80,12 @@ def block_rows(block: RowBlock) -> Rows:
     )
 
 
+@functools.lru_cache(maxsize=4096)
+def schema_keys(schema: Schema) -> tuple[str, ...]:
+    """Return the canonical keys of a schema."""
+    return tuple(encode_path(path) for path in schema[0])
+
+
 class ChunkBuilder:
     """Makes the chunks of one writer inside a transaction."""
 
@@ -88,16 +95,17 @@ class ChunkBuilder:
         self._writer_pk = writer_pk
         self.chunks: list[NewChunk] = []
 
-    def add_blocks(self, schema: Schema, key_pks: Sequence[int], blocks: Sequence[RowBlock]) -> Rows:
+    def add_blocks(self, schema: Schema, blocks: Sequence[RowBlock]) -> Rows:
         """Join blocks of one key set and kinds; return their row columns."""
         kinds = schema[1]
+        names = self._tx.names
+        key_pks, keyset_pk = names.key_list(self._tx.connection, schema_keys(schema))
         rows, order = _join_rows([block_rows(block) for block in blocks])
         columns = []
         for i, kind in enumerate(kinds):
             values = _join_values(kind, [block.columns[i] for block in blocks])
             columns.append(ChunkColumn(key_pks[i], _kind(kind), values if order is None else values[order]))
-        keyset_pk = self._tx.names.keyset_pk(self._tx.connection, key_pks)
-        self._note_kinds(columns)
+        names.note_keyset(self._tx.connection, self._run_pk, keyset_pk, key_pks, kinds)
         width = 8 * len(columns) + 25
         limit = max(1, min(MAX_ROWS, MAX_BYTES // width))
         for lo in range(0, len(rows), limit):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgpack
@@ -26,7 +26,7 @@ from runfold.protocol.records import (
 )
 from runfold.protocol.values import pack_value
 from runfold_coordinator.dead_letters import DeadLetter, decode_record
-from runfold_coordinator.row_chunks import ChunkBuilder, InsertedCells, MapRow, Schema
+from runfold_coordinator.row_chunks import ChunkBuilder, InsertedCells, MapRow, Schema, schema_keys
 from runfold_coordinator.run_catalogs import RunCatalogs
 from runfold_coordinator.step_sync import Calls, insert_steps, prime
 from runfold_coordinator.store import tables as t
@@ -105,17 +105,15 @@ class WriterBatch:
         """Encode the rows; step metrics are inserted when the writer has defined any."""
         mark = self.mark
         inserted = self._insert_steps(tx, store)
-        paths = {path for paths, _ in self._blocks for path in paths}
-        paths.update(path for found in self._maps for path, _ in found.row.values)
-        paths.update(found.path for found in inserted)
-        if not paths and not self._blocks and not self._maps:
+        if not self._blocks and not self._maps and not inserted:
             return
-        names = {path: encode_path(path) for path in paths}
-        pks = tx.names.key_pks(tx.connection, names.values())
-        self._refuse_too_many_keys(tx, set(pks.values()))
+        paths = {path for found in self._maps for path, _ in found.row.values}
+        paths.update(found.path for found in inserted)
+        pks = tx.names.key_pks(tx.connection, [encode_path(path) for path in paths])
+        self._refuse_too_many_keys(tx, pks.values())
         builder = ChunkBuilder(tx, mark.run.run_pk, mark.writer_pk)
         for schema, blocks in self._blocks.items():
-            rows = builder.add_blocks(schema, [pks[names[path]] for path in schema[0]], blocks)
+            rows = builder.add_blocks(schema, blocks)
             mark.count_rows(rows)
             self._row_count += len(rows)
         if self._maps:
@@ -156,8 +154,13 @@ class WriterBatch:
             prime(fold, said, list(last), step)
         return fold
 
-    def _refuse_too_many_keys(self, tx: Transaction, key_pks: set[int]) -> None:
-        if tx.names.run_key_count(tx.connection, self.mark.run.run_pk, key_pks) <= MAX_KEYS_PER_RUN:
+    def _refuse_too_many_keys(self, tx: Transaction, map_pks: Iterable[int]) -> None:
+        run_pk, new = self.mark.run.run_pk, set(map_pks)
+        for schema in self._blocks:
+            key_pks, keyset_pk = tx.names.key_list(tx.connection, schema_keys(schema))
+            if not tx.names.knows_keyset(run_pk, keyset_pk, schema[1]):
+                new.update(key_pks)
+        if not new or tx.names.run_key_count(tx.connection, run_pk, new) <= MAX_KEYS_PER_RUN:
             return
         reason = f"more than {MAX_KEYS_PER_RUN} keys in this run"
         for blocks in self._blocks.values():

@@ -33,7 +33,7 @@ INLINE_BYTES = 16 * 1024
 #: part_id = chunk_pk * MAX_PARTS + slot
 MAX_PARTS = 4096
 
-_DTYPES: dict[ColumnKind, str] = {"d": "<f8", "q": "<i8", "?": "|b1"}
+_DTYPES: dict[ColumnKind, str] = {"d": "<f8", "q": "<i8"}
 _ROW_SHARED = FIELDS[:7]
 Buffer = bytes | memoryview
 
@@ -181,8 +181,11 @@ def _place_column(parts: _Parts, column: ChunkColumn) -> list[Any]:
     if isinstance(column.values, list):
         packed = msgpack.packb([pack_value(value) for value in column.values])
         place = ["o", "r", *parts.add(packed, PART_BYTES), len(packed)]
-    else:
-        place = _place(parts, column.values.astype(_DTYPES[column.kind], copy=False))
+    elif column.kind == "?":
+        place = _place(parts, column.values)
+    else:  # numbers are always raw: nothing to look for
+        raw = np.ascontiguousarray(column.values).data.cast("B")
+        place = [_DTYPES[column.kind], "r", *parts.add(raw, PART_BYTES)]
     return [column.key_pk, column.kind, place, rows, count, None]
 
 

@@ -50,6 +50,8 @@ class Names:
         self._keysets: dict[bytes, int] = {}
         self._run_keys: dict[tuple[int, int], str] = {}
         self._run_key_counts: dict[int, int] = {}
+        self._key_lists: dict[tuple[str, ...], tuple[list[int], int]] = {}
+        self._run_keysets: set[tuple[int, int, str]] = set()
 
     def forget(self) -> None:
         """After a rollback: what was created in it does not exist."""
@@ -58,6 +60,8 @@ class Names:
         self._keysets.clear()
         self._run_keys.clear()
         self._run_key_counts.clear()
+        self._key_lists.clear()
+        self._run_keysets.clear()
 
     def new_ids(self, connection: sa.Connection, count: int = 1) -> int:
         """Return the first of `count` consecutive ids that nobody else has."""
@@ -81,6 +85,17 @@ class Names:
         missing = [name for name in wanted if name not in found]
         for at in range(0, len(missing), 500):
             found |= self._load_keys(connection, missing[at : at + 500])
+        return found
+
+    def key_list(self, connection: sa.Connection, names: tuple[str, ...]) -> tuple[list[int], int]:
+        """Return the key_pks of a key set in its order, and its keyset_pk: what most chunks need."""
+        found = self._key_lists.get(names)
+        if found is None:
+            pks = self.key_pks(connection, names)
+            listed = [pks[name] for name in names]
+            found = (listed, self.keyset_pk(connection, listed))
+            _room(self._key_lists)
+            self._key_lists[names] = found
         return found
 
     def _load_keys(self, connection: sa.Connection, missing: list[str]) -> dict[str, int]:
@@ -131,6 +146,21 @@ class Names:
             statement = sa.select(sa.func.count()).where(table.run_pk == run_pk)
             self._run_key_counts[run_pk] = connection.execute(statement).scalar_one()
         return self._run_key_counts[run_pk] + sum((run_pk, pk) not in self._run_keys for pk in key_pks)
+
+    def knows_keyset(self, run_pk: int, keyset_pk: int, kinds: str) -> bool:
+        """Return whether note_keyset() was told of this key set with these kinds."""
+        return (run_pk, keyset_pk, kinds) in self._run_keysets
+
+    def note_keyset(
+        self, connection: sa.Connection, run_pk: int, keyset_pk: int, key_pks: Sequence[int], kinds: str
+    ) -> None:
+        """Remember that the run has the keys of a key set, whose kinds come in the same order."""
+        known = (run_pk, keyset_pk, kinds)
+        if known not in self._run_keysets:
+            self.note_run_keys(connection, run_pk, zip(key_pks, kinds, strict=True))
+            if len(self._run_keysets) > CACHE_ENTRIES:
+                self._run_keysets.clear()
+            self._run_keysets.add(known)
 
     def note_run_keys(self, connection: sa.Connection, run_pk: int, kinds: Iterable[tuple[int, str]]) -> None:
         """Remember that the run has these keys with these kinds."""
