@@ -11,6 +11,7 @@ from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.errors import install_error_answers
 from runfold_coordinator.api.fresh_summaries import FreshSummaries
 from runfold_coordinator.api.gate import Gate
+from runfold_coordinator.api.turns import Turns
 
 OPENAPI_PATH = "/api/v1/openapi.json"
 
@@ -26,6 +27,7 @@ def create_app(backend: Backend) -> FastAPI:
         redoc_url=None,
     )
     app.state.backend = replace(backend, summaries=FreshSummaries(backend.summaries))
+    app.state.turns = Turns()
     install_error_answers(app)
     for routes in (routes_intake, routes_catalogue, routes_runs, routes_groups, routes_pages):
         app.include_router(routes.router)

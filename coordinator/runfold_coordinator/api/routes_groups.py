@@ -20,6 +20,7 @@ from runfold_coordinator.api.parameters import (
     checked_keys,
 )
 from runfold_coordinator.api.routes_runs import table_document
+from runfold_coordinator.api.turns import large_read
 
 router = APIRouter(
     prefix="/api/v1/groups/{entity}/{project}", tags=["groups"], dependencies=[Depends(require_admission)]
@@ -32,7 +33,7 @@ def group(request: Request, entity: Name, project: Name, name: GroupName, runs: 
     return answer(request, group_document(entity, project, name, runs))
 
 
-@router.get("/history")
+@router.get("/history", dependencies=[Depends(large_read)])
 def group_history(  # noqa: PLR0917 - one parameter of the query each
     request: Request,
     backend: At,
@@ -47,13 +48,13 @@ def group_history(  # noqa: PLR0917 - one parameter of the query each
     return answer(request, table_document(table))
 
 
-@router.get("/summary")
+@router.get("/summary", dependencies=[Depends(large_read)])
 def group_summary(request: Request, backend: At, runs: TheGroup) -> Response:
     """Give one row a run: run_id, name, fold, state and the leaves of its summary."""
     return answer(request, {"rows": backend.groups.summary(runs)})
 
 
-@router.get("/table")
+@router.get("/table", dependencies=[Depends(large_read)])
 def group_table(
     request: Request,
     backend: At,

@@ -28,6 +28,7 @@ from runfold_coordinator.api.parameters import (
     checked_keys,
 )
 from runfold_coordinator.api.routes_catalogue import Include
+from runfold_coordinator.api.turns import large_read
 
 router = APIRouter(
     prefix="/api/v1/runs/{entity}/{project}/{run_id}",
@@ -56,7 +57,7 @@ def config(request: Request, run: TheRun) -> Response:
     return answer(request, {"config": run.config, "conflicts": run.config_conflicts})
 
 
-@router.get("/summary")
+@router.get("/summary", dependencies=[Depends(large_read)])
 def summary(request: Request, backend: At, run: TheRun) -> Response:
     """Tell the summary, folded over everything that is committed now."""
     return answer(request, {"summary": backend.summaries.summary(run)})
@@ -112,7 +113,7 @@ def keys(request: Request, backend: At, run: TheRun, cursor: Cursor = None) -> R
     )
 
 
-@router.get("/history")
+@router.get("/history", dependencies=[Depends(large_read)])
 def history(  # noqa: PLR0917 - one parameter of the query each
     request: Request,
     backend: At,
@@ -152,7 +153,7 @@ def history(  # noqa: PLR0917 - one parameter of the query each
     return answer(request, {"rows": page.rows, "next_cursor": page.next_cursor})
 
 
-@router.get("/series")
+@router.get("/series", dependencies=[Depends(large_read)])
 def series(  # noqa: PLR0917 - one parameter of the query each
     request: Request,
     backend: At,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 from runfold.api.columns import frame_of, load_pandas, rows_of
@@ -12,6 +12,7 @@ from runfold.api.connection import Connection
 from runfold.api.errors import RequestError
 from runfold.api.history_scan import HistoryScan, check_scan_arguments
 from runfold.api.paths import route
+from runfold.api.said import Said
 from runfold.api.summary import RunSummary
 from runfold.errors import UnsupportedError
 from runfold.terminal import warn
@@ -26,13 +27,21 @@ class Run:
     run came from a list.
     """
 
-    #: Attributes that are the server's words unchanged.
-    _PLAIN: ClassVar[frozenset[str]] = frozenset(
-        {
-            "state", "reason", "first_failure", "unreachable", "mode", "group", "job_type", "fold", "notes",
-            "created_at", "heartbeat_at", "ended_at", "host", "version", "row_count", "config_conflicts",
-        }
-    )  # fmt: skip
+    state = Said[str]("running, finished, failed, killed, crashed, preempting or preempted.")
+    reason = Said[str]("Why it is in this state; never empty on a terminal one.")
+    first_failure = Said["dict[str, Any] | None"]("The first primary failure: rank, host, reason, traceback.")
+    unreachable = Said[bool]("No heartbeat for some seconds, though nothing says that it ended.")
+    mode = Said[str]('"grouped": one process, "shared": many.')
+    group = Said["str | None"]("The group it belongs to.")
+    job_type = Said["str | None"]("What it does in its group.")
+    fold = Said[Any]("As given to init(fold=).")
+    notes = Said["str | None"]("A longer text.")
+    host = Said["str | None"]("Where its primary process runs.")
+    created_at = Said[str]("When its first process started, ISO 8601 in UTC.")
+    heartbeat_at = Said[str]("When the server last heard of it, ISO 8601 in UTC.")
+    ended_at = Said["str | None"]("When it ended, ISO 8601 in UTC; None while it goes on.")
+    config_conflicts = Said["dict[str, Any]"]("Config keys for which writers said different values.")
+    version = Said[int]("Grows with every change: equal versions mean equal content.")
     read_only = True
     #: W&B's, which we have not: the names exist so that scripts read None instead of failing.
     commit: str | None = None
@@ -47,11 +56,6 @@ class Run:
         self._entity: str = document["entity"]
         self._project: str = document["project"]
         self._id: str = document["id"]
-
-    def __getattr__(self, name: str) -> Any:
-        if name in Run._PLAIN:
-            return self._document[name]
-        raise AttributeError(f"a public Run has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"<Run {'/'.join(self.path)} ({self._document['state']})>"
