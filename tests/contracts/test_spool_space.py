@@ -275,33 +275,3 @@ def test_a_spool_directory_that_is_removed_does_not_stop_training(tmp_path: Path
     writer.sync()
     writer.close()
     assert writer.acked_seq == 0
-
-
-@pytest.mark.parametrize("kept_bytes", [0, 1, 7, 8, 40])
-def test_a_write_that_stops_in_the_middle_leaves_nothing_behind(
-    tmp_path: Path, mode: Mode, kept_bytes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if mode == "mmap":
-        pytest.skip("mapped records are not written by calls")
-    clock = Clock()
-    writer = make(tmp_path, mode, clock)
-    fill(writer, 5)
-    seq = writer.last_seq
-    pwrite = os.pwrite
-    calls = 0
-
-    def stop_in_the_middle(fd: int, data: bytes, offset: int) -> int:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            return pwrite(fd, bytes(data)[:kept_bytes], offset)
-        raise OSError(errno.ENOSPC, "no space")
-
-    with monkeypatch.context() as refusing:
-        refusing.setattr(os, "pwrite", stop_in_the_middle)
-        assert not append_row(writer)
-    clock.now_ns += SECOND_NS
-    assert append_row(writer)
-    delivered = deliver(writer.directory, dead=False)
-    assert delivered.gaps == [Gap(seq + 1, seq + 1, "disk full")]
-    assert delivered.hi == writer.last_seq

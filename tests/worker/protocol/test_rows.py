@@ -144,6 +144,11 @@ def test_the_keys_of_a_schema_are_limited_together() -> None:
         )
 
 
+def test_the_parts_of_keys_are_limited_together() -> None:
+    with pytest.raises(LimitError):
+        RowSchema([(str(index), *"a" * 30) for index in range(17_000)], "d" * 17_000)
+
+
 @given(st.binary(max_size=60))
 def test_random_bytes_are_no_definition(data: bytes) -> None:
     try:

@@ -20,6 +20,8 @@ MAX_ELEMENTS = 1_000_000
 MAX_INT_DIGITS = 4096
 #: Keys of one row that are packed by a schema; above, the row travels as a map.
 MAX_SCHEMA_KEYS = 100_000
+#: Parts of all keys of one schema together; keeps a frame of one row within MAX_ELEMENTS.
+MAX_SCHEMA_PARTS = 500_000
 #: All key parts of one schema, UTF-8; keeps a frame of one row within MAX_FRAME_BYTES.
 MAX_SCHEMA_BYTES = 4 * 1024 * 1024
 #: A traceback in an exit record, UTF-8.

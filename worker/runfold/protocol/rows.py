@@ -11,7 +11,7 @@ from typing import Final
 
 from runfold.protocol.errors import DecodeError, LimitError
 from runfold.protocol.keypath import KeyPath, check_path
-from runfold.protocol.limits import MAX_SCHEMA_BYTES, MAX_SCHEMA_KEYS
+from runfold.protocol.limits import MAX_SCHEMA_BYTES, MAX_SCHEMA_KEYS, MAX_SCHEMA_PARTS
 from runfold.protocol.values import pack_value, unpack_value
 
 #: What the caller of log() said, beside the data. The step is always resolved by the writer.
@@ -33,12 +33,13 @@ KINDS: Final = frozenset(_SLOT_FORMAT)
 class RowSchema:
     """The key paths of a row and the kind of each: "d" float64, "q" int64, "?" bool. Immutable value."""
 
-    __slots__ = ("_hash", "kinds", "paths", "slot_format", "struct")
+    __slots__ = ("_hash", "frame_elements", "key_bytes", "kinds", "paths", "slot_format", "struct")
 
     def __init__(self, paths: Iterable[KeyPath], kinds: str) -> None:
         self.paths: tuple[KeyPath, ...] = tuple(paths)
         self.kinds = kinds
-        check_columns(self.paths, kinds)
+        #: What a block of this schema adds to a frame: msgpack elements, and at most this many bytes of keys.
+        self.frame_elements, self.key_bytes = check_columns(self.paths, kinds)
         self.slot_format = "".join(map(_SLOT_FORMAT.__getitem__, kinds))
         #: Packs the values of one row, in order, into its slots.
         self.struct = struct.Struct("<" + self.slot_format)
@@ -85,24 +86,34 @@ def unpack_paths(value: object) -> tuple[KeyPath, ...]:
     return tuple(tuple(path) for path in value)
 
 
-def check_columns(paths: tuple[KeyPath, ...], kinds: object) -> None:
-    """Check that `paths` and `kinds` describe the columns of a row; ProtocolError if not."""
+def check_columns(paths: tuple[KeyPath, ...], kinds: object) -> tuple[int, int]:
+    """Check that `paths` and `kinds` describe the columns of a row; ProtocolError if not.
+
+    Returns:
+        The msgpack elements that a block of these columns has beside its map, and the most bytes of its keys.
+    """
     if not isinstance(kinds, str) or not KINDS.issuperset(kinds):
         raise DecodeError(f"kinds are made of d, q and ?, not {kinds!r:.40}", field="y")
     if len(kinds) != len(paths):
         raise DecodeError(f"{len(paths)} keys but {len(kinds)} kinds", field="y")
     if len(paths) > MAX_SCHEMA_KEYS:
         raise LimitError(f"a row of {len(paths)} keys", field="k", limit=MAX_SCHEMA_KEYS)
-    size = 0
+    size, parts = 0, 0
     for path in paths:
         if not path or not all(isinstance(part, str) for part in path):
             raise DecodeError("a key path is one or more str", field="k")
         check_path(path)
         size += sum(map(len, path))
-    if 4 * size > MAX_SCHEMA_BYTES:
+        parts += len(path)
+    if parts > MAX_SCHEMA_PARTS:
+        raise LimitError(f"{parts} parts of keys in one row", field="k", limit=MAX_SCHEMA_PARTS)
+    key_bytes = 4 * size
+    if key_bytes > MAX_SCHEMA_BYTES:
         # Counted at four bytes a character only when that may be too much.
-        size = sum(len(part.encode("utf-8", "replace")) for path in paths for part in path)
-        if size > MAX_SCHEMA_BYTES:
-            raise LimitError(f"keys of {size} bytes in one row", field="k", limit=MAX_SCHEMA_BYTES)
+        key_bytes = sum(len(part.encode("utf-8", "replace")) for path in paths for part in path)
+        if key_bytes > MAX_SCHEMA_BYTES:
+            raise LimitError(f"keys of {key_bytes} bytes in one row", field="k", limit=MAX_SCHEMA_BYTES)
     if len(set(paths)) != len(paths):
         raise DecodeError("a key twice in one row", field="k")
+    # A list and its parts for each path, and its column; each part has up to five bytes of its own.
+    return 2 * len(paths) + parts, key_bytes + 5 * parts

@@ -36,6 +36,8 @@ __all__ = ["Batch", "SpoolReader", "list_writers"]
 #: What one record is taken to need before the first was read.
 _GUESSED_RECORD_BYTES = 128
 _LEAST_READ_BYTES = 4096
+#: Rows of one batch; with the keys that they need they stay below the largest frame.
+_MAX_BATCH_BYTES = 4 * 1024 * 1024
 _WHOLE = 1 << 31
 _MAX_MARKS = 4096
 
@@ -93,6 +95,7 @@ class SpoolReader:
         Returns:
             A batch with lo == from_seq. What cannot be read is in its gaps, so that nothing is lost silently.
         """
+        max_bytes = min(max_bytes, _MAX_BATCH_BYTES)
         words = self.header.words()
         is_over = writer_is_dead or words.is_closed
         if not is_over and self.header.is_whole and words.head_seq < from_seq:

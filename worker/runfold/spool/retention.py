@@ -56,9 +56,9 @@ def remove_spool(
         Whether it was removed; the reader is closed then.
     """
     now_unix_s = time.time() if now_unix_s is None else now_unix_s
-    if not (writer_is_dead or reader.header.closed) or reader.header.acked_seq < reader.head_seq():
-        return False
     try:
+        if not (writer_is_dead or reader.header.closed) or reader.header.acked_seq < reader.head_seq():
+            return False
         if now_unix_s - reader.changed_unix_s() < keep_s:
             return False
         removed = reader.directory.with_name(_REMOVED_PREFIX + reader.directory.name)

@@ -11,7 +11,7 @@ from zlib import crc32
 
 from runfold.protocol.blocks import Gap, RowBlock
 from runfold.protocol.errors import ProtocolError
-from runfold.protocol.limits import MAX_ELEMENTS
+from runfold.protocol.limits import MAX_ELEMENTS, MAX_SCHEMA_BYTES
 from runfold.protocol.records import GapRecord, Record, RecordKind
 from runfold.protocol.rows import RECORD_HEADER, RECORD_HEADER_BYTES, RowSchema, unpack_definition
 
@@ -19,6 +19,11 @@ _ROW = int(RecordKind.ROW)
 _SCHEMA = int(RecordKind.SCHEMA)
 _GAP = int(RecordKind.GAP)
 
+#: What a record of its own and the map of a block take of a frame's elements.
+_RECORD_ELEMENTS = 6
+_BLOCK_ELEMENTS = 20
+#: Keys of all blocks of a batch together; a row may be small and its keys may not.
+_MAX_KEY_BYTES = 2 * MAX_SCHEMA_BYTES
 #: Why records are missing when nothing in the spool says more.
 DAMAGED = "damaged"
 
@@ -48,6 +53,7 @@ class Scan:
         self._rows: dict[int, list[memoryview]] = {}
         # What a frame of these may hold: elements of msgpack, with some left for its own map.
         self._elements = MAX_ELEMENTS - 1000
+        self._key_bytes = _MAX_KEY_BYTES
 
     @property
     def is_empty(self) -> bool:
@@ -73,7 +79,7 @@ class Scan:
             if run_aux >= 0:
                 self._rows[run_aux].append(view[run_start:position])
                 run_aux = -1
-            if self._elements <= 0:
+            if expected > self.lo and not self._affords(kind, aux):
                 break
             if kind == _SCHEMA and seq == 0:
                 self._learn(view[position + RECORD_HEADER_BYTES : after], aux)
@@ -85,7 +91,7 @@ class Scan:
                 elif kind == _ROW:
                     self._add_gap(Gap(seq, seq, DAMAGED))
                 else:
-                    self._elements -= 6
+                    self._elements -= _RECORD_ELEMENTS
                     payload = view[position + RECORD_HEADER_BYTES : position + RECORD_HEADER_BYTES + aux]
                     self.others.append(Record(seq, t_ns, kind, flags, payload.tobytes()))
                 expected = seq + 1
@@ -125,8 +131,17 @@ class Scan:
             return False
         if schema_id not in self._rows:
             self._rows[schema_id] = []
-            self._elements -= 16 + 3 * len(schema.paths)
+            self._elements -= _BLOCK_ELEMENTS + schema.frame_elements
+            self._key_bytes -= schema.key_bytes
         return True
+
+    def _affords(self, kind: int, schema_id: int) -> bool:
+        """Return whether a record of `kind` still fits the frame that the batch becomes."""
+        schema = self._schemas.get(schema_id)
+        if kind != _ROW or schema is None or schema_id in self._rows:
+            return self._elements >= _RECORD_ELEMENTS
+        enough = self._elements >= _BLOCK_ELEMENTS + schema.frame_elements
+        return enough and self._key_bytes >= schema.key_bytes
 
     def _miss(self, lo: int, seq: int, kind: int, record: memoryview, aux: int) -> None:
         """Declare lo..seq-1; a GAP record at `seq` knows why."""
