@@ -76,6 +76,7 @@ def test_a_child_writes_into_the_same_run(
     assert parent.identity.run_path == child.identity.run_path == "local/p/r"
     assert parent.values == [{"a": 1}, {"after": 1}]
     assert child.values == [{"child": 1.0}, {"c": 3}]
+    assert (parent.steps, child.steps) == ([0, 3], [1, 2])
     assert (child.identity.rank, child.identity.update_finish_state) == (None, False)
     assert child.identity.label != parent.identity.label
     assert child.exit is not None
@@ -141,7 +142,7 @@ for thread in threads: thread.join()
 """,
     )
     assert sorted(child.values[0]["c"] for child in children) == list(range(40))
-    assert sorted(parent.steps) == list(range(len(parent.steps)))
+    assert parent.steps == sorted(set(parent.steps))
     assert parent.gaps == []
 
 
@@ -161,3 +162,21 @@ assert [process.exitcode for process in processes] == [0, 0, 0]
         ("both", "shared", rank) for rank in range(3)
     ]
     assert all(one.exit is not None and one.exit.code == 0 for one in found)
+
+
+def test_a_family_of_processes_counts_together(tmp_path: Path) -> None:
+    found = ran(
+        tmp_path,
+        MADE
+        + """
+def work():
+    for number in range(50):
+        run.log({"w": number} if number % 2 else {"t": "text"})
+processes = [mp.get_context("fork").Process(target=work) for _ in range(4)]
+for process in processes: process.start()
+for process in processes: process.join()
+assert run.step == 201, run.step
+run.log({"after": 1})
+""",
+    )
+    assert sorted(step for one in found for step in one.steps) == list(range(202))

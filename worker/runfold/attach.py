@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runfold import terminal
+from runfold.family_step import FamilyStep
 from runfold.joining import Membership
 from runfold.node.settings import NodeSettings
 from runfold.protocol.identity import Identity
-from runfold.run_spool import RunSpool
+from runfold.run_spool import RunSpool, share_step
 from runfold.settings import Settings, process_environment
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ def pack_run(run: Run) -> dict[str, Any]:
     """Return what another process needs to go on with the run: plain values, no secrets."""
     membership = run._membership  # noqa: SLF001  # the other half of the same class
     settings = run.settings
+    family = share_step(run._recorder, run._spool)  # noqa: SLF001  # same
     return {
         "pid": os.getpid(),
         "identity": membership.identity.to_map(),
@@ -34,6 +37,7 @@ def pack_run(run: Run) -> dict[str, Any]:
         "settings": {name: getattr(settings, name) for name in _CARRIED},
         "mode": settings.mode,
         "step": run.step,
+        "family": str(family) if family is not None else None,
         "rank": process_environment().get("RANK"),
     }
 
@@ -55,6 +59,11 @@ def attach(packed: dict[str, Any]) -> Run:
     membership = Membership(identity, node, packed["is_offline"])
     run_spool = RunSpool(membership, settings, is_child=True, rank_before=packed["rank"])
     run = Run(membership, settings, packed["config"], run_spool=run_spool)
+    if packed["family"] is not None:
+        try:
+            run._recorder.share_step(FamilyStep(Path(packed["family"]), create=False))  # noqa: SLF001  # same
+        except OSError:
+            pass  # the maker's spool was delivered and removed: this process counts its own
     if current_run() is None:
         set_current(run)
     return run

@@ -37,6 +37,9 @@ class Subject(Protocol):
         """Run `action` after the append under way in this thread; False when there is none."""
         ...
 
+    def prepare_fork(self) -> None:
+        """This process forks now."""
+
     def reset_after_fork(self) -> None:
         """This is the child of a fork."""
 
@@ -58,7 +61,7 @@ class ProcessHooks:
         if not self._is_registered:
             self._is_registered = True
             atexit.register(self._at_exit)
-            os.register_at_fork(after_in_child=self._after_fork)
+            os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
         if self._end is None:
             self._end = EndWatch()
             self._wrap_exit()
@@ -124,6 +127,10 @@ class ProcessHooks:
         for subject in self._subjects:
             subject.tell_signal(signum)
         then()
+
+    def _before_fork(self) -> None:
+        for subject in self._subjects:
+            subject.prepare_fork()
 
     def _after_fork(self) -> None:
         self._signals.forget_in_child()

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from runfold import terminal
 from runfold.errors import UsageError
+from runfold.family_step import FamilyStep
 from runfold.log_values import Cell, flatten
 from runfold.protocol.keypath import KeyPath
 from runfold.protocol.records import RecordKind, RowMap
@@ -51,6 +52,8 @@ class Recorder:
         "_append_row",
         "_busy",
         "_deferred",
+        "_family",
+        "_family_words",
         "_known",
         "_lock",
         "_open_spool",
@@ -72,6 +75,9 @@ class Recorder:
         self._step = start_step
         #: Rows that log() took in this process, kept or not.
         self.rows_count = 0
+        #: Set once this process may have children that log into the same run.
+        self._family: FamilyStep | None = None
+        self._family_words: memoryview | None = None
         #: No more records: the run is finished for this process.
         self.is_ended = False
         self._reset_lock()
@@ -102,7 +108,8 @@ class Recorder:
     @property
     def step(self) -> int:
         """The step that the next log() without `step` will use."""
-        return self._step
+        family = self._family
+        return max(self._step, family.next_step) if family is not None and family.has_children else self._step
 
     def log(self, data: Any, step: Any = None, commit: Any = None) -> None:
         """Append one row. See Run.log."""
@@ -112,7 +119,8 @@ class Recorder:
             schema = self._schemas.get((*data, *map(type, values)))
             if schema is not None and (step is None or (type(step) is int and 0 <= step <= _MAX_STEP)):
                 with self._lock:
-                    if not self._busy:
+                    family = self._family_words
+                    if not self._busy and (family is None or not family[0]):
                         self._busy = True
                         try:
                             current = self._step
@@ -123,6 +131,8 @@ class Recorder:
                                 kept = self._append_row(schema, STEP_GIVEN, step, values)
                                 if step > current:
                                     self._step = step
+                            if family is not None:
+                                family[1] = self._step
                             self.rows_count += 1
                             if not kept:
                                 self._tell_loss()
@@ -201,6 +211,18 @@ class Recorder:
             self._schemas = {}
             return self._spool
 
+    @property
+    def family(self) -> FamilyStep | None:
+        """The counter that is shared with children."""
+        return self._family
+
+    def share_step(self, family: FamilyStep) -> None:
+        """Count together with children from now on: a fork's, or those that get the run by pickle."""
+        with self._lock:
+            if self._spool is not None and not family.has_children:
+                family.publish(self._step)
+            self._family, self._family_words = family, family.words
+
     def reset_after_fork(self) -> None:
         """In the child of a fork: forget the parent's spool and whatever lock another thread held."""
         self._reset_lock()
@@ -215,12 +237,31 @@ class Recorder:
             self._busy = True
             try:
                 if self._spool is None:
-                    self._take(self._open_spool(self._step))
-                action()
+                    self._open()
+                self._run(action)
             finally:
                 self._busy = False
                 if self._deferred:
                     self._run_deferred()
+
+    def _open(self) -> None:
+        if self._family is not None:
+            self._step = max(self._step, self._family.join())
+        self._take(self._open_spool(self._step))
+
+    def _run(self, action: Callable[[], None]) -> None:
+        """Run an append, in turn with the other processes of the family."""
+        family = self._family
+        if family is None:
+            action()
+        elif not family.has_children:
+            action()
+            family.publish(self._step)
+        else:
+            with family.turn():
+                self._step = max(self._step, family.next_step)
+                action()
+                family.publish(self._step)
 
     def _run_deferred(self) -> None:
         while self._deferred and not self._busy:

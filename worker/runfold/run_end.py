@@ -16,7 +16,7 @@ from runfold.hooks import hooks
 from runfold.joining import Membership
 from runfold.protocol.records import ExitRecord, RecordKind, SignalRecord
 from runfold.recorder import Recorder
-from runfold.run_spool import RunSpool, exit_in_child
+from runfold.run_spool import RunSpool, exit_in_child, share_step
 from runfold.settings import Settings
 
 
@@ -123,6 +123,10 @@ class RunEnd:
     def defer(self, action: Callable[[], None]) -> bool:
         """Run `action` after the append under way in this thread; False when there is none."""
         return self._recorder.defer(action)
+
+    def prepare_fork(self) -> None:
+        """This process forks: its child may log into the run, and then counts steps together with it."""
+        share_step(self._recorder, self._spool)
 
     def reset_after_fork(self) -> None:
         """This is the child of a fork: it becomes a writer of its own when it says something."""

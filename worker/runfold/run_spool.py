@@ -14,11 +14,12 @@ from typing import Any
 
 from runfold import terminal
 from runfold.acknowledgement import acked_seq, dies_with_the_container, knows_a_server, wait_for_ack
+from runfold.family_step import FILE_NAME, FamilyStep
 from runfold.joining import Membership, as_child
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.identity import Identity
 from runfold.protocol.records import RecordKind
-from runfold.recorder import Spool
+from runfold.recorder import Recorder, Spool
 from runfold.settings import Settings, process_environment
 
 #: Longest extra wait where the spool would be lost with the container.
@@ -153,6 +154,17 @@ class RunSpool:
                 f"the node agent goes on delivering them from {directory}"
             )
         return False
+
+
+def share_step(recorder: Recorder, run_spool: RunSpool) -> Path | None:
+    """Have a step counter that children can join; return its file. None where ranks count each their own."""
+    directory = run_spool.directory
+    if recorder.family is None and directory is not None and run_spool.identity.mode != "shared":
+        try:
+            recorder.share_step(FamilyStep(directory / FILE_NAME, create=True))
+        except OSError:
+            return None  # children then count their own
+    return recorder.family.path if recorder.family is not None else None
 
 
 def exit_in_child(spool: Spool, payload: Callable[[int], bytes]) -> Callable[[int | None], None]:
