@@ -129,7 +129,7 @@ class Ingest:
         return self._commit([_Decoded(envelope=envelope, reason=reason, raw=entry.frame)], cursor)
 
     def _decode(self, entry: Entry) -> _Decoded | None:
-        if zlib.crc32(entry.frame) != int.from_bytes(entry.crc, "little"):
+        if zlib.crc32(entry.frame).to_bytes(4, "little") != entry.crc:
             # Damaged on its way: the sender still has it and sends again when no ack comes.
             self.counts.bad_crc += 1
             return None
@@ -148,12 +148,23 @@ class Ingest:
             logger.exception("a batch could not be processed", extra={"event": "ingest_bisect"})
             self.counts.bisections += 1
             if len(decoded) == 1:
-                return self._commit([_as_letter(decoded[0], error)], cursor)
+                return self._bury(decoded[0], error, cursor)
         # The cursor moves with the second half only: after a stop the first half comes again, as duplicates.
         middle = len(decoded) // 2
         first = self._apply_or_bisect(decoded[:middle], "")
         second = self._apply_or_bisect(decoded[middle:], cursor)
         return Applied(cursor, first.acks | second.acks)
+
+    def _bury(self, found: _Decoded, error: Exception, cursor: str) -> Applied:
+        letter = _as_letter(found, error)
+        try:
+            return self._commit([letter], cursor)
+        except StoreError:
+            raise
+        except Exception:
+            # Not even its writer's row can be written: keep the bytes, let the others go on.
+            logger.exception("an entry could not be buried", extra={"event": "ingest_bury"})
+            return self._commit([_Decoded(reason=letter.reason, raw=letter.raw)], cursor)
 
     def _commit(self, decoded: Sequence[_Decoded], cursor: str) -> Applied:
         now_unix_s = self._clock.unix_s()

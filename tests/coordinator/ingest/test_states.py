@@ -1,0 +1,200 @@
+"""States from evidence: pure, in any order; and as they come into the rows."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from runfold.protocol.records import ExitRecord, RecordKind, SignalRecord
+from runfold.protocol.streams import Heartbeat, WriterBeat
+from runfold_coordinator.states import Evidence, Limits, Member, Verdict, run_state, writer_state
+from support.frames import Bench, Speaker
+
+EXIT_0 = {"code": 0, "how": "finish", "t_ns": 5}
+EXIT_1 = {
+    "code": 1,
+    "how": "exception",
+    "exception": "ValueError",
+    "traceback": "  x\nValueError: no",
+    "t_ns": 5,
+}
+SIGTERM = {"signum": 15, "name": "SIGTERM", "t_ns": 4}
+
+
+@pytest.mark.parametrize(
+    ("facts", "state", "reason"),
+    [
+        ({}, "running", ""),
+        ({"exit": EXIT_0}, "finished", "exit code 0"),
+        ({"exit": EXIT_0, "signal": SIGTERM}, "finished", "exit code 0"),
+        ({"exit": EXIT_1}, "failed", "ValueError: no"),
+        ({"exit": {"code": 3}}, "failed", "exit code 3"),
+        ({"exit": {"code": 143}, "signal": SIGTERM}, "killed", "killed by SIGTERM"),
+        ({"exit": EXIT_0, "alive": False}, "finished", "exit code 0"),
+        ({"alive": False}, "crashed", "vanished"),
+        ({"alive": False, "signal": SIGTERM}, "killed", "SIGTERM"),
+        ({"alive": False, "is_caught_up": False}, "running", "on the way"),
+        ({"alive": False, "is_caught_up": False, "stalled_s": 61.0}, "crashed", "vanished"),
+        ({"silent_s": 299.0}, "running", ""),
+        ({"silent_s": 301.0}, "crashed", "lost contact"),
+        ({"silent_s": 301.0, "exit": EXIT_0}, "finished", "exit code 0"),
+        ({"preempting": True}, "preempting", ""),
+        ({"preempting": True, "alive": False}, "preempted", "preempted"),
+    ],
+)
+def test_the_state_of_a_writer(facts: dict[str, Any], state: str, reason: str) -> None:
+    verdict = writer_state(Evidence(**facts), Limits())
+    assert verdict.state == state
+    assert reason in verdict.reason
+
+
+def test_silence_flags_before_it_kills() -> None:
+    assert not writer_state(Evidence(silent_s=14.0), Limits()).unreachable
+    assert writer_state(Evidence(silent_s=16.0), Limits()).unreachable
+
+
+def test_a_run_names_its_first_failure_not_the_cascade() -> None:
+    members = [
+        Member(Verdict("killed", "killed by SIGTERM", ended_unix_ns=30), rank=0, writer_id="a"),
+        Member(Verdict("failed", "ValueError: no", ended_unix_ns=20), rank=3, writer_id="b", traceback="tb"),
+        Member(Verdict("finished", "exit code 0", ended_unix_ns=40), rank=1, writer_id="c"),
+    ]
+    for order in itertools.permutations(members):
+        found = run_state(order)
+        assert (found.state, found.reason) == ("failed", "rank 3: ValueError: no")
+        assert found.first_failure is not None and found.first_failure["traceback"] == "tb"
+        assert found.ended_unix_ns == 40
+
+
+def test_a_run_with_a_dead_rank_runs_while_its_peers_live() -> None:
+    members = [
+        Member(Verdict("crashed", "gone", ended_unix_ns=20), rank=2),
+        Member(Verdict("running"), rank=0),
+    ]
+    found = run_state(members)
+    assert found.state == "running"
+    assert "rank 2" in found.reason and found.first_failure is not None
+
+
+def test_writers_that_do_not_decide_neither_end_nor_keep_a_run() -> None:
+    members = [
+        Member(Verdict("finished", "exit code 0", ended_unix_ns=2), decides=True),
+        Member(Verdict("running"), decides=False),
+    ]
+    assert run_state(members).state == "finished"
+
+
+def beat(bench: Bench, speaker: Speaker, alive: bool | None, head_seq: int = 0) -> None:
+    writers = (WriterBeat(speaker.writer, head_seq, alive),)
+    bench.liveness.hear(Heartbeat("n", "h", "b", 0.0, 5.0, writers))
+
+
+def only_state(bench: Bench) -> tuple[str, bool]:
+    (run,) = bench.store.list_runs()
+    (writer,) = bench.store.writers(run.run_pk)
+    assert (writer.state, writer.unreachable) == (run.state, run.unreachable)
+    return run.state, run.unreachable
+
+
+def test_silence_is_flagged_then_reads_crashed_and_is_reversed_by_data(bench: Bench) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    bench.clock.now_s += 14
+    bench.board.tick()
+    assert only_state(bench) == ("running", False)
+    bench.clock.now_s += 2
+    bench.board.tick()
+    assert only_state(bench) == ("running", True)
+    beat(bench, speaker, True)
+    bench.board.tick()
+    assert only_state(bench) == ("running", False)
+    bench.clock.now_s += 301
+    bench.board.tick()
+    assert only_state(bench) == ("crashed", True)
+    bench.feed(speaker.rows({"loss": [1.0]}))
+    assert only_state(bench) == ("running", False)
+
+
+def test_a_heartbeat_alone_brings_a_lost_writer_back(bench: Bench) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    bench.clock.now_s += 301
+    bench.board.tick()
+    assert only_state(bench)[0] == "crashed"
+    beat(bench, speaker, True)
+    bench.board.tick()
+    assert only_state(bench) == ("running", False)
+
+
+def test_a_process_that_is_gone_is_told_at_once(bench: Bench) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello(), speaker.rows({"loss": [1.0]}))
+    beat(bench, speaker, False, head_seq=2)
+    assert bench.liveness.is_urgent
+    bench.board.tick()
+    assert only_state(bench) == ("crashed", False)
+    assert not bench.liveness.is_urgent
+
+
+def test_a_process_that_is_gone_waits_for_its_last_records(bench: Bench) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    beat(bench, speaker, False, head_seq=2)
+    bench.board.tick()
+    assert only_state(bench)[0] == "running"
+    (run,) = bench.store.list_runs()
+    assert bench.store.accounting(run.run_pk).pending == 1
+    bench.feed(speaker.others((RecordKind.EXIT, ExitRecord(0, "finish").pack())))
+    assert only_state(bench)[0] == "finished"
+
+
+def test_records_that_never_come_end_the_wait(bench: Bench) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    beat(bench, speaker, False, head_seq=9)
+    bench.board.tick()
+    bench.clock.now_s += 61
+    bench.board.tick()
+    assert only_state(bench)[0] == "crashed"
+
+
+def test_a_fresh_lease_after_a_stall_expires_nobody(bench: Bench) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    bench.clock.now_s += 10_000
+    bench.liveness.renew()
+    bench.board.tick()
+    assert only_state(bench) == ("running", False)
+
+
+def test_a_new_writer_of_a_later_attempt_reopens_the_run(bench: Bench) -> None:
+    first, second = Speaker(b"1" * 16), Speaker(b"2" * 16)
+    bench.feed(first.hello(rank=0), first.others((RecordKind.EXIT, ExitRecord(1, "atexit").pack())))
+    (run,) = bench.store.list_runs()
+    assert run.state == "failed"
+    bench.feed(second.hello(rank=0, started_unix_ns=2 * 10**18))
+    (run,) = bench.store.list_runs()
+    assert run.state == "running"
+    bench.feed(second.others((RecordKind.EXIT, ExitRecord(0, "finish").pack())))
+    (run,) = bench.store.list_runs()
+    assert (run.state, run.reason) == ("finished", "exit code 0")
+
+
+def test_evidence_in_any_order_gives_the_same_state(bench: Bench) -> None:
+    for i, order in enumerate(itertools.permutations(range(2))):
+        speaker = Speaker(bytes([65 + i]) * 16, f"local/demo/r{i}")
+        bench.feed(speaker.hello())
+        said = speaker.others(
+            (RecordKind.SIGNAL, SignalRecord(15, "SIGTERM").pack()),
+            (RecordKind.EXIT, ExitRecord(143, "sys.exit").pack()),
+        )
+        for at in order:
+            if at:
+                bench.feed(said)
+            else:
+                beat(bench, speaker, False, head_seq=3)
+            bench.board.tick()
+        run = bench.store.find_run("local", "demo", f"r{i}")
+        assert run is not None and run.state == "killed"
