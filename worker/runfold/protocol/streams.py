@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from runfold.protocol.errors import DecodeError, VersionError
@@ -60,6 +59,9 @@ def partition_of(run_path: str, group: str | None, partitions: int) -> int:
     if group:
         entity_project, _, _ = run_path.rpartition("/")
         name = f"{entity_project}/group/{group}"
+    # Imported when needed: most have one partition, and OpenSSL takes its time.
+    import hashlib
+
     digest = hashlib.sha256(name.encode("utf-8", "replace")).digest()
     return int.from_bytes(digest[:8], "big") % partitions
 

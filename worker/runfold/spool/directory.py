@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def make_writer(
         hit("spool.identity_written")
         return directory, WriterHeader(directory / HEADER_NAME, fixed, mapped=mapped), mapped
     except OSError as error:
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_tree(directory)
         raise SpoolUnavailableError(error.errno, f"no spool in {target}: {error.strerror}") from error
 
 
@@ -71,6 +70,14 @@ def publish_writer(directory: Path) -> Path:
     directory.rename(final)
     hit("spool.after_publish")
     return final
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory with all that it holds, as far as possible."""
+    # Imported when needed: it brings the compressors along, which every training process would pay for.
+    import shutil
+
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def list_writers(target_dir: Path) -> list[Path]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import struct
-import uuid
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,9 +162,10 @@ def record_bytes(payload_bytes: int) -> int:
 def boot_id_bytes(boot_id: object) -> bytes:
     """Return a boot id as 16 bytes; zeros when it is unknown or no UUID."""
     try:
-        return uuid.UUID(str(boot_id)).bytes
+        found = bytes.fromhex(str(boot_id).replace("-", ""))
     except ValueError:
-        return bytes(16)
+        found = b""
+    return found if len(found) == 16 else bytes(16)
 
 
 def open_private(path: Path, flags: int) -> int:

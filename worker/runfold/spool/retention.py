@@ -6,13 +6,13 @@ What no server has acknowledged is never removed here, whatever the total.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from runfold.protocol.failpoints import hit
+from runfold.spool.directory import remove_tree
 from runfold.spool.reader import SpoolReader
 
 _REMOVED_PREFIX = ".old-"
@@ -68,7 +68,7 @@ def remove_spool(
         return False
     hit("spool.before_rmtree")
     reader.close()
-    shutil.rmtree(removed, ignore_errors=True)
+    remove_tree(removed)
     return True
 
 
@@ -86,6 +86,6 @@ def remove_leftovers(target_dir: Path, *, older_s: float, now_unix_s: float | No
         except OSError:
             continue
         if entry.name.startswith(_UNFINISHED_PREFIXES) and is_old and entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, ignore_errors=True)
+            remove_tree(Path(entry.path))
             removed += 1
     return removed

@@ -7,8 +7,6 @@ counted, and is declared by a GAP record as soon as there is space again.
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import struct
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -24,7 +22,7 @@ from runfold.protocol.limits import MAX_RECORD_BYTES, WRITER_ID_BYTES
 from runfold.protocol.records import RecordKind
 from runfold.protocol.rows import RowSchema
 from runfold.spool.appender import ROW, Appender, Slot
-from runfold.spool.directory import make_target, make_writer, publish_writer
+from runfold.spool.directory import make_target, make_writer, publish_writer, remove_tree
 from runfold.spool.errors import SpoolUnavailableError
 from runfold.spool.format import (
     AT_CLOSED,
@@ -70,7 +68,7 @@ class SpoolWriter(Appender):
             ProtocolError: `identity` is not one.
         """
         limits = limits or SpoolLimits()
-        writer_id = writer_id or secrets.token_bytes(WRITER_ID_BYTES)
+        writer_id = writer_id or os.urandom(WRITER_ID_BYTES)
         payload = Identity.from_map({**identity, "v": IDENTITY_VERSION}).pack()
         fixed = FixedHeader(
             writer=writer_id,
@@ -89,7 +87,7 @@ class SpoolWriter(Appender):
             writer._move_to(publish_writer(directory))
         except OSError as error:
             writer.close(final=False)
-            shutil.rmtree(directory, ignore_errors=True)
+            remove_tree(directory)
             raise SpoolUnavailableError(error.errno, f"no spool in {directory}: {error.strerror}") from error
         return writer
 
