@@ -20,6 +20,7 @@ from runfold_coordinator.api.run_fields import RunView
 from runfold_coordinator.api.run_listing import RunPage, RunQuery, list_runs
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
+from support.postgres import postgres_server  # noqa: F401 - a fixture
 
 S = 1_000_000_000
 RUNS = [
@@ -41,10 +42,13 @@ RUNS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    path: Path = tmp_path_factory.mktemp("listing") / "runfold.db"
-    opened = Store.open(f"sqlite:///{path}")
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    folder: Path = tmp_path_factory.mktemp("listing")
+    url = f"sqlite:///{folder / 'runfold.db'}"
+    if request.param == "postgresql":  # its default database: everybody else makes one of their own
+        url = request.getfixturevalue("postgres_server").get_uri()
+    opened = Store.open(url, cold_url=str(folder / "cold"))
     insert_runs(opened, RUNS)
     yield opened
     opened.close()
@@ -106,7 +110,7 @@ FILTERS = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(FILTERS)
 def test_sql_decides_as_python_does(store: Store, filters: Any) -> None:
     query = parse_filter(filters)
