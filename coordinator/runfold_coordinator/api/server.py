@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import threading
 import time
@@ -76,14 +77,18 @@ class HttpServer:
 
 def _listen(host: str, port: int) -> socket.socket:
     """Bind here rather than in uvicorn: a port of 0 is known before anybody is told."""
-    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise OSError(error.errno, f"{host!r} is no address to listen on: {error.strerror}") from error
     listener = socket.socket(family, kind, proto)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(2048)
         listener.setblocking(False)
-    except OSError:
+    except OSError as error:
         listener.close()
-        raise
+        way_out = "; choose another --port, or end who uses it" if error.errno == errno.EADDRINUSE else ""
+        raise OSError(error.errno, f"can't listen on {host}:{port}: {error.strerror}{way_out}") from error
     return listener
