@@ -52,3 +52,9 @@ def free_bytes(directory: Path) -> int:
     """Return the bytes that this user may still take on the file system of `directory`."""
     found = os.statvfs(directory)
     return found.f_bavail * found.f_frsize
+
+
+def total_bytes(directory: Path) -> int:
+    """Return the size of the file system of `directory`."""
+    found = os.statvfs(directory)
+    return found.f_blocks * found.f_frsize

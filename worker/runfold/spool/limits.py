@@ -14,6 +14,8 @@ class SpoolLimits:
     max_bytes: int = 16 * 1024**3
     #: Left free on the file system for everybody else.
     min_free_bytes: int = 64 * 1024**2
+    #: ... but no more than this share of it: a small disk is there to be used.
+    min_free_ratio: float = 0.05
     #: Segments double from the first size to the largest.
     first_segment_bytes: int = 256 * 1024
     max_segment_bytes: int = 16 * 1024**2

@@ -9,7 +9,7 @@ from pathlib import Path
 from runfold.protocol.failpoints import hit
 from runfold.spool.ahead import FileAhead
 from runfold.spool.directory import segment_sizes
-from runfold.spool.filesystem import free_bytes
+from runfold.spool.filesystem import free_bytes, total_bytes
 from runfold.spool.format import (
     AHEAD_NAME,
     SEGMENT_HEADER_BYTES,
@@ -143,10 +143,10 @@ class SegmentChain:
             )
         # Looked up even without a limit: statvfs also tells that the directory is gone.
         free = free_bytes(self.directory)
-        if self._limits.min_free_bytes and free < self._limits.min_free_bytes + capacity:
-            raise OSError(
-                errno.ENOSPC, f"{free} bytes are free; {self._limits.min_free_bytes} have to stay free"
-            )
+        limits = self._limits
+        left_free = min(limits.min_free_bytes, int(limits.min_free_ratio * total_bytes(self.directory)))
+        if left_free and free < left_free + capacity:
+            raise OSError(errno.ENOSPC, f"{free} bytes are free; {left_free} have to stay free")
 
 
 def _reserve(capacity: int) -> int:
