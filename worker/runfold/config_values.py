@@ -41,6 +41,8 @@ def _odd(value: Any, depth: int) -> Any:
     if isinstance(value, enum.Enum):
         return value.name
     library = type(value).__module__.partition(".")[0]
+    if library == "runfold" and hasattr(value, "to_json"):
+        raise TypeError(f"{type(value).__name__} is something to log, not a config value")
     if library in ("numpy", "torch") and "numpy" in sys.modules:
         size = getattr(value, "size", 1)
         size = size() if callable(size) else size

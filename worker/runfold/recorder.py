@@ -16,13 +16,10 @@ from runfold import terminal
 from runfold.errors import UsageError
 from runfold.family_step import FamilyStep
 from runfold.log_values import Cell, flatten
-from runfold.protocol.keypath import KeyPath
 from runfold.protocol.records import RecordKind, RowMap
 from runfold.protocol.rows import COMMIT_FALSE, COMMIT_TRUE, STEP_GIVEN, RowSchema
+from runfold.row_schemas import RowSchemas
 
-#: Row schemas remembered; a key set beyond that gets one only when it comes again.
-MAX_SCHEMAS = 256
-_KIND_OF = {float: "d", int: "q", bool: "?"}
 #: What a slot refuses, before anything was written: an int over 64 bits, a value that is no number after all.
 _MISFIT = (struct.error, OverflowError, TypeError, ValueError)
 _WARN_EVERY_S = 60.0
@@ -54,11 +51,10 @@ class Recorder:
         "_deferred",
         "_family",
         "_family_words",
-        "_known",
         "_lock",
         "_open_spool",
+        "_row_schemas",
         "_schemas",
-        "_seen",
         "_spool",
         "_step",
         "is_ended",
@@ -87,11 +83,9 @@ class Recorder:
         self._lock = threading.RLock()
         self._busy = False
         self._deferred: deque[Callable[[], None]] = deque()
-        #: (keys, types of the values) of a flat dict -> its schema.
-        self._schemas: dict[tuple[object, ...], RowSchema] = {}
-        #: (paths, kinds) -> its schema.
-        self._known: dict[tuple[tuple[KeyPath, ...], str], RowSchema] = {}
-        self._seen: dict[tuple[tuple[KeyPath, ...], str], None] = {}
+        self._row_schemas = RowSchemas()
+        #: (keys, types of the values) of a flat dict -> its schema; empty when no row may be logged.
+        self._schemas = self._row_schemas.by_types
 
     def _take(self, spool: Spool | None) -> None:
         self._spool = spool
@@ -282,7 +276,7 @@ class Recorder:
         flags = STEP_GIVEN if step is not None else 0
         if commit is not None:
             flags |= COMMIT_TRUE if commit else COMMIT_FALSE
-        schema = self._schema_of(cells, key)
+        schema = self._row_schemas.find(cells, key)
         if schema is not None:
             kept = spool.append_row(schema, flags, row, [value for _, value in cells])
         else:
@@ -296,31 +290,6 @@ class Recorder:
         if not kept:
             self._tell_loss()
 
-    def _schema_of(self, cells: list[Cell], key: tuple[object, ...] | None) -> RowSchema | None:
-        """Return the schema of a row of numbers; None when the row must travel as a map."""
-        try:
-            kinds = "".join([_KIND_OF[type(value)] for _, value in cells])
-        except KeyError:
-            return None
-        paths = tuple(path for path, _ in cells)
-        known = (paths, kinds)
-        schema = self._known.get(known)
-        if schema is None:
-            if len(self._known) >= MAX_SCHEMAS:
-                if known not in self._seen:
-                    self._seen[known] = None
-                    if len(self._seen) > 4 * MAX_SCHEMAS:
-                        self._seen.pop(next(iter(self._seen)))
-                    return None
-                del self._seen[known]
-                oldest = next(iter(self._known))
-                gone = self._known.pop(oldest)
-                self._schemas = {fast: kept for fast, kept in self._schemas.items() if kept is not gone}
-            schema = self._known[known] = RowSchema(paths, kinds)
-        if key is not None and 2 * len(paths) == len(key) and _fits_as_it_is(key, schema):
-            self._schemas[key] = schema
-        return schema
-
     def _tell_loss(self) -> None:
         dropped = self._spool.dropped_count if self._spool is not None else 0
         terminal.warn_at_most_every(
@@ -333,26 +302,6 @@ class Recorder:
 
 def _refuse(*_: Any) -> bool:
     return False
-
-
-def _fits_as_it_is(key: tuple[object, ...], schema: RowSchema) -> bool:
-    """Whether values of these types go into the schema's slots as they are, without conversion."""
-    half = len(schema.paths)
-    for name, kind, path, slot in zip(key[:half], key[half:], schema.paths, schema.kinds, strict=True):
-        if type(name) is not str or path != (name,) or not isinstance(kind, type):
-            return False
-        if _KIND_OF.get(kind) != slot and not _is_numpy_slot(kind, slot):
-            return False
-    return True
-
-
-def _is_numpy_slot(kind: type, slot: str) -> bool:
-    if kind.__module__ != "numpy":
-        return False
-    bases = {base.__name__ for base in kind.__mro__}
-    if slot == "d":
-        return "floating" in bases and kind.__name__ not in ("longdouble", "float128")
-    return ("integer" if slot == "q" else "bool") in bases or (slot == "?" and "bool_" in bases)
 
 
 def check_step(step: Any) -> int | None:

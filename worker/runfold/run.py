@@ -29,7 +29,8 @@ from runfold.redact import redact_text, redact_value
 from runfold.run_end import RunEnd
 from runfold.run_facts import RunFacts
 from runfold.run_spool import RunSpool
-from runfold.settings import Settings, check_tags
+from runfold.setting_checks import check_tags
+from runfold.settings import Settings
 from runfold.summary import Summary
 
 if TYPE_CHECKING:

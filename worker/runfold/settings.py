@@ -7,19 +7,14 @@ Precedence: argument > settings > RUNFOLD_* > WANDB_* > default.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from runfold.errors import ValidationError
 from runfold.ignored_settings import IGNORED_SETTINGS
-from runfold.naming import check_entity, check_project, check_run_id
 from runfold.run_moment import RunMoment
-
-_MODES = frozenset({"online", "offline", "dryrun", "disabled", "run", "shared"})
-_REINITS = frozenset({"default", "return_previous", "finish_previous", "create_new"})
-_RESUMES = frozenset({"allow", "must", "never", "auto"})
-_CONSOLES = frozenset({"auto", "off", "wrap", "redirect", "wrap_raw", "wrap_emu"})
+from runfold.setting_checks import CHECKS
 
 #: Variables whose name is not the field's.
 _VARIABLES = {
@@ -35,8 +30,6 @@ _VARIABLES = {
 _SECRETS = frozenset({"api_key", "redis_url"})
 #: Fields that have a second name.
 _ALIASES = {"finish_timeout_s": "finish_timeout"}
-_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
-_FALSE = frozenset({"0", "false", "f", "no", "n", "off", ""})
 
 
 class Settings:
@@ -95,7 +88,7 @@ class Settings:
 
     def __setattr__(self, name: str, value: Any) -> None:
         name = _ALIASES.get(name, name)
-        check = _CHECKS.get(name)
+        check = CHECKS.get(name)
         if check is not None:
             if value is not None:
                 value = check(name, value)
@@ -232,115 +225,4 @@ def _field_of(name: str, variable: str) -> str | None:
     name = _ALIASES.get(name, name)
     if name.startswith("_"):  # WANDB__LABEL is x_label
         name = "x" + name
-    return name if name in _CHECKS else None
-
-
-def _text(name: str, value: object) -> str:
-    if isinstance(value, Path):
-        return str(value)
-    if not isinstance(value, str):
-        raise ValidationError(name, "Input should be a valid string", value)
-    return str.__str__(value)
-
-
-def _truth(name: str, value: object) -> bool:
-    if isinstance(value, (bool, int)) and value in (0, 1):
-        return bool(value)
-    if isinstance(value, str) and value.strip().lower() in _TRUE | _FALSE:
-        return value.strip().lower() in _TRUE
-    raise ValidationError(name, "Input should be a valid boolean", value)
-
-
-def _seconds(name: str, value: object) -> float:
-    try:
-        seconds = float(value)  # type: ignore[arg-type]  # whatever float() takes
-    except (TypeError, ValueError):
-        raise ValidationError(name, "Input should be a valid number", value) from None
-    if seconds < 0:
-        raise ValidationError(name, "Input should not be negative", value)
-    return seconds
-
-
-def _one_of(choices: frozenset[str]) -> Callable[[str, object], str]:
-    def check(name: str, value: object) -> str:
-        if not isinstance(value, str) or value not in choices:
-            listed = ", ".join(repr(choice) for choice in sorted(choices))
-            raise ValidationError(name, f"Input should be one of {listed}", value)
-        return value
-
-    return check
-
-
-def _resume(name: str, value: object) -> str | None:
-    text = value.lower() if isinstance(value, str) else value
-    if text is True or text in ("true", "1"):
-        return "auto"
-    if text is False or text in ("false", "0"):
-        return None
-    return _one_of(_RESUMES)(name, value)
-
-
-def _reinit(name: str, value: object) -> str | bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in ("true", "false", "1", "0"):
-        return value.lower() in ("true", "1")
-    return _one_of(_REINITS)(name, value)
-
-
-def _tags(name: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return check_tags(name, (value,))
-    try:
-        return check_tags(name, tuple(value))  # type: ignore[arg-type]  # any iterable
-    except TypeError:
-        raise ValidationError(name, "Input should be a valid tuple", value) from None
-
-
-def check_tags(name: str, tags: tuple[object, ...]) -> tuple[str, ...]:
-    """Return `tags` when each is 1 to 64 characters long; ValidationError if not."""
-    for tag in tags:
-        if not isinstance(tag, str):
-            raise ValidationError(name, "Input should be a valid string", tag)
-        if not 1 <= len(tag) <= 64:
-            raise ValidationError(
-                name, f"Tag {tag!r} is {len(tag)} characters. Tags must be 1 to 64 characters.", tag
-            )
-    return tuple(str(tag) for tag in tags)
-
-
-def _moment(name: str, value: object) -> RunMoment:
-    return value if isinstance(value, RunMoment) else RunMoment.parse(name, _text(name, value))
-
-
-_CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    **dict.fromkeys(
-        (
-            "run_group",
-            "run_job_type",
-            "run_name",
-            "run_notes",
-            "base_url",
-            "api_key",
-            "redis_url",
-            "root_dir",
-        ),
-        _text,
-    ),
-    **dict.fromkeys(("runfold_dir", "host", "program", "x_label"), _text),
-    **dict.fromkeys(
-        ("silent", "quiet", "disabled", "allow_val_change", "x_primary", "x_update_finish_state"), _truth
-    ),
-    **dict.fromkeys(("finish_timeout_raises", "x_record_signals", "x_join_ranks", "x_offline"), _truth),
-    **dict.fromkeys(("init_timeout", "finish_timeout"), _seconds),
-    "run_tags": _tags,
-    "run_id": lambda name, value: check_run_id(_text(name, value)),
-    "project": lambda name, value: check_project(_text(name, value)),
-    "entity": lambda name, value: check_entity(_text(name, value)),
-    "mode": _one_of(_MODES),
-    "console": _one_of(_CONSOLES),
-    "resume": _resume,
-    "reinit": _reinit,
-    "fork_from": _moment,
-    "resume_from": _moment,
-}
+    return name if name in CHECKS else None

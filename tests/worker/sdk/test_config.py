@@ -64,6 +64,12 @@ def test_values_are_kept_plain(value: Any, kept: Any) -> None:
     assert convert(value) == kept
 
 
+def test_things_to_log_are_no_config_values(run: runfold.Run) -> None:
+    with pytest.raises(TypeError):
+        run.config["h"] = runfold.Histogram([1, 2, 3])
+    assert "h" not in run.config
+
+
 def test_a_dict_that_contains_itself_ends_as_text() -> None:
     circle: dict[str, Any] = {}
     circle["c"] = circle

@@ -176,11 +176,3 @@ def test_stopping_leaves_the_last_word_to_somebody_else(recorder: Recorder, spoo
     assert recorder.stop() is spool
     assert recorder.stop() is None
     assert not spool.is_closed
-
-
-def test_schemas_in_use_survive_a_flood_of_others(recorder: Recorder) -> None:
-    for number in range(2000):
-        recorder.log({f"k{number % 300}": 1.0})
-    assert len(recorder._known) == 256
-    assert len(recorder._schemas) <= 256
-    assert len(recorder._seen) <= 1024
