@@ -18,7 +18,7 @@ _Columns = tuple[tuple[KeyPath, ...], str]
 
 
 class RowSchemas:
-    """The schemas of one writer. Rows of text, of lists, of keys that always change have none: they are maps."""
+    """The schemas of one writer. Rows of text, of lists, of keys that always change have none."""
 
     __slots__ = ("_known", "_seen", "by_types")
 
