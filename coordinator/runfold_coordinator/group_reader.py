@@ -7,9 +7,9 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -33,13 +33,18 @@ MAX_WINDOW_CELLS = 2_000_000
 ALL_BUT = "-"
 
 
+class Summaries(Protocol):
+    """What is needed of a SummaryReader."""
+
+    def summary(self, run: RunRow) -> dict[str, Any]: ...
+
+
 class GroupReader:
     """Reads groups. Thread-safe: it keeps nothing between calls."""
 
-    def __init__(self, store: Store, summary_of: Callable[[RunRow], dict[str, Any]]) -> None:
-        """Take the store and `SummaryReader.summary`."""
+    def __init__(self, store: Store, summaries: Summaries) -> None:
         self._store = store
-        self._summary_of = summary_of
+        self._summaries = summaries
 
     def history(
         self,
@@ -81,7 +86,7 @@ class GroupReader:
         rows = []
         for run in sorted(runs, key=lambda run: (run.started_unix_ns, run.run_id)):
             who = {"run_id": run.run_id, "name": run.name, "fold": run.fold, "state": run.state}
-            rows.append(who | leaves_of(self._summary_of(run)))
+            rows.append(who | leaves_of(self._summaries.summary(run)))
         return rows
 
     def table(self, runs: Sequence[RunRow], by: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -91,7 +96,7 @@ class GroupReader:
         Args:
             by: Config keys; names that begin with a minus ("-seed") mean every config key but those.
         """
-        members = [_member(run, leaves_of(self._summary_of(run))) for run in runs]
+        members = [_member(run, leaves_of(self._summaries.summary(run))) for run in runs]
         all_but = [name.removeprefix(ALL_BUT) for name in by or () if name.startswith(ALL_BUT)]
         named = [name for name in by or () if not name.startswith(ALL_BUT)]
         rows = []

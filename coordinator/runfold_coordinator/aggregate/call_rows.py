@@ -32,6 +32,10 @@ class CallRows:
     commit_seq: Ints
     is_late: Bools
 
+    def head(self, count: int) -> CallRows:
+        """Return the first rows; all calls keep their mark."""
+        return CallRows(self.step[:count], self.first_seq[:count], self.commit_seq[:count], self.is_late)
+
 
 def rows_of_calls(seq: Ints, step: Ints, flags: NDArray[np.uint8], frontier: int | None) -> CallRows:
     """Find the rows of calls ascending in seq.

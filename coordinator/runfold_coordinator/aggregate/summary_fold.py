@@ -5,8 +5,9 @@ In: rows by step, and the definitions and manual values that lie between them. O
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,16 +23,22 @@ from runfold_coordinator.aggregate.rows import LaneRows, conflicts
 #: Keys that no call can log: every row gets them by itself.
 UNLOGGABLE = frozenset({"_step", "_runtime"})
 TIMESTAMP_KEY = encode_path(TIMESTAMP)
+EventApply = Callable[[SummaryTree, MetricDefinitions], None]
 #: Values that one running sum takes at a time: its scratch array stays small.
 SUM_BATCH = 65536
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something said between rows. `apply` changes the tree; `seq` orders it."""
+    """Something said between rows. `apply` changes the tree and the definitions; `seq` orders it.
+
+    `definition`: the METRIC payload where it is one. `is_end`: the writer said that it ends.
+    """
 
     seq: int
-    apply: Callable[[SummaryTree, MetricDefinitions], None]
+    apply: EventApply
+    definition: dict[str, Any] | None = None
+    is_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +109,24 @@ class RowsFold:
         self.tree = tree or SummaryTree()
         self.definitions = definitions or MetricDefinitions()
         self._started_unix_ns = started_unix_ns
+        self._logged_steps: Mapping[str, Ints] = {}
 
     def take(
         self,
         rows: LaneRows,
         events: Sequence[tuple[int, Event]] = (),
         expansions: Sequence[Expansion] | None = None,
+        logged_steps: Mapping[str, Ints] | None = None,
     ) -> None:
         """Take rows above all rows taken before.
 
         Args:
             events: With the number of these rows that come before each, ascending.
+            logged_steps: For keys with inserted cells, the steps at which a call logged them: globs apply to
+                what is logged, not to what is inserted.
             expansions: What globs gave to keys of these rows; None to find that out here, in this order.
         """
+        self._logged_steps = logged_steps or {}
         at = 0
         for place, event in events:
             if place > at:
@@ -134,11 +146,10 @@ class RowsFold:
             cut = column.between(low, high)
             if len(cut) and key not in UNLOGGABLE:
                 columns[key] = cut
-        given = None if expansions is None else [e for e in expansions if low <= e.step < high]
         if conflicts(columns):
-            self._take_one_by_one(step, rows.t_ns[start:stop].view(np.int64), columns, given)
+            self._take_one_by_one(step, rows.t_ns[start:stop].view(np.int64), columns, expansions)
             return
-        for path, definition in self._expand(columns, given):
+        for path, definition in self._expand(columns, low, high, expansions):
             self.tree.configure(path, definition)
         for key, column in columns.items():
             if key != TIMESTAMP_KEY:
@@ -146,12 +157,17 @@ class RowsFold:
         self._take_own(step, rows.t_ns[start:stop].view(np.int64), columns.get(TIMESTAMP_KEY))
 
     def _expand(
-        self, keys: Sequence[str] | dict[str, Column], given: Sequence[Expansion] | None
+        self, keys: Iterable[str], low: int, high: int, given: Sequence[Expansion] | None
     ) -> list[tuple[KeyPath, MetricDefinition]]:
+        """Return what globs give to keys that are logged at low <= step < high."""
         if given is not None:
-            return [(expansion.path, expansion.definition) for expansion in given]
-        paths = map(decode_path, keys)
+            return [(e.path, e.definition) for e in given if low <= e.step < high]
+        paths = (decode_path(key) for key in keys if self._is_logged(key, low, high))
         return [(path, found) for path in paths if (found := self.definitions.see(path)) is not None]
+
+    def _is_logged(self, key: str, low: int, high: int) -> bool:
+        steps = self._logged_steps.get(key)
+        return steps is None or bool(np.searchsorted(steps, high) > np.searchsorted(steps, low))
 
     def _take_own(self, step: Axis, t_ns: Ints, said: Column | None) -> None:
         """Take what every row has by itself; a `_timestamp` that was logged comes before the row's own."""
@@ -182,10 +198,7 @@ class RowsFold:
         stamps = (t_ns.astype(np.float64) / 1e9).tolist()
         runtimes = ((t_ns - np.int64(self._started_unix_ns)).astype(np.float64) / 1e9).tolist()
         for place, at in enumerate(step.tolist()):
-            if given is not None:
-                here = [(e.path, e.definition) for e in given if e.step == at]
-            else:
-                here = self._expand([encode_path(path) for path, _ in cells[place]], None)
-            for path, definition in here:
+            keys = [encode_path(path) for path, _ in cells[place]]
+            for path, definition in self._expand(keys, at, at + 1, given):
                 self.tree.configure(path, definition)
             self.tree.observe_row(at, cells[place], timestamp=stamps[place], runtime=runtimes[place])

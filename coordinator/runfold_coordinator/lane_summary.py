@@ -1,0 +1,318 @@
+"""The summary of a run with several writers: every key reduced over its lanes, in settled steps, key by key.
+
+In: the store's cells. Out: `LaneSummary`, which goes on where it stopped; a key whose settled steps get a
+late row, or whose rule changes, starts again alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import msgpack
+import sqlalchemy as sa
+
+from runfold.protocol.errors import ProtocolError
+from runfold.protocol.history.leaf import SummaryLeaf
+from runfold.protocol.history.summary import (
+    RUNTIME,
+    STEP,
+    TIMESTAMP,
+    SummaryTree,
+    runtime_s,
+    timestamp_unix_s,
+)
+from runfold.protocol.keypath import KeyPath, decode_path
+from runfold.protocol.records import RecordKind, SummaryRecord
+from runfold_coordinator.aggregate.column import Column
+from runfold_coordinator.aggregate.reduce import reduce_columns
+from runfold_coordinator.aggregate.rows import conflicts
+from runfold_coordinator.aggregate.summary_fold import UNLOGGABLE, observe_column
+from runfold_coordinator.lane_rows import read_lane
+from runfold_coordinator.run_lanes import RunLanes, Seat, read_lane_columns, top_step
+from runfold_coordinator.step_windows import ChunkSpans, read_spans
+from runfold_coordinator.store import tables
+from runfold_coordinator.store.names import MIXED_KEYSET, unescape_key
+from runfold_coordinator.store.store import Store
+from runfold_coordinator.writer_summary import TERMINAL_STATES
+
+#: Cells of one key over all lanes that are held at a time.
+MAX_WINDOW_CELLS = 1_000_000
+#: Steps looked back from a key's newest ones for its last value; grows until one is found.
+FIRST_LOOK_BACK = 256
+NOT_YET = -(1 << 62)
+OWN_PATHS = (STEP, TIMESTAMP, RUNTIME)
+
+
+@dataclass(slots=True)
+class KeyFold:
+    """One key: its statistics over settled steps, the highest of these, who logs it, and the rule it
+    follows.
+    """
+
+    leaf: SummaryLeaf = field(default_factory=SummaryLeaf)
+    settled: int = NOT_YET
+    writers: set[int] = field(default_factory=set)
+    rule: list[Any] = field(default_factory=list)
+
+
+class LaneSummary:
+    """The fold of one run. Not thread-safe."""
+
+    def __init__(self, run_pk: int) -> None:
+        self.run_pk = run_pk
+        self._keys: dict[str, KeyFold] = {}
+        #: How each writer was seated; rows of a writer that is seated anew are other rows.
+        self._seats: dict[int, list[Any]] = {}
+        #: Chunks up to this chunk_pk have been looked at; by writer, the highest seq that they hold.
+        self._chunk_mark = 0
+        self._seen_seq: dict[int, int] = {}
+
+    def catch_up(self, store: Store, lanes: RunLanes) -> Self:
+        """Return the fold up to now: this object, or a new one when writers have been seated anew."""
+        seats = {seat.writer.writer_pk: _seat_state(seat) for seat in lanes.seats}
+        if any(seats.get(pk) != before for pk, before in self._seats.items()):
+            return type(self)(self.run_pk).catch_up(store, lanes)
+        self._seats = seats
+        late = self._look_at_new_chunks(store, lanes)
+        spans = None
+        for key in sorted(lanes.keys.keys() - UNLOGGABLE):
+            fold = self._keys.setdefault(key, KeyFold())
+            rule = _rule_state(lanes, key)
+            if key in late or fold.rule != rule:
+                fold.leaf, fold.settled, fold.rule = SummaryLeaf(), NOT_YET, rule
+            upto = _settled_step(lanes, fold)
+            if upto > fold.settled:
+                spans = spans or read_spans(store, lanes)
+                self._fold_key(store, lanes, key, fold, spans, upto)
+        return self
+
+    def _fold_key(  # noqa: PLR0917 - one step of catch_up
+        self, store: Store, lanes: RunLanes, key: str, fold: KeyFold, spans: ChunkSpans, upto: int
+    ) -> None:
+        for low, high in spans.windows(
+            MAX_WINDOW_CELLS, None if fold.settled == NOT_YET else fold.settled + 1
+        ):
+            if low > upto:
+                break
+            observe_column(fold.leaf, read_reduced(store, lanes, key, low, min(high, upto + 1)))
+        fold.settled = upto
+
+    def _look_at_new_chunks(self, store: Store, lanes: RunLanes) -> set[str]:
+        """Note who logs which key; return the keys that got cells at or below their settled steps."""
+        c = tables.chunks.c
+        found = store.fetch(
+            sa.select(c.chunk_pk, c.writer_pk, c.keyset_pk, c.seq_hi, c.step_min, c.directory)
+            .where(c.run_pk == self.run_pk, c.chunk_pk > self._chunk_mark)
+            .order_by(c.chunk_pk)
+        )
+        seats = {seat.writer.writer_pk: seat for seat in lanes.seats}
+        keys_of = _KeyNames(store)
+        settled = max((fold.settled for fold in self._keys.values()), default=NOT_YET)
+        suspects: dict[int, int] = {}
+        seen_seq = dict(self._seen_seq)
+        for row in found:
+            self._chunk_mark = max(self._chunk_mark, row.chunk_pk)
+            before = self._seen_seq.get(row.writer_pk, 0)
+            if row.seq_hi <= before or row.writer_pk not in seats:
+                continue  # merged from chunks that were looked at
+            seen_seq[row.writer_pk] = max(seen_seq.get(row.writer_pk, 0), row.seq_hi)
+            for key in keys_of.chunk(row.keyset_pk, bytes(row.directory)):
+                self._keys.setdefault(key, KeyFold()).writers.add(row.writer_pk)
+            if row.step_min + seats[row.writer_pk].placement.step_offset <= settled:
+                suspects[row.writer_pk] = before
+        self._seen_seq = seen_seq
+        late: set[str] = set()
+        for writer_pk, before in suspects.items():
+            late |= self._late_keys(store, seats[writer_pk], before, settled)
+        return late
+
+    def _late_keys(self, store: Store, seat: Seat, after_seq: int, settled: int) -> set[str]:
+        offset = seat.placement.step_offset
+        late = set()
+        for block in store.read_blocks(
+            self.run_pk, seat.writer.writer_pk, seq_after=after_seq, step_max=settled - offset
+        ):
+            for key, columns in block.columns.items():
+                for column in columns:
+                    steps = block.step if column.rows is None else block.step[column.rows]
+                    fold = self._keys.get(key)
+                    if fold is not None and len(steps) and int(steps.min()) + offset <= fold.settled:
+                        late.add(key)
+        return late
+
+    def tree(self, store: Store, lanes: RunLanes) -> SummaryTree:
+        """Return the summary as it is to be shown: settled steps, the newest values, and what was set by
+        hand.
+        """
+        leaves: dict[str, SummaryLeaf] = {}
+        for key, fold in self._keys.items():
+            leaf = SummaryLeaf.from_state(fold.leaf.to_state())
+            newest = _newest(store, lanes, key, fold)
+            if newest is not None:
+                last = SummaryLeaf()
+                observe_column(last, newest)
+                leaf.latest, leaf.last_step = last.latest, last.last_step
+                if not leaf.has_data:
+                    leaf.first, leaf.first_step, leaf.has_data = last.first, last.first_step, True
+            if leaf.has_data:
+                leaves[key] = leaf
+        _drop_conflicts(leaves)
+        saved = [[list(decode_path(key)), leaf.to_state()] for key, leaf in leaves.items()]
+        by_hand = _set_by_hand(store, lanes)
+        tree = SummaryTree.from_state([1, saved, by_hand, None])
+        _configure(tree, lanes, {decode_path(key) for key in leaves})
+        _add_own(tree, store, lanes, says_time="_timestamp" in leaves)
+        return tree
+
+    def to_state(self) -> list[Any]:
+        """Return all of it as a msgpack-able value."""
+        keys = [
+            [key, fold.leaf.to_state(), fold.settled, sorted(fold.writers), fold.rule]
+            for key, fold in sorted(self._keys.items())
+        ]
+        seats, seen = sorted(self._seats.items()), sorted(self._seen_seq.items())
+        return [self.run_pk, keys, [list(s) for s in seats], self._chunk_mark, [list(s) for s in seen]]
+
+    @classmethod
+    def from_state(cls, state: Sequence[Any]) -> Self:
+        """Rebuild what to_state() returned."""
+        run_pk, keys, seats, chunk_mark, seen = state
+        restored = cls(run_pk)
+        restored._keys = {
+            key: KeyFold(SummaryLeaf.from_state(leaf), settled, set(writers), rule)
+            for key, leaf, settled, writers, rule in keys
+        }
+        restored._seats, restored._chunk_mark, restored._seen_seq = dict(seats), chunk_mark, dict(seen)
+        return restored
+
+
+def read_reduced(store: Store, lanes: RunLanes, key: str, low: int | None, high: int | None) -> Column:
+    """Return one key's reduced values with low <= run step < high."""
+    columns = read_lane_columns(store, lanes, key, low=low, high=high)
+    weight = lanes.weight_key(key)
+    weights = None if weight is None else read_lane_columns(store, lanes, weight, low=low, high=high)
+    return reduce_columns(columns, lanes.reduction(key, weights))
+
+
+def _settled_step(lanes: RunLanes, fold: KeyFold) -> int:
+    """Return the highest step of a key that no live writer of it can add to by going on."""
+    tops = [
+        seat.top_step - 1
+        for seat in lanes.seats
+        if seat.writer.writer_pk in fold.writers
+        and seat.top_step is not None
+        and seat.writer.state not in TERMINAL_STATES
+        and seat.placement.cut_step is None
+    ]
+    return min(tops, default=top_step(lanes.seats))
+
+
+def _newest(store: Store, lanes: RunLanes, key: str, fold: KeyFold) -> Column | None:
+    """Return the key's newest unsettled point; None when its newest point is settled."""
+    top = top_step(seat for seat in lanes.seats if seat.writer.writer_pk in fold.writers)
+    look_back = FIRST_LOOK_BACK
+    high = top + 1
+    while high > fold.settled + 1:
+        low = max(fold.settled + 1, high - look_back)
+        column = read_reduced(store, lanes, key, low, high)
+        if len(column):
+            return column.take(slice(len(column) - 1, len(column)))
+        high, look_back = low, look_back * 16
+    return None
+
+
+def _drop_conflicts(leaves: dict[str, SummaryLeaf]) -> None:
+    """Of a key that is a value here and a subtree there, keep what was logged at the higher step."""
+    for above, below in conflicts(leaves):
+        if above in leaves and below in leaves:
+            is_above_newer = leaves[above].last_step > leaves[below].last_step
+            del leaves[below if is_above_newer else above]
+
+
+def _configure(tree: SummaryTree, lanes: RunLanes, logged: set[KeyPath]) -> None:
+    """Let definitions decide what is shown; where nothing is logged, one may still hide a manual value."""
+    for path in logged:
+        lanes.definitions.see(path)
+    for path, definition in lanes.definitions.items():
+        is_below_a_value = any(path[:size] in logged for size in range(1, len(path)))
+        if path in logged or path in OWN_PATHS or (definition.none and not is_below_a_value):
+            tree.configure(path, definition)
+
+
+def _add_own(tree: SummaryTree, store: Store, lanes: RunLanes, *, says_time: bool) -> None:
+    """Add what every row has by itself: of the newest row, and the whole duration when the run is over."""
+    top = top_step(lanes.seats)
+    times: list[int] = []
+    for lane in lanes.lanes:
+        if any(seat.top_step is not None and seat.top_step >= top for seat in lane.seats):
+            times += read_lane(store, lanes.run.run_pk, lane, low=top, high=top + 1).t_ns.tolist()
+    if not times:
+        return
+    started, newest = lanes.run.started_unix_ns, max(times)
+    timestamp = None if says_time else timestamp_unix_s(newest)
+    tree.observe_row(top, [], timestamp=timestamp, runtime=runtime_s(newest, started))
+    if all(seat.writer.state in TERMINAL_STATES for seat in lanes.seats):
+        tree.finish(runtime_s(max(seat.writer.last_record_unix_ns for seat in lanes.seats), started))
+
+
+def _set_by_hand(store: Store, lanes: RunLanes) -> list[Any]:
+    """Return what writers set by hand, as a tree saves it: the primary's stands, before it the newest.
+
+    Deleting takes away what was set by hand; logged values of several writers stay.
+    """
+    primary = lanes.run.primary_writer_pk
+    by_hand = SummaryTree()
+    records = store.records(lanes.run.run_pk, [RecordKind.SUMMARY])
+    for record in sorted(records, key=lambda r: (r.writer_pk == primary, r.t_ns, r.writer_pk, r.seq)):
+        try:
+            by_hand.apply(SummaryRecord.unpack(record.payload).changes)
+        except ProtocolError:
+            continue  # ingest keeps it as a dead letter
+    found: list[Any] = by_hand.to_state()[2]
+    return found
+
+
+def _seat_state(seat: Seat) -> list[Any]:
+    placement = seat.placement
+    return [placement.attempt, placement.step_offset, placement.cut_step]
+
+
+def _rule_state(lanes: RunLanes, key: str) -> list[Any]:
+    """Return all that a key's reduced values depend on beside its cells."""
+    primary = None if lanes.primary is None else lanes.lanes[lanes.primary].seats[0].writer.writer_pk
+    return [lanes.reduction(key).rule, lanes.weight_key(key), primary]
+
+
+class _KeyNames:
+    """Keys of chunks by name; each key set is looked up once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._of_keyset: dict[int, list[str]] = {}
+        self._of_pk: dict[int, str] = {}
+
+    def chunk(self, keyset_pk: int, directory: bytes) -> list[str]:
+        """Return the keys of a chunk."""
+        if keyset_pk == MIXED_KEYSET:
+            places = msgpack.unpackb(directory, strict_map_key=False)[3]
+            return [self._name(key_pk) for key_pk in dict.fromkeys(place[0] for place in places)]
+        found = self._of_keyset.get(keyset_pk)
+        if found is None:
+            c, keys = tables.keyset_keys.c, tables.keys.c
+            rows = self._store.fetch(
+                sa.select(keys.key)
+                .join(tables.keyset_keys, c.key_pk == keys.key_pk)
+                .where(c.keyset_pk == keyset_pk)
+            )
+            found = self._of_keyset[keyset_pk] = [unescape_key(row.key) for row in rows]
+        return found
+
+    def _name(self, key_pk: int) -> str:
+        name = self._of_pk.get(key_pk)
+        if name is None:
+            keys = tables.keys.c
+            (row,) = self._store.fetch(sa.select(keys.key).where(keys.key_pk == key_pk))
+            name = self._of_pk[key_pk] = unescape_key(row.key)
+        return name

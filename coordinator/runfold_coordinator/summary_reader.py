@@ -1,0 +1,110 @@
+"""Summaries of runs, folded up to what is committed when they are asked for, and kept so that little is left
+to do.
+
+In: a run. Out: the summary as nested dicts. A saved fold only saves work: the rows are the truth.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from runfold.protocol.errors import ProtocolError
+from runfold.protocol.history.saved_values import pack_saved, unpack_saved
+from runfold.protocol.history.summary import SummaryTree
+from runfold_coordinator.lane_summary import LaneSummary
+from runfold_coordinator.run_lanes import RunLanes, load_lanes
+from runfold_coordinator.store import tables
+from runfold_coordinator.store.model import RunRow
+from runfold_coordinator.store.store import Store
+from runfold_coordinator.writer_summary import TERMINAL_STATES, WriterSummary
+
+logger = logging.getLogger(__name__)
+
+#: Kinds of saved state: of a run with one writer, and of one with several.
+ALONE, MANY = 1, 2
+#: Version of the saved state; another one is folded anew.
+STATE_VERSION = 1
+#: A reader that has folded so many records itself saves the state; fewer are folded again by the next one.
+SAVE_AFTER_RECORDS = 100_000
+#: A run that goes on is saved at most so often in the background.
+KEEP_EVERY_S = 10.0
+#: Runs looked at in one background round, newest change first.
+RUNS_A_ROUND = 200
+
+
+class SummaryReader:
+    """Folds summaries. Thread-safe: two folds of one run at once give the same, and either may be kept."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        #: By run: the version that was saved last, and when (monotonic seconds).
+        self._kept: dict[int, tuple[int, float]] = {}
+
+    def summary(self, run: RunRow) -> dict[str, Any]:
+        """Return the run's summary over everything that is committed now, nested as logged, keys sorted."""
+        return self._fold(run, save_after=SAVE_AFTER_RECORDS)
+
+    def keep_up(self, mono_s: Callable[[], float], *, budget_s: float = 0.5) -> bool:
+        """Fold and save runs that changed since they were saved; return whether some were left for later."""
+        deadline_s = mono_s() + budget_s
+        c = tables.runs.c
+        for run in self._store.list_runs(order_by=[c.updated_unix_s.desc()], limit=RUNS_A_ROUND):
+            version, at_s = self._kept.get(run.run_pk, (-1, -KEEP_EVERY_S))
+            if version == run.version:
+                continue
+            if run.state not in TERMINAL_STATES and mono_s() - at_s < KEEP_EVERY_S:
+                continue
+            if mono_s() >= deadline_s:
+                return True
+            self._fold(run, save_after=0)
+            self._kept[run.run_pk] = (run.version + 1, mono_s())  # saving is one more version
+        if len(self._kept) > 100 * RUNS_A_ROUND:
+            self._kept.clear()
+        return False
+
+    def _fold(self, run: RunRow, *, save_after: int) -> dict[str, Any]:
+        lanes = load_lanes(self._store, run)
+        if not lanes.lanes:
+            return {}
+        saved_said, saved = self._load(run.run_pk)
+        tree: SummaryTree
+        state: list[Any]
+        if _is_alone(lanes):
+            (seat,) = lanes.seats
+            writer = seat.writer
+            alone = (
+                saved if isinstance(saved, WriterSummary) and saved.writer_pk == writer.writer_pk else None
+            )
+            alone = alone or WriterSummary(run.run_pk, writer.writer_pk, writer.started_unix_ns)
+            alone = alone.catch_up(self._store, lanes, seat)
+            tree, state = alone.tree, [ALONE, alone.to_state()]
+        else:
+            many = saved if isinstance(saved, LaneSummary) else LaneSummary(run.run_pk)
+            many = many.catch_up(self._store, lanes)
+            tree, state = many.tree(self._store, lanes), [MANY, many.to_state()]
+        summary = tree.as_dict()
+        said = sum(seat.writer.last_seq for seat in lanes.seats)
+        if said - saved_said >= save_after:
+            packed = pack_saved([STATE_VERSION, said, *state])
+            self._store.save_fold(run.run_pk, packed, summary=summary)
+        return summary
+
+    def _load(self, run_pk: int) -> tuple[int, WriterSummary | LaneSummary | None]:
+        """Return the saved fold and how many records it had taken; a state that can't be read is none."""
+        packed = self._store.load_fold(run_pk)
+        if packed is None:
+            return 0, None
+        try:
+            version, said, kind, state = unpack_saved(packed)
+            if version != STATE_VERSION:
+                return 0, None
+            return said, WriterSummary.from_state(state) if kind == ALONE else LaneSummary.from_state(state)
+        except (ProtocolError, ValueError, TypeError, LookupError):
+            logger.warning("a saved summary can't be read: folded anew", extra={"event": "fold_unreadable"})
+            return 0, None
+
+
+def _is_alone(lanes: RunLanes) -> bool:
+    return len(lanes.seats) == 1
