@@ -96,7 +96,17 @@ def test_leaf_and_subtree_give_way_to_each_other() -> None:
     tree.configure(("x",), definition("min"))
     assert tree.as_dict()["x"] == {"b": 2, "c": {"d": 3}}
     tree.observe_row(2, [(("x",), 7)])
-    assert tree.as_dict()["x"] == 7
+    assert tree.as_dict()["x"] == {"min": 7}
+
+
+def test_a_definition_moves_nothing_aside() -> None:
+    tree = tree_of([3, 1])
+    tree.configure(("x", "b"), definition("max"))
+    assert tree.as_dict()["x"] == 1
+    tree.configure(("x",), definition("min"))
+    assert tree.as_dict()["x"] == {"min": 1}
+    tree.observe_row(2, [(("x", "b"), 5)])
+    assert tree.as_dict()["x"] == {"b": {"max": 5}}
 
 
 def test_values_set_by_hand_stay_until_deleted() -> None:

@@ -166,16 +166,16 @@ class MetricDefinitions:
 
     def to_state(self) -> list[Any]:
         """Return all of it as a msgpack-able value."""
-        named = [[list(path), _definition_state(d)] for path, d in self._by_path.items()]
-        return [1, named, [[prefix, _definition_state(d)] for prefix, d in self._globs.items()]]
+        named = [[list(path), definition_state(d)] for path, d in self._by_path.items()]
+        return [1, named, [[prefix, definition_state(d)] for prefix, d in self._globs.items()]]
 
     @classmethod
     def from_state(cls, state: list[Any]) -> Self:
         """Rebuild what to_state() returned."""
         restored = cls()
         _version, named, globs = state
-        restored._by_path = {tuple(path): _definition_from(values) for path, values in named}
-        restored._globs = {prefix: _definition_from(values) for prefix, values in globs}
+        restored._by_path = {tuple(path): definition_from(values) for path, values in named}
+        restored._globs = {prefix: definition_from(values) for prefix, values in globs}
         return restored
 
 
@@ -195,11 +195,13 @@ def _public(name: str, definition: MetricDefinition, *, is_glob: bool) -> dict[s
     }
 
 
-def _definition_state(definition: MetricDefinition) -> list[Any]:
+def definition_state(definition: MetricDefinition) -> list[Any]:
+    """Return a definition as a msgpack-able value."""
     values = {name: getattr(definition, name) for name in _FIELDS}
     return [*({**values, "summary": list(definition.summary_kinds)}).values()]
 
 
-def _definition_from(values: list[Any]) -> MetricDefinition:
+def definition_from(values: list[Any]) -> MetricDefinition:
+    """Rebuild what definition_state() returned."""
     known = dict(zip(_FIELDS, values, strict=True))
     return MetricDefinition(**{**known, "summary": frozenset(known["summary"])})

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from runfold.protocol.history.definitions import MetricDefinition
+from runfold.protocol.history.definitions import MetricDefinition, definition_from, definition_state
 from runfold.protocol.history.leaf import ABSENT, SummaryLeaf
 from runfold.protocol.history.saved_values import load_value, save_value
 from runfold.protocol.keypath import KeyPath
@@ -39,7 +39,9 @@ class SummaryTree:
 
     def __init__(self) -> None:
         self._leaves: dict[KeyPath, SummaryLeaf] = {}
-        #: How many leaves lie below each inner place.
+        #: Definitions of places that hold no leaf: they wait for the first value, and move nothing aside.
+        self._waiting: dict[KeyPath, MetricDefinition] = {}
+        #: How many leaves and waiting definitions lie below each inner place.
         self._below: dict[KeyPath, int] = {}
         self._manual: dict[KeyPath, Any] = {}
         self._runtime_s: int | None = None
@@ -80,19 +82,25 @@ class SummaryTree:
         """Return the leaf at `path`, made if need be: a leaf above it and leaves below it give way."""
         found = self._leaves.get(path)
         if found is None:
-            self._drop_below(path)
-            for size in range(1, len(path)):
-                self._drop_leaf(path[:size])
-                self._below[path[:size]] = self._below.get(path[:size], 0) + 1
+            definition = self._waiting.get(path)
+            self._drop(path)
+            self._clear_around(path)
+            self._count(path, 1)
             found = self._leaves[path] = SummaryLeaf()
+            if definition is not None:
+                found.configure(definition)
         return found
 
     def configure(self, path: KeyPath, definition: MetricDefinition) -> None:
-        """Let a definition decide what is shown at `path`. A place that holds a subtree stays as it is."""
+        """Let a definition decide what is shown at `path`. Where a subtree lies it has no effect."""
         if path == RUNTIME:  # set anew by every row, so that it is always shown plain
             definition = replace(definition, summary=frozenset())
-        if path not in self._below:
-            self.leaf(path).configure(definition)
+        leaf = self._leaves.get(path)
+        if leaf is None:
+            self._count(path, 0 if path in self._waiting else 1)
+            self._waiting[path] = definition
+        else:
+            leaf.configure(definition)
 
     def finish(self, runtime_s: float | None) -> None:
         """Tell the run's whole duration: shown in whole seconds as `_runtime` and `_wandb.runtime`."""
@@ -122,9 +130,9 @@ class SummaryTree:
         if leaf is not None:
             leaf.kinds = frozenset()  # W&B: plain until defined again
         else:
-            self._drop_below(path)
-            for size in range(1, len(path)):
-                self._drop_leaf(path[:size])
+            self._clear_around(path)
+            if path in self._waiting:
+                self._waiting[path] = replace(self._waiting[path], summary=frozenset())
         if value is None or (isinstance(value, float) and math.isnan(value)):
             if leaf is not None:
                 leaf.latest = None
@@ -153,8 +161,8 @@ class SummaryTree:
         if self._runtime_s is not None:
             _put(tree, ("_wandb", "runtime"), self._runtime_s)
         for path, value in self._manual.items():
-            hidden = self._leaves.get(path)
-            if hidden is None or not hidden.none:
+            place = self._leaves.get(path) or self._waiting.get(path)
+            if place is None or not place.none:
                 _put(tree, path, value)
         return _sorted(tree)
 
@@ -168,34 +176,46 @@ class SummaryTree:
         """Return all of it as a msgpack-able value."""
         leaves = [[list(path), leaf.to_state()] for path, leaf in self._leaves.items()]
         manual = [[list(path), save_value(value)] for path, value in self._manual.items()]
-        return [1, leaves, manual, self._runtime_s]
+        waiting = [[list(path), definition_state(defined)] for path, defined in self._waiting.items()]
+        return [1, leaves, waiting, manual, self._runtime_s]
 
     @classmethod
     def from_state(cls, state: Sequence[Any]) -> Self:
         """Rebuild what to_state() returned."""
         tree = cls()
-        _version, leaves, manual, tree._runtime_s = state
-        for path, saved in leaves:
-            tree._leaves[tuple(path)] = SummaryLeaf.from_state(saved)
-            for size in range(1, len(path)):
-                inner = tuple(path[:size])
-                tree._below[inner] = tree._below.get(inner, 0) + 1
+        _version, leaves, waiting, manual, tree._runtime_s = state
+        tree._leaves = {tuple(path): SummaryLeaf.from_state(saved) for path, saved in leaves}
+        tree._waiting = {tuple(path): definition_from(saved) for path, saved in waiting}
+        for path in (*tree._leaves, *tree._waiting):
+            tree._count(path, 1)
         tree._manual = {tuple(path): load_value(saved) for path, saved in manual}
         return tree
 
-    def _drop_leaf(self, path: KeyPath) -> None:
-        if self._leaves.pop(path, None) is None:
-            return
+    def _count(self, path: KeyPath, change: int) -> None:
         for size in range(1, len(path)):
             inner = path[:size]
-            self._below[inner] -= 1
-            if not self._below[inner]:
-                del self._below[inner]
+            left = self._below.get(inner, 0) + change
+            if left:
+                self._below[inner] = left
+            else:
+                self._below.pop(inner, None)
+
+    def _drop(self, path: KeyPath) -> None:
+        """Remove the leaf or the waiting definition at `path`; there is at most one of both."""
+        if self._leaves.pop(path, None) or self._waiting.pop(path, None):
+            self._count(path, -1)
 
     def _drop_below(self, path: KeyPath) -> None:
         if path in self._below:
-            for other in [other for other in self._leaves if _is_at_or_below(other, path)]:
-                self._drop_leaf(other)
+            for other in [*self._leaves, *self._waiting]:
+                if other != path and _is_at_or_below(other, path):
+                    self._drop(other)
+
+    def _clear_around(self, path: KeyPath) -> None:
+        """Make room for a value at `path`: what lies above and below it goes."""
+        self._drop_below(path)
+        for size in range(1, len(path)):
+            self._drop(path[:size])
 
 
 def nest(cells: Mapping[KeyPath, Any]) -> dict[str, Any]:
