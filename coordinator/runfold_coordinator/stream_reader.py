@@ -31,10 +31,11 @@ CONNECT_TIMEOUT_S = 2.0
 #: Longest wait for an answer beside BLOCK: a big reply over a slow link.
 SOCKET_TIMEOUT_S = 10.0
 #: A batch ends at these.
-BATCH_BYTES = 64 * 1024 * 1024
+BATCH_BYTES = 32 * 1024 * 1024
 BATCH_ENTRIES = 2048
-#: Entries asked for at once: frames may be 16 MB each, so small steps unless the last ones were small.
-COUNT_LARGE, COUNT_MIDDLE, COUNT_SMALL = 4, 16, 256
+#: Entries asked for at once, by the largest of the last ones. Small even for small ones, because the next may be
+#: large: XREAD can't be bounded in bytes.
+COUNT_LARGE, COUNT_MIDDLE, COUNT_SMALL = 2, 16, 32
 _SMALL_BYTES, _LARGE_BYTES = 32 * 1024, 2 * 1024 * 1024
 #: Fields in one HSET.
 FIELDS_AT_ONCE = 2000
