@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -36,14 +37,10 @@ class SmallDisk:
         subprocess.run(["umount", "--lazy", self.path], check=False)
 
     def fill(self) -> None:
-        """Take all space that is left."""
-        with self._ballast.open("ab") as file:
-            try:
-                while True:
-                    file.write(bytes(65536))
-                    file.flush()
-            except OSError:
-                pass
+        """Take all space that is left, down to the last page."""
+        with contextlib.suppress(OSError), self._ballast.open("ab", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
 
     def free(self) -> None:
         """Give it back."""

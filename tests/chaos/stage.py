@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class Stage:
                 worker_redis_url=self.redis.url.replace(f":{port}/", f":{self.agent_proxy.port}/"),
             )
             stack.enter_context(self.server)
+            stack.callback(self._keep_logs)
             stack.callback(self._end_trainers)
             self._exit = stack.pop_all()
         for number in range(self.schedule.trainers):
@@ -136,6 +138,12 @@ class Stage:
         """Start Redis again at its old address."""
         self.redis.stop()
         self.redis.start()
+
+    def _keep_logs(self) -> None:
+        """Copy logs to where they outlive the small disks."""
+        for path in [self.server.log_path, *self.server.runfold_dir.glob("spool/*/agent.log")]:
+            with contextlib.suppress(OSError):
+                shutil.copy(path, self.folder / f"kept-{path.name}")
 
     def _end_trainers(self) -> None:
         for trainer in self.trainers:
