@@ -179,8 +179,8 @@ def test_a_wrong_value_raises_and_changes_nothing(tmp_path: Path, mode: Mode, va
     assert (sorted(delivered.rows), delivered.gaps) == ([2, 3], [])
 
 
-def test_a_row_of_one_hundred_thousand_keys_is_kept(tmp_path: Path, mode: Mode) -> None:
-    schema = RowSchema([(f"k{index}",) for index in range(100_000)], "d" * 100_000)
+def test_a_row_of_many_thousand_keys_is_kept(tmp_path: Path, mode: Mode) -> None:
+    schema = RowSchema([(f"k{index}",) for index in range(20_000)], "d" * 20_000)
     writer = make(tmp_path, mode)
     for _ in range(3):
         assert append_row(writer, schema)

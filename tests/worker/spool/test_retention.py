@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +110,46 @@ def test_leftovers_go_when_they_are_old(tmp_path: Path) -> None:
     )
     assert remove_leftovers(tmp_path / "missing", older_s=60) == 0
     writer.close()
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from runfold.spool import SpoolReader
+from runfold.spool.retention import remove_spool
+reader = SpoolReader(Path(sys.argv[1]))
+reader.header.store_ack(reader.head_seq(), b"s" * 16)
+reader.remove_acked(0, 0)
+remove_spool(reader, keep_s=0, writer_is_dead=True, now_unix_s=2**40)
+"""
+
+
+@pytest.mark.parametrize(
+    "failpoint", ["spool.before_unlink", "spool.before_unlink:3", "spool.before_rmtree", ""]
+)
+def test_a_kill_while_things_are_removed_leaves_a_whole_spool_or_none(
+    writers: list[SpoolWriter], failpoint: str
+) -> None:
+    writer = writers[0]
+    held = len(segments(writer.directory))
+    writer.close(final=False)
+    found = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(writer.directory)],
+        env={**os.environ, "RUNFOLD_FAILPOINT": failpoint},
+        check=False,
+    )
+    assert found.returncode == (-signal.SIGKILL if failpoint else 0)
+    if "unlink" in failpoint:
+        # The ack stands, and what is still there can be read.
+        removed = 2 if failpoint.endswith(":3") else 0
+        assert len(segments(writer.directory)) == held - removed
+        reader = SpoolReader(writer.directory)
+        assert reader.header.acked_seq == writer.last_seq
+        delivered = deliver(writer.directory)
+        assert delivered.hi == writer.last_seq
+        assert {gap.why for gap in delivered.gaps} <= {"released after an acknowledgement"}
+    else:
+        assert not writer.directory.exists()
+        target = writer.directory.parent
+        assert len(list(target.glob(".old-*"))) == remove_leftovers(target, older_s=0)
+        assert not list(target.glob(".old-*"))

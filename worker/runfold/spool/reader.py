@@ -7,6 +7,7 @@ removes segments (the agent holds a lock on the target); any number may read.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,6 +82,14 @@ class SpoolReader:
         self._record_bytes = _GUESSED_RECORD_BYTES
         #: Head at the time when nothing more was found behind damage, so that a poll does not search again.
         self._searched_at_head = -1
+        #: Head as found by reading, where the header cannot tell.
+        self._scanned_seq = 0
+
+    def __del__(self) -> None:
+        """Give descriptors back that nobody closed."""
+        with suppress(AttributeError):
+            self._files.close()
+            self.header.close()
 
     def read(
         self, from_seq: int, *, max_bytes: int = TARGET_FRAME_BYTES, writer_is_dead: bool = False
@@ -132,11 +141,9 @@ class SpoolReader:
         words = self.header.words()
         if self.header.is_whole:
             return max(words.head_seq, words.dropped_hi, words.final_seq)
-        batch, seq = self.read(1), 0
-        while batch is not None:
-            seq = batch.hi
-            batch = self.read(seq + 1)
-        return seq
+        while batch := self.read(self._scanned_seq + 1):
+            self._scanned_seq = batch.hi
+        return self._scanned_seq
 
     def first_held_seq(self) -> int:
         """Return the first seq that is still in the spool; one above the head when nothing is."""

@@ -92,7 +92,7 @@ class Scan:
                     self._add_gap(Gap(seq, seq, DAMAGED))
                 else:
                     self._elements -= _RECORD_ELEMENTS
-                    payload = view[position + RECORD_HEADER_BYTES : position + RECORD_HEADER_BYTES + aux]
+                    payload = view[position + RECORD_HEADER_BYTES : after][:aux]
                     self.others.append(Record(seq, t_ns, kind, flags, payload.tobytes()))
                 expected = seq + 1
             position = after
@@ -147,7 +147,7 @@ class Scan:
         """Declare lo..seq-1; a GAP record at `seq` knows why."""
         if kind == _GAP:
             try:
-                said = GapRecord.unpack(record[RECORD_HEADER_BYTES : RECORD_HEADER_BYTES + aux].tobytes())
+                said = GapRecord.unpack(record[RECORD_HEADER_BYTES:][:aux].tobytes())
             except ProtocolError:
                 said = GapRecord()
             if said.hi == seq - 1 and said.lo <= said.hi:

@@ -91,6 +91,11 @@ class SpoolWriter(Appender):
             raise SpoolUnavailableError(error.errno, f"no spool in {directory}: {error.strerror}") from error
         return writer
 
+    def __del__(self) -> None:
+        """Give descriptors back that nobody closed; the spool then looks as after a kill."""
+        with suppress(AttributeError):
+            self.close(final=False)
+
     def _move_to(self, directory: Path) -> None:
         self.directory = self._chain.directory = directory
         self._header.path = directory / HEADER_NAME
