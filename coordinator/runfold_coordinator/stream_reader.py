@@ -33,7 +33,7 @@ SOCKET_TIMEOUT_S = 10.0
 #: A batch ends at these.
 BATCH_BYTES = 32 * 1024 * 1024
 BATCH_ENTRIES = 2048
-#: Entries asked for at once, by the largest of the last ones. Small even for small ones, because the next may be
+#: Entries asked for at once, by the largest of the last ones. Few even of small ones, because the next may be
 #: large: XREAD can't be bounded in bytes.
 COUNT_LARGE, COUNT_MIDDLE, COUNT_SMALL = 2, 16, 32
 _SMALL_BYTES, _LARGE_BYTES = 32 * 1024, 2 * 1024 * 1024
