@@ -152,6 +152,13 @@ def test_parameters_are_quoted_and_absent_ones_left_out() -> None:
     assert server.asked == ["/api/v1/x?keys=a%26b&keys=%C3%BC&yes=1&n=3"]
 
 
+def test_a_query_that_no_server_reads_is_refused_with_the_limit() -> None:
+    client = Connection("http://127.0.0.1:9", None, 1.0)
+    with pytest.raises(RequestError, match="fewer") as caught:
+        client.get("/x", {"limit": 1, "keys": [f"metric/{n:020d}" for n in range(3000)]})
+    assert (caught.value.field, caught.value.limit) == ("keys", 60_000)
+
+
 def test_a_connection_works_on_after_a_fork() -> None:
     with CannedServer(lambda _path, _headers: packed(1)) as server:
         client = Connection(server.url, None, 5.0)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from runfold.api.errors import GroupNotFoundError, NotFoundError, RequestError, RunNotFoundError
 from runfold.errors import AuthenticationError, CommError
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT_S = 30.0
 #: Pauses before the second, third, ... attempt of a read, each with up to as much again at random.
 RETRY_PAUSES_S = (0.1, 0.3, 1.0, 2.0)
+#: Longest query of a request, in bytes; servers read 64 KiB of request line and headers.
+MAX_QUERY_BYTES = 60_000
 _RETRY_STATUSES = frozenset({429, 502, 503, 504})
 _LONGEST_PAUSE_S = 30.0
 _EXT_BIG_INT = 1
@@ -80,6 +83,7 @@ class Connection:
             CommError: No answer after all attempts, or one that is an error; subclasses tell which.
         """
         query = _query(parameters or {})
+        _check_length(query)
         slow = 0
         for pause_s in (*RETRY_PAUSES_S, None):
             problem = self._attempt(path, query)
@@ -164,6 +168,20 @@ def _query(parameters: Parameters) -> _Query:
         values = [value] if isinstance(value, (str, int, float)) else value
         query.extend((name, str(int(each)) if isinstance(each, bool) else str(each)) for each in values)
     return query
+
+
+def _check_length(query: _Query) -> None:
+    """Refuse what no server would read: an address has a limit."""
+    size = len(urlencode(query))
+    if size > MAX_QUERY_BYTES:
+        name = max(query, key=lambda pair: sum(len(str(each[1])) for each in query if each[0] == pair[0]))[0]
+        raise RequestError(
+            f"{name} takes {size} bytes in one request",
+            code="too_large",
+            field=name,
+            limit=MAX_QUERY_BYTES,
+            hint=f"at most {MAX_QUERY_BYTES}: ask for fewer at a time",
+        )
 
 
 def _decode(response: httpx.Response) -> Any:
