@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.journey, pytest.mark.xdist_group("conformance"), pytes
 
 RUNS = 40
 STEPS = 30
+IDS = [f"fuzz{number}" for number in range(RUNS)]
 KEYS = ("a", "b", "t/loss", "t/acc", "epoch", "a.b")
 KINDS = ("min", "max", "mean", "best", "last", "first", "none", "copy")
 
@@ -31,7 +33,7 @@ class Program:
 
     def __init__(self, number: int) -> None:
         self.random = random.Random(number)
-        self.run = runfold.init(project="fuzz", id=f"fuzz{number}", mode="offline", reinit="create_new")
+        self.run = runfold.init(project="fuzz", id=IDS[number], mode="offline", reinit="create_new")
         #: Some programs never go back, as most scripts.
         self.has_late_steps = number % 2 == 1
         self.step = 0
@@ -108,29 +110,41 @@ def comparable(value: Any) -> Any:
     return ("NaN",) if isinstance(value, float) and math.isnan(value) else (type(value).__name__, value)
 
 
+@dataclass
+class Told:
+    """What the server and the process said of one run: after each delivery, and at the end."""
+
+    summaries: list[tuple[Any, Any]]
+    rows: tuple[Any, Any]
+
+
 @pytest.fixture(scope="module")
-def spools(tmp_path_factory: pytest.TempPathFactory, stored_runs: StoredRuns) -> dict[str, Path]:
-    """Run the programs side by side and deliver what they said in pieces; return their spools."""
+def told(tmp_path_factory: pytest.TempPathFactory, stored_runs: StoredRuns) -> dict[int, Told]:
+    """Run the programs side by side, deliver what they said in pieces, and ask both sides after each."""
     home = tmp_path_factory.mktemp("fuzz")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("RUNFOLD_DIR", str(home))
         monkeypatch.setenv("RUNFOLD_SILENT", "true")
         programs = [Program(number) for number in range(RUNS)]
-        for _ in range(3):
+        spools = {identity(spool).run_id: spool for spool in spools_in(home)}
+        folds = [LiveFold(spool, identity(spool).started_unix_ns) for spool in map(spools.get, IDS) if spool]
+        found = {number: Told([], ([], [])) for number in range(RUNS)}
+        for piece in range(4):
             for program in programs:
-                program.go_on(STEPS // 3)
-            stored_runs.deliver(spools_in(home))
-        for program in programs:
-            program.run.finish()
-        stored_runs.deliver(spools_in(home))
-    return {identity(spool).run_id: spool for spool in spools_in(home)}
+                program.go_on(STEPS // 3) if piece < 3 else program.run.finish()
+            stored_runs.deliver(spools.values())
+            for number, fold in enumerate(folds):
+                stored = stored_runs.api.run(f"local/fuzz/{IDS[number]}")
+                found[number].summaries.append((stored.summary_metrics, fold.summary()))
+                found[number].rows = (list(stored.scan_history()), fold.rows())
+        for fold in folds:
+            fold.close()
+    return found
 
 
 @pytest.mark.parametrize("number", range(RUNS))
-def test_rows_and_summary(number: int, spools: dict[str, Path], stored_runs: StoredRuns) -> None:
-    spool = spools[f"fuzz{number}"]
-    live = LiveFold(spool, identity(spool).started_unix_ns)
-    stored = stored_runs.api.run(f"local/fuzz/fuzz{number}")
-    assert [comparable(row) for row in stored.scan_history()] == [comparable(row) for row in live.rows()]
-    assert comparable(stored.summary_metrics) == comparable(live.summary())
-    live.close()
+def test_rows_and_summary(number: int, told: dict[int, Told]) -> None:
+    for stored, live in told[number].summaries:
+        assert comparable(stored) == comparable(live)
+    stored_rows, live_rows = told[number].rows
+    assert comparable(stored_rows) == comparable(live_rows)
