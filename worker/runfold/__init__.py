@@ -44,6 +44,7 @@ __all__ = [
     "log",
     "login",
     "mark_preempting",
+    "require",
     "run",
     "save",
     "setup",
@@ -81,6 +82,10 @@ def login(*_: Any, **__: Any) -> bool:
     return True
 
 
+def require(*_: Any, **__: Any) -> None:
+    """Do nothing: W&B's switch for features that runfold has or has not."""
+
+
 def setup(*_: Any, **__: Any) -> None:
     """Do nothing: W&B's place to start its service early."""
 
@@ -95,6 +100,12 @@ def __getattr__(name: str) -> Any:
         from runfold.api import Api
 
         return Api
+    if name == "util":
+        from types import SimpleNamespace
+
+        from runfold.naming import random_id
+
+        return SimpleNamespace(generate_id=random_id)
     if name == "Histogram":
         from runfold.histogram import Histogram
 

@@ -76,6 +76,9 @@ class DisabledRun(Run):
         )
         self.summary = DisabledSummary()  # type: ignore[assignment]  # as W&B: a plain dict here
 
+    def __reduce__(self) -> Any:
+        return DisabledRun, (self.settings, self.config.as_dict())
+
     def log(
         self, data: Any, step: int | None = None, commit: bool | None = None, sync: bool | None = None
     ) -> None:

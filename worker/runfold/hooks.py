@@ -84,7 +84,7 @@ class ProcessHooks:
             try:
                 previous(status)
             except SystemExit as error:
-                if end is not None:
+                if end is not None and self._subjects:  # else nobody asks, and it would keep frames alive
                     end.note_exit(error)
                 raise error.with_traceback(None) from None
 

@@ -16,7 +16,7 @@ from typing import Any
 from runfold import terminal
 from runfold.launch import Launch, detect, identify_job
 from runfold.naming import check_run_id, hashed_id, random_id, readable_name
-from runfold.node.processes import boot_id, start_of
+from runfold.node.processes import boot_id, pid_namespace, start_of
 from runfold.node.settings import OFFLINE_TARGET, NodeSettings, target_of
 from runfold.protocol.identity import Identity, Launcher
 from runfold.settings import Settings
@@ -127,6 +127,7 @@ def as_this_process(identity: Identity, launch: Launch, settings: Settings) -> I
         pid=pid,
         pid_start=start_of(pid),
         boot_id=boot_id(),
+        pid_namespace=pid_namespace(),
         started_unix_ns=time.time_ns(),
         program=settings.program or program(),
         python=".".join(map(str, sys.version_info[:3])),

@@ -149,9 +149,10 @@ class RunSpool:
             ):
                 return True
         if not quiet:
+            goes_on = "the node agent goes on" if node.mode == "process" else "the next agent goes on"
             terminal.info(
                 f"run {run_id}: {left:,} records are not stored after {timeout_s:.0f} s; "
-                f"the node agent goes on delivering them from {directory}"
+                f"{goes_on} delivering them from {directory}"
             )
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,15 @@ def test_disabled(spools: Callable[[], list[Spooled]]) -> None:
     assert spools() == []
 
 
+def test_a_disabled_run_stays_disabled_in_another_process(spools: Callable[[], list[Spooled]]) -> None:
+    run = wandb.init(mode="disabled", config={"a": 1})
+    copied = pickle.loads(pickle.dumps(run))
+    copied.log({"x": 1})
+    assert copied.disabled
+    assert copied.config["a"] == 1
+    assert spools() == []
+
+
 def test_tags_are_split_as_python_splits_a_str() -> None:
     assert wandb.init(project="p", tags="abc").tags == ("a", "b", "c")
 
@@ -144,10 +154,12 @@ def test_silent(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
 def test_names_of_the_module() -> None:
     assert wandb.login() is True
     wandb.setup()
+    wandb.require("core")
+    assert len(wandb.util.generate_id()) == 8
     assert wandb.__version__
     assert wandb.errors.UsageError is wandb.UsageError
     assert wandb.Api is not None
     with pytest.raises(AttributeError):
         _ = wandb.nothing
-    assert sorted(wandb.__all__, key=str.lower) == sorted(wandb.__all__, key=str.lower)
+    assert sorted(wandb.__all__) == wandb.__all__
     assert all(hasattr(wandb, name) for name in wandb.__all__)
