@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import json
 import logging
 import os
@@ -15,17 +14,18 @@ import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from runfold_coordinator.api.app import create_app
 from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.gate import GatePolicy, is_loopback
 from runfold_coordinator.api.routes_intake import BODY_LIMITS
 from runfold_coordinator.api.server import HttpServer
+from runfold_coordinator.attempts_reader import AttemptsReader
 from runfold_coordinator.ballast import Ballast
 from runfold_coordinator.clock import Clock, SystemClock
 from runfold_coordinator.downlink import KEEP_ACK_S, Downlink
 from runfold_coordinator.embedded_redis import EmbeddedRedis
+from runfold_coordinator.group_reader import GroupReader
 from runfold_coordinator.history_reader import HistoryReader
 from runfold_coordinator.ingest import Ingest
 from runfold_coordinator.ingest_loop import IngestLoop
@@ -39,6 +39,7 @@ from runfold_coordinator.state_board import StateBoard
 from runfold_coordinator.states import Limits
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.stream_reader import StreamReader
+from runfold_coordinator.summary_reader import SummaryReader
 
 logger = logging.getLogger(__name__)
 
@@ -150,14 +151,14 @@ class Service:
         loop.start()
 
     def _backend(self, store: Store, intake: Intake, gate: GatePolicy) -> Backend:
-        readers = _later_readers(store)
+        summaries = SummaryReader(store)
         return Backend(
             store=store,
             history=HistoryReader(store),
             series=SeriesReader(store),
-            summaries=readers["summaries"],
-            groups=readers["groups"],
-            attempts=readers["attempts"],
+            summaries=summaries,
+            groups=GroupReader(store, summaries),
+            attempts=AttemptsReader(store),
             intake=intake,
             gate=gate,
             server_id=store.server_id,
@@ -207,20 +208,3 @@ def _unregister(path: Path) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         if json.loads(path.read_text()).get("pid") == os.getpid():
             path.unlink()
-
-
-def _later_readers(store: Store) -> dict[str, Any]:
-    """Readers that are being written; None until they are there."""
-    found: dict[str, Any] = dict.fromkeys(("summaries", "groups", "attempts"))
-    with contextlib.suppress(ImportError):
-        found["summaries"] = importlib.import_module("runfold_coordinator.summary_reader").SummaryReader(
-            store
-        )
-    with contextlib.suppress(ImportError):
-        module = importlib.import_module("runfold_coordinator.group_reader")
-        found["groups"] = module.GroupReader(store, found["summaries"])
-    with contextlib.suppress(ImportError):
-        found["attempts"] = importlib.import_module("runfold_coordinator.attempts_reader").AttemptsReader(
-            store
-        )
-    return found

@@ -25,7 +25,6 @@ from runfold_coordinator.store.errors import FencedError
 from runfold_coordinator.store.model import Accounting, RunRow
 from runfold_coordinator.store.store import Store
 from support.frames import START_NS, Bench, Speaker, float_block
-from support.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

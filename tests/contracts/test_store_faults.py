@@ -15,11 +15,10 @@ from runfold_coordinator.store.compaction import Compactor
 from runfold_coordinator.store.errors import StoreFullError, StoreRefusedError, StoreUnavailableError
 from runfold_coordinator.store.store import Store
 from support.frames import Bench, Speaker
-from support.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
 
 
 @pytest.fixture
-def postgres_store(postgres_url: str) -> Iterator[Store]:  # noqa: F811 - the fixture
+def postgres_store(postgres_url: str) -> Iterator[Store]:
     store = Store.open(postgres_url)
     yield store
     store.close()
