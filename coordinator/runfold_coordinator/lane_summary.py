@@ -6,7 +6,7 @@ late row, or whose rule changes, starts again alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -16,9 +16,6 @@ import sqlalchemy as sa
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.history.leaf import SummaryLeaf
 from runfold.protocol.history.summary import (
-    RUNTIME,
-    STEP,
-    TIMESTAMP,
     SummaryTree,
     runtime_s,
     timestamp_unix_s,
@@ -42,7 +39,7 @@ MAX_WINDOW_CELLS = 1_000_000
 #: Steps looked back from a key's newest ones for its last value; grows until one is found.
 FIRST_LOOK_BACK = 256
 NOT_YET = -(1 << 62)
-OWN_PATHS = (STEP, TIMESTAMP, RUNTIME)
+TIMESTAMP_KEY = "_timestamp"
 
 
 @dataclass(slots=True)
@@ -146,24 +143,21 @@ class LaneSummary:
         """Return the summary as it is to be shown: settled steps, the newest values, and what was set by
         hand.
         """
-        leaves: dict[str, SummaryLeaf] = {}
+        shown: dict[str, tuple[SummaryLeaf, Column | None]] = {}
         for key, fold in self._keys.items():
-            leaf = SummaryLeaf.from_state(fold.leaf.to_state())
             newest = _newest(store, lanes, key, fold)
-            if newest is not None:
-                last = SummaryLeaf()
-                observe_column(last, newest)
-                leaf.latest, leaf.last_step = last.latest, last.last_step
-                if not leaf.has_data:
-                    leaf.first, leaf.first_step, leaf.has_data = last.first, last.first_step, True
-            if leaf.has_data:
-                leaves[key] = leaf
-        _drop_conflicts(leaves)
-        saved = [[list(decode_path(key)), leaf.to_state()] for key, leaf in leaves.items()]
-        by_hand = _set_by_hand(store, lanes)
-        tree = SummaryTree.from_state([1, saved, by_hand, None])
-        _configure(tree, lanes, {decode_path(key) for key in leaves})
-        _add_own(tree, store, lanes, says_time="_timestamp" in leaves)
+            if fold.leaf.has_data or newest is not None:
+                shown[key] = (fold.leaf, newest)
+        tree = SummaryTree()
+        for key in _without_conflicts(shown):
+            _fill(tree.leaf(decode_path(key)), *shown[key])
+        for path, value in _set_by_hand(store, lanes):
+            tree.set(path, value)
+        for key in shown:
+            lanes.definitions.see(decode_path(key))
+        for path, definition in lanes.definitions.items():
+            tree.configure(path, definition)
+        _add_own(tree, store, lanes, says_time=TIMESTAMP_KEY in shown)
         return tree
 
     def to_state(self) -> list[Any]:
@@ -223,22 +217,29 @@ def _newest(store: Store, lanes: RunLanes, key: str, fold: KeyFold) -> Column | 
     return None
 
 
-def _drop_conflicts(leaves: dict[str, SummaryLeaf]) -> None:
-    """Of a key that is a value here and a subtree there, keep what was logged at the higher step."""
-    for above, below in conflicts(leaves):
-        if above in leaves and below in leaves:
-            is_above_newer = leaves[above].last_step > leaves[below].last_step
-            del leaves[below if is_above_newer else above]
+def _fill(leaf: SummaryLeaf, settled: SummaryLeaf, newest: Column | None) -> None:
+    """Copy a fold's statistics; the newest value counts for `last`, and where nothing is settled for
+    `first`.
+    """
+    for name in SummaryLeaf.__slots__:
+        setattr(leaf, name, getattr(settled, name))
+    if newest is not None:
+        value, step = newest.objects()[0], int(newest.step[0])
+        leaf.latest, leaf.last_step = value, step
+        if not leaf.has_data:
+            leaf.first, leaf.first_step, leaf.has_data = value, step, True
 
 
-def _configure(tree: SummaryTree, lanes: RunLanes, logged: set[KeyPath]) -> None:
-    """Let definitions decide what is shown; where nothing is logged, one may still hide a manual value."""
-    for path in logged:
-        lanes.definitions.see(path)
-    for path, definition in lanes.definitions.items():
-        is_below_a_value = any(path[:size] in logged for size in range(1, len(path)))
-        if path in logged or path in OWN_PATHS or (definition.none and not is_below_a_value):
-            tree.configure(path, definition)
+def _without_conflicts(shown: Mapping[str, tuple[SummaryLeaf, Column | None]]) -> list[str]:
+    """Return the keys; of one that is a value here and a subtree there, what was logged at the higher step."""
+    last_step = {
+        key: leaf.last_step if newest is None else int(newest.step[0])
+    """Return the keys; where one is a value here and a subtree there, what was logged at the higher step."""
+    }
+    dropped = set()
+    for above, below in conflicts(shown.keys()):
+        dropped.add(below if last_step[above] > last_step[below] else above)
+    return sorted(shown.keys() - dropped)
 
 
 def _add_own(tree: SummaryTree, store: Store, lanes: RunLanes, *, says_time: bool) -> None:
@@ -257,21 +258,27 @@ def _add_own(tree: SummaryTree, store: Store, lanes: RunLanes, *, says_time: boo
         tree.finish(runtime_s(max(seat.writer.last_record_unix_ns for seat in lanes.seats), started))
 
 
-def _set_by_hand(store: Store, lanes: RunLanes) -> list[Any]:
-    """Return what writers set by hand, as a tree saves it: the primary's stands, before it the newest.
+def _set_by_hand(store: Store, lanes: RunLanes) -> list[tuple[KeyPath, Any]]:
+    """Return what writers set by hand and did not delete: the primary's stands, before it the newest.
 
-    Deleting takes away what was set by hand; logged values of several writers stay.
+    Deleting takes away what was set by hand; what several writers logged stays.
     """
     primary = lanes.run.primary_writer_pk
-    by_hand = SummaryTree()
+    by_hand: dict[KeyPath, Any] = {}
     records = store.records(lanes.run.run_pk, [RecordKind.SUMMARY])
     for record in sorted(records, key=lambda r: (r.writer_pk == primary, r.t_ns, r.writer_pk, r.seq)):
         try:
-            by_hand.apply(SummaryRecord.unpack(record.payload).changes)
+            changes = SummaryRecord.unpack(record.payload).changes
         except ProtocolError:
             continue  # ingest keeps it as a dead letter
-    found: list[Any] = by_hand.to_state()[2]
-    return found
+        for change in changes:
+            path, is_set = change[1], change[0] == "set"
+            for other in list(by_hand):
+                if other[: len(path)] == path or (is_set and path[: len(other)] == other):
+                    del by_hand[other]
+            if len(change) == 3 and change[2] is not None and change[2] == change[2]:
+                by_hand[path] = change[2]
+    return list(by_hand.items())
 
 
 def _seat_state(seat: Seat) -> list[Any]:
