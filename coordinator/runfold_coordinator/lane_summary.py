@@ -231,10 +231,10 @@ def _fill(leaf: SummaryLeaf, settled: SummaryLeaf, newest: Column | None) -> Non
 
 
 def _without_conflicts(shown: Mapping[str, tuple[SummaryLeaf, Column | None]]) -> list[str]:
-    """Return the keys; of one that is a value here and a subtree there, what was logged at the higher step."""
+    """Return the keys; where one is a value here and a subtree there, the one with the higher step."""
     last_step = {
         key: leaf.last_step if newest is None else int(newest.step[0])
-    """Return the keys; where one is a value here and a subtree there, what was logged at the higher step."""
+        for key, (leaf, newest) in shown.items()
     }
     dropped = set()
     for above, below in conflicts(shown.keys()):
