@@ -16,7 +16,7 @@ from runfold.spool import SpoolWriter
 
 
 def main(root: str, mode: str, count: str, what: str) -> None:
-    ahead = what == "ahead"
+    ahead = what != "plain"
     writer = SpoolWriter.create(
         Path(root),
         "local",
@@ -30,8 +30,9 @@ def main(root: str, mode: str, count: str, what: str) -> None:
             append_config(writer, number % 50)
         else:
             append_row(writer, EVAL if number % 5 == 1 else LOSS)
-        say(str(writer.last_seq))
-        if number % 40 == 39:
+        if what != "quiet":
+            say(str(writer.last_seq))
+        if number % 40 == 39 and what == "plain":
             writer.sync()
     writer.close()
     say("closed")

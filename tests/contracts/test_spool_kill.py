@@ -112,6 +112,29 @@ def test_what_was_told_survives_a_kill_at_any_time(tmp_path: Path, mode: Mode, d
     assert told_seq <= delivered.hi <= told_seq + 1
 
 
+def test_a_reader_beside_a_busy_writer_sees_no_damage(tmp_path: Path, mode: Mode) -> None:
+    trainer = subprocess.Popen(
+        [sys.executable, spool_trainer.__file__, str(tmp_path), mode, "8000", "quiet"],
+        stdout=subprocess.PIPE,
+    )
+    assert trainer.stdout is not None
+    directory = Path(trainer.stdout.readline().decode().strip())
+    reader = SpoolReader(directory)
+    delivered = Delivered()
+    reads = 0
+    while not (reader.header.closed and delivered.hi == reader.header.final_seq):
+        # Small reads end in the middle of what is being written.
+        batch = reader.read(delivered.hi + 1, max_bytes=1000 + reads % 5000)
+        if batch is not None:
+            delivered.add(batch)
+            reads += 1
+    assert trainer.wait() == 0
+    trainer.stdout.close()
+    delivered.check_contents()
+    assert (delivered.hi, delivered.gaps) == (8_001, [])
+    reader.close()
+
+
 def test_a_signal_handler_may_append_in_the_middle_of_anything(tmp_path: Path, mode: Mode) -> None:
     writer = make(tmp_path, mode)
     hits = 0

@@ -80,8 +80,8 @@ class SpoolReader:
         #: Where to go on: segment and offset, by the seq that comes next there.
         self._marks: dict[int, tuple[int, int]] = {}
         self._record_bytes = _GUESSED_RECORD_BYTES
-        #: Head at the time when nothing more was found behind damage, so that a poll does not search again.
-        self._searched_at_head = -1
+        #: Segment, offset and head when nothing more was found there, so that a poll does not search again.
+        self._nothing_after = (0, 0, 0)
         #: Head as found by reading, where the header cannot tell.
         self._scanned_seq = 0
 
@@ -224,14 +224,16 @@ class SpoolReader:
         if later and later[0] <= scan.expected:
             return later[0], SEGMENT_HEADER_BYTES
         if later or is_over or words.head_seq >= scan.expected:
-            if not later and not is_over and self._searched_at_head == words.head_seq:
+            here = (first_seq, offset, words.head_seq)
+            if not later and self._nothing_after == here:
                 return None
             whole = self._files.read(first_seq, 0, _WHOLE)
             hi = later[0] - 1 if later else scan.expected + len(whole) // RECORD_HEADER_BYTES
-            found = find_record(whole, offset + 8 if offset else offset, self._seed, scan.expected, hi)
+            # From here on, not behind it: what was being written a moment ago may be whole by now.
+            found = find_record(whole, offset, self._seed, scan.expected, hi)
             if found is not None:
                 return first_seq, found
-            self._searched_at_head = words.head_seq
+            self._nothing_after = here
         return (later[0], SEGMENT_HEADER_BYTES) if later else None
 
     def _declare_tail(self, scan: Scan, words: WriterWords) -> None:

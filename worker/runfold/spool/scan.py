@@ -168,10 +168,12 @@ def find_record(view: memoryview, start: int, seed: int, lo: int, hi: int) -> in
 
     This is how reading goes on behind damage; a false hit needs a crc of 32 bits to match by chance as well.
     """
+    # Most of a segment that a killed process left is zeros, and no record begins in them.
     size = len(view) & ~7
+    used = start + len(view[start:size].tobytes().rstrip(b"\0"))
     words = view[:size].cast("Q")
     unpack = RECORD_HEADER.unpack_from
-    for index in range((start + 7) >> 3, (size - RECORD_HEADER_BYTES >> 3) + 1):
+    for index in range((start + 7) >> 3, min(used + 7, size - RECORD_HEADER_BYTES + 8) >> 3):
         word = words[index]
         total = word & 0xFFFFFFFF
         if total < RECORD_HEADER_BYTES or total & 7 or 8 * index + total > size:

@@ -102,9 +102,9 @@ class SegmentChain:
 
     def sync(self) -> None:
         """Bring all segments to disk; safe beside appends from another thread."""
-        retired, self._unsynced = self._unsynced, []
-        for fd in retired:
-            _sync_and_close(fd)
+        while self._unsynced:
+            # Taken one by one: the writer may add another at any moment.
+            _sync_and_close(self._unsynced.pop(0))
         current = self.current
         if current is not None:
             try:
