@@ -13,7 +13,7 @@ import pytest
 
 from runfold.node import lock
 from runfold.node.agent import Agent
-from runfold.node.processes import ProcessWatch
+from runfold.node.processes import ProcessWatch, boot_id
 from runfold.node.settings import NodeSettings
 from runfold.node.shipper import Shipper
 from runfold.node.tail import WriterTail
@@ -137,9 +137,18 @@ def test_old_spools_are_removed_and_a_vanished_one_is_forgotten(node: Node, tmp_
     assert [tail.directory for tail in node.writers.tails.values()] == [kept]
 
 
-def test_another_hosts_spools_are_shipped_only_while_it_has_no_agent(node: Node, tmp_path: Path):
-    spool(tmp_path, host="other")
-    theirs = lock.AgentLock(tmp_path / TARGET, host="other")
+OTHER_BOOT = "00000000-0000-4000-8000-000000000001"
+
+
+@pytest.mark.parametrize(
+    "identity", [{"boot_id": OTHER_BOOT, "host": "other"}, {"boot_id": boot_id(), "pid_namespace": 7}]
+)
+def test_another_places_spools_are_shipped_only_while_it_has_no_agent(
+    node: Node, tmp_path: Path, identity: dict[str, Any]
+):
+    spool(tmp_path, **identity)
+    place = lock.place_of(identity["boot_id"], identity.get("pid_namespace"))
+    theirs = lock.AgentLock(tmp_path / TARGET, place=place)
     assert theirs.acquire()
     assert node.writers.discover() == []
     theirs.release()
@@ -149,13 +158,19 @@ def test_another_hosts_spools_are_shipped_only_while_it_has_no_agent(node: Node,
     node.ack_all()
     node.writers.settle()
     assert node.writers.are_all_drained()
-    third = Node(tmp_path, host="third")
+    third = Node(tmp_path, host="third", boot="00000000-0000-4000-8000-000000000003")
     assert third.writers.discover() == [], "one stand-in is enough"
     third.close()
     assert theirs.acquire()
     node.now = 12.0
     assert node.writers.discover() == [] and not node.writers.tails
     theirs.release()
+
+
+def test_a_host_name_set_by_hand_is_no_other_place(node: Node, tmp_path: Path):
+    spool(tmp_path, host="a name for people", close=False)
+    [tail] = node.writers.discover()
+    assert tail.is_alive is True
 
 
 def test_more_partitions_move_each_run_to_its_stream(node: Node, tmp_path: Path):

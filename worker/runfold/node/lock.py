@@ -1,6 +1,7 @@
-"""One agent a host and target directory: an flock, which the kernel gives back however the agent ends.
+"""One agent a place and target directory: an flock, which the kernel gives back however the agent ends.
 
-The file is named after the host, because the directory may lie on a file system that several hosts see.
+A place is a boot of a machine, and the container on it: where pids mean the same processes. Several may see
+one directory (a shared home, a mounted volume), and each has an agent of its own.
 
 A shared lock is enough to see whether an agent works here, so those who look do not get in each other's way.
 """
@@ -10,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import socket
 import time
 from pathlib import Path
+
+from .processes import boot_id, pid_namespace
 
 #: Somebody who only looks holds the lock for microseconds: try this long before believing in another agent.
 PATIENCE_S = 0.3
@@ -24,14 +26,14 @@ _held: set[AgentLock] = set()
 class AgentLock:
     """The right to ship one target directory. Not thread-safe. A fork's child does not have it."""
 
-    def __init__(self, target_dir: Path, *, host: str | None = None, is_stand_in: bool = False) -> None:
+    def __init__(self, target_dir: Path, *, place: str | None = None, is_stand_in: bool = False) -> None:
         """Prepare; nothing is locked yet.
 
         Args:
-            host: None means this one.
-            is_stand_in: The right to ship another host's spools as long as it has no agent.
+            place: None means this one.
+            is_stand_in: The right to ship another place's spools as long as it has no agent.
         """
-        self._path = _path(target_dir, host, "stand-in" if is_stand_in else "agent")
+        self._path = _path(target_dir, place, "stand-in" if is_stand_in else "agent")
         self._fd: int | None = None
 
     def acquire(self, *, patience_s: float = PATIENCE_S) -> bool:
@@ -69,10 +71,16 @@ class AgentLock:
             self._fd = None
 
 
-def is_held(target_dir: Path, *, host: str | None = None) -> bool:
-    """Return True if an agent of this host works in this directory. Takes microseconds."""
+def place_of(boot: str, namespace: int | None) -> str:
+    """Return the name of a place, fit for a file's name."""
+    plain = "".join(c for c in boot if c.isalnum() or c == "-")
+    return f"{plain[:40]}-{namespace or 0}"
+
+
+def is_held(target_dir: Path, *, place: str | None = None) -> bool:
+    """Return True if an agent of this place works in this directory. Takes microseconds."""
     try:
-        fd = _open(_path(target_dir, host, "agent"))
+        fd = _open(_path(target_dir, place, "agent"))
     except OSError:
         return False
     try:
@@ -82,16 +90,15 @@ def is_held(target_dir: Path, *, host: str | None = None) -> bool:
 
 
 def read_note(target_dir: Path) -> str:
-    """Return what the agent of this host said of itself last; empty when there is nothing."""
+    """Return what the agent of this place said of itself last; empty when there is nothing."""
     try:
         return _path(target_dir, None, "agent").read_text().strip()
     except (OSError, ValueError):
         return ""
 
 
-def _path(target_dir: Path, host: str | None, role: str) -> Path:
-    name = "".join(c if c.isalnum() or c in "-." else "_" for c in host or socket.gethostname())
-    return target_dir / f"{role}-{name[:100]}.lock"
+def _path(target_dir: Path, place: str | None, role: str) -> Path:
+    return target_dir / f"{role}-{place or place_of(boot_id(), pid_namespace())}.lock"
 
 
 def _open(path: Path) -> int:

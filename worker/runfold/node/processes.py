@@ -37,6 +37,7 @@ def start_of(pid: int) -> float | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+@functools.cache
 def boot_id() -> str:
     """Return the id of this boot of the machine; where the kernel has none, the boot time in unix seconds."""
     try:
@@ -45,6 +46,15 @@ def boot_id() -> str:
         import psutil
 
         return f"boot-{int(psutil.boot_time())}"
+
+
+@functools.cache
+def pid_namespace() -> int | None:
+    """Return the number of this process's PID namespace; None where there are none."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return None
 
 
 def is_alive(pid: int, start: float | None) -> bool:

@@ -21,7 +21,7 @@ from runfold.spool.format import NO_SERVER
 from . import retention
 from .heartbeat import WriterNews
 from .neighbours import ASK_EVERY_S, Neighbours
-from .processes import ProcessWatch, boot_id
+from .processes import ProcessWatch, boot_id, pid_namespace
 from .shipper import Shipper
 from .tail import WriterTail
 
@@ -43,7 +43,7 @@ class _Life:
     drained_s: float = 0.0
     drained_at_seq: int = -1
     is_reported_dead: bool = False
-    #: of another host: whether it still writes can't be seen from here.
+    #: of another place: whether it still writes can't be seen from here.
     is_foreign: bool = False
 
 
@@ -60,6 +60,7 @@ class Writers:
         clock: Callable[[], float] = time.monotonic,
         host: str | None = None,
         boot: str | None = None,
+        namespace: int | None = None,
     ) -> None:
         self.tails: dict[bytes, WriterTail] = {}
         self.partitions = 1
@@ -68,9 +69,13 @@ class Writers:
         self._watch = watch
         self._shipper = shipper
         self._clock = clock
-        self._host = host or socket.gethostname()
-        self._boot = boot or boot_id()
-        self._neighbours = Neighbours(target_dir, self._host, clock=clock)
+        self._neighbours = Neighbours(
+            target_dir,
+            host=host or socket.gethostname(),
+            boot=boot or boot_id(),
+            namespace=namespace or pid_namespace(),
+            clock=clock,
+        )
         self._lives: dict[bytes, _Life] = {}
         self._by_directory: dict[Path, bytes] = {}
         self._retry_s: dict[Path, float] = {}
@@ -133,14 +138,14 @@ class Writers:
             tail.close()
             self._by_directory[directory] = tail.writer
             return None
-        if not self._neighbours.may_ship(tail.identity.host):
+        if not self._neighbours.may_ship(tail.identity):
             tail.close()
             self._retry_s[directory] = now_s + ASK_EVERY_S
             return None
         tail.is_alive = self._begin_to_watch(tail)
         tail.partition = self._partition(tail)
         self.tails[tail.writer] = tail
-        self._lives[tail.writer] = _Life(tail, is_foreign=self._neighbours.is_foreign(tail.identity.host))
+        self._lives[tail.writer] = _Life(tail, is_foreign=not self._neighbours.is_here(tail.identity))
         self._by_directory[directory] = tail.writer
         server_id = b"" if ack.server_id == NO_SERVER else ack.server_id
         self._shipper.add(tail.writer, partition=tail.partition, acked=ack.seq, server_id=server_id)
@@ -148,9 +153,9 @@ class Writers:
         return tail
 
     def _give_back(self) -> None:
-        """The agent of another host is back: its spools are its own again."""
+        """The agent of another place is back: its spools are its own again."""
         for writer, life in list(self._lives.items()):
-            if life.is_foreign and not self._neighbours.may_ship(life.tail.identity.host):
+            if life.is_foreign and not self._neighbours.may_ship(life.tail.identity):
                 self._retry_s[life.tail.directory] = self._clock() + ASK_EVERY_S
                 self.forget(writer)
 
@@ -158,11 +163,9 @@ class Writers:
 
     def _begin_to_watch(self, tail: WriterTail) -> bool | None:
         who = tail.identity
-        if self._neighbours.is_foreign(who.host):
-            return None
-        if who.boot_id and who.boot_id != self._boot:
+        if self._neighbours.is_of_an_earlier_boot(who):
             return False
-        if not who.pid:
+        if not self._neighbours.is_here(who) or not who.pid:
             return None
         return self._watch.watch(tail.writer, who.pid, who.pid_start)
 
@@ -263,7 +266,7 @@ class Writers:
             tail.close()
 
     def open_count(self) -> int:
-        """Return how many writers of this host may still write, as the last `settle` found."""
+        """Return how many writers of this place may still write, as the last `settle` found."""
         return sum(writer not in self._ended and not life.is_foreign for writer, life in self._lives.items())
 
     def are_all_acked(self) -> bool:
