@@ -14,6 +14,7 @@ import types
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from runfold import terminal
 from runfold.ending import Ending, EndWatch, learn_status_at_last, of_exception
 from runfold.signal_watch import SignalWatch
 
@@ -140,7 +141,7 @@ class ProcessHooks:
 
 
 def _is_interactive() -> bool:
-    return hasattr(sys, "ps1") or "ipykernel" in sys.modules
+    return hasattr(sys, "ps1") or terminal.is_notebook()
 
 
 hooks = ProcessHooks()

@@ -168,7 +168,10 @@ def _settle_previous(settings: Settings) -> Run | None:
         )
     if not _active:
         return None
-    match settings.reinit:
+    reinit = settings.reinit
+    if reinit == "default" and terminal.is_notebook():
+        reinit = "finish_previous"
+    match reinit:
         case "create_new":
             return None
         case "finish_previous" | True:

@@ -82,6 +82,7 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
         initial = redact_value(self._config._as_dict())  # noqa: SLF001  # ours, with the reserved key
         self._membership = replace(membership, identity=replace(membership.identity, config=initial))
         object.__setattr__(self._config, "_on_change", self._record_config)
+        object.__setattr__(self._config, "_allow_by_default", terminal.is_notebook())
         identity = self._membership.identity
         self._name = identity.name
         self._notes = identity.notes

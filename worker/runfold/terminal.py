@@ -21,6 +21,11 @@ def is_silent() -> bool:
     return _is_silent
 
 
+def is_notebook() -> bool:
+    """Say whether this is the kernel of a notebook, where a cell is run again and again."""
+    return "ipykernel" in sys.modules
+
+
 def write(text: str) -> None:
     """Write raw text to stderr; closed or missing streams are nobody's problem."""
     if _is_silent:

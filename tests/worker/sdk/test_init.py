@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,13 @@ def test_previous_runs_are_finished_when_asked(reinit: Any) -> None:
     assert wandb.run is second
     with pytest.raises(wandb.UsageError):
         first.log({"a": 1})
+
+
+def test_in_a_notebook_a_cell_can_be_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    first = wandb.init(project="p", config={"a": 1})
+    first.config["a"] = 2
+    assert wandb.init(project="p") is not first
 
 
 def test_independent_runs_leave_the_current_one(spools: Callable[[], list[Spooled]]) -> None:
