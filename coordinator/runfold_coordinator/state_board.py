@@ -17,6 +17,7 @@ from runfold_coordinator.clock import Clock
 from runfold_coordinator.liveness import Liveness, Sign
 from runfold_coordinator.run_lanes import facts_of
 from runfold_coordinator.states import (
+    RUNNING,
     TERMINAL,
     Evidence,
     Limits,
@@ -65,25 +66,40 @@ class StateBoard:
         #: By writer id; None: to be read from the database.
         self._open: dict[str, _Open] | None = None
         self._identities: dict[int, dict[str, Any]] = {}
+        #: State by run, as judged last.
+        self._run_states: dict[int, str] = {}
+        #: Runs to be judged by the next tick.
+        self._later: set[int] = set()
         store.writing.on_rollback(self.forget)
 
     def forget(self) -> None:
         """After a rollback: what was judged in it is not in the rows, and its ids will be given again."""
         self._open = None
         self._identities.clear()
+        self._run_states.clear()
 
     def note_data(
         self, tx: Transaction, marks: Sequence[WriterMark], testifying: Sequence[WriterMark]
     ) -> None:
-        """Take that records of these writers are being stored; judge where that changes anything."""
+        """Take that records of these writers are being stored; judge where that changes anything.
+
+        Args:
+            testifying: Those whose records tell about their end.
+        """
         is_open = self._load(tx.connection)
         runs = {mark.run.run_pk for mark in testifying}
         for mark in marks:
+            run_pk = mark.run.run_pk
+            known, sign = is_open.get(mark.writer_id), self._liveness.sign(mark.writer_id)
             self._liveness.hear_data(mark.writer_id)
-            known = is_open.get(mark.writer_id)
-            sign = self._liveness.sign(mark.writer_id)
-            if known is None or known.unreachable or (sign is not None and sign.alive is False):
-                runs.add(mark.run.run_pk)
+            is_gone = sign is not None and sign.alive is False
+            if mark.is_new and not is_gone and self._run_states.get(run_pk) == RUNNING:
+                # One more writer of a run that runs anyway, and a thousand come at once: the tick sees to it.
+                is_open[mark.writer_id] = _Open(mark.writer_pk, run_pk, unreachable=False)
+                self._later.add(run_pk)
+            elif known is None or known.unreachable or is_gone:
+                runs.add(run_pk)
+            mark.is_new = False
         self._judge(tx, runs)
 
     def tick(self) -> None:
@@ -93,12 +109,14 @@ class StateBoard:
                 self._load(connection)
         is_open = self._open or {}
         runs = {found.run_pk for writer_id, found in is_open.items() if self._is_overdue(writer_id, found)}
+        runs |= self._later
         signs = self._signs_to_write(is_open)
         if runs or signs:
             with self._store.writing.transaction() as tx:
                 written = self._write_signs(tx, signs, runs)
                 self._judge(tx, runs)
             self._liveness.clean(written)
+            self._later -= runs
 
     def _is_overdue(self, writer_id: str, found: _Open) -> bool:
         silent_s = self._liveness.silent_s(writer_id)
@@ -185,7 +203,11 @@ class StateBoard:
             if any(getattr(writer, name) != value for name, value in after.items()):
                 changed.append({"writer_pk": writer.writer_pk} | after)
         tx.update_by_pk(t.writers, changed)
-        _write_run(tx, run_pk, run_state(_newest_attempt([writer for writer, _ in writers], verdicts)))
+        found = run_state(_newest_attempt([writer for writer, _ in writers], verdicts))
+        if len(self._run_states) >= CACHED_IDENTITIES:
+            self._run_states.clear()
+        self._run_states[run_pk] = found.state
+        _write_run(tx, run_pk, found)
 
     def _identity(self, row: Any) -> dict[str, Any]:
         found = self._identities.get(row.writer_pk)

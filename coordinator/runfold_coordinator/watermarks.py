@@ -55,7 +55,8 @@ class WriterMark:
     auto_step_min: int | None = None
     auto_step_max: int | None = None
     last_record_unix_ns: int = 0
-    state: str = "running"
+    #: Created in this transaction.
+    is_new: bool = False
     row_fold: RowFold | None = None
     #: Columns of `writers` that this batch sets, beside the counts.
     changes: dict[str, Any] = field(default_factory=dict)
@@ -125,7 +126,6 @@ _WRITER_COLUMNS = (
     "auto_step_min",
     "auto_step_max",
     "last_record_unix_ns",
-    "state",
 )
 
 
@@ -190,7 +190,7 @@ class Watermarks:
         first = tx.new_ids(len(new))
         rows = []
         for writer_pk, (writer, path) in enumerate(new.items(), first):
-            mark = WriterMark(writer_pk, writer.hex(), self._runs[path])
+            mark = WriterMark(writer_pk, writer.hex(), self._runs[path], is_new=True)
             self._writers[writer] = mark
             rows.append(
                 mark.to_row()

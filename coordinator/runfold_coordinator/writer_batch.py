@@ -60,8 +60,8 @@ class WriterBatch:
 
     @property
     def testifies(self) -> bool:
-        """Whether there is evidence about the writer's state."""
-        evidence = (ExitRecord, SignalRecord, PreemptingRecord, Identity)
+        """Whether there is evidence about the writer's end."""
+        evidence = (ExitRecord, SignalRecord, PreemptingRecord)
         return any(isinstance(payload, evidence) for _, payload in self._payloads)
 
     def add_frame(self, frame: Frame) -> None:

@@ -58,6 +58,15 @@ class Placement:
 @dataclass(slots=True)
 class _Attempt:
     writers: list[WriterFacts] = field(default_factory=list)
+    by_rank: dict[int, list[WriterFacts]] = field(default_factory=dict)
+    #: Highest restart hint by (job id, launcher).
+    hints: dict[tuple[str | None, str | None], int] = field(default_factory=dict)
+
+    def add(self, writer: WriterFacts) -> None:
+        self.writers.append(writer)
+        self.by_rank.setdefault(_rank(writer), []).append(writer)
+        counter = (writer.job_id, writer.launcher)
+        self.hints[counter] = max(self.hints.get(counter, 0), writer.restart_hint or 0)
 
 
 def place_writers(writers: Collection[WriterFacts], *, is_shared: bool) -> dict[int, Placement]:
@@ -76,7 +85,7 @@ def place_writers(writers: Collection[WriterFacts], *, is_shared: bool) -> dict[
             attempts.append(_Attempt())
         attempt_of[writer.writer_pk] = max(len(attempts), 1)
         if _is_ranked(writer, is_shared):
-            attempts[-1].writers.append(writer)
+            attempts[-1].add(writer)
     offsets, cuts = _number(attempts)
     placements = {}
     for writer in in_order:
@@ -123,18 +132,14 @@ def _rank(writer: WriterFacts) -> int:
 
 
 def _begins_attempt(writer: WriterFacts, current: _Attempt) -> bool:
-    namesakes = [other for other in current.writers if _rank(other) == _rank(writer)]
+    namesakes = current.by_rank.get(_rank(writer))
     if namesakes:
         return not any(_lived_on(other, writer) for other in namesakes)
     if writer.restart_hint is None:
         return False
     # a torchelastic agent's count is compared with its own only: agents of one attempt disagree about it
-    hints = [
-        other.restart_hint or 0
-        for other in current.writers
-        if other.job_id == writer.job_id and other.launcher == writer.launcher
-    ]
-    return bool(hints) and writer.restart_hint > max(hints)
+    hint = current.hints.get((writer.job_id, writer.launcher))
+    return hint is not None and writer.restart_hint > hint
 
 
 def _lived_on(earlier: WriterFacts, later: WriterFacts) -> bool:
