@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -282,6 +283,36 @@ def test_a_record_of_another_writer_is_not_believed(tmp_path: Path, mode: Mode) 
         segments(one.directory)[0], offset, segments(other.directory)[0].read_bytes()[offset : offset + size]
     )
     assert deliver(one.directory, dead=False).lost == {seq}
+
+
+@pytest.mark.parametrize("call", ["open", "pread", "listdir"])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+def test_what_cannot_be_read_for_now_is_not_declared_lost(
+    tmp_path: Path, mode: Mode, call: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = make(tmp_path, mode)
+    fill(writer, 300)
+    directory = kill(writer)
+    reader = SpoolReader(directory)
+    delivered = Delivered()
+    for _ in range(4):
+        batch = reader.read(delivered.hi + 1, max_bytes=1000, writer_is_dead=True)
+        assert batch is not None
+        delivered.add(batch)
+
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(os, call, refuse)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            while batch := reader.read(delivered.hi + 1, max_bytes=1000, writer_is_dead=True):
+                delivered.add(batch)
+    while batch := reader.read(delivered.hi + 1, writer_is_dead=True):
+        delivered.add(batch)
+    delivered.check_contents()
+    assert (delivered.hi, delivered.gaps) == (301, [])
+    reader.close()
 
 
 # --- header and identity ------------------------------------------------------------------------------------

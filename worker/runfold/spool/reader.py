@@ -102,7 +102,10 @@ class SpoolReader:
             writer_is_dead: What was not written by now never will be: the torn tail is the end of the log.
 
         Returns:
-            A batch with lo == from_seq. What cannot be read is in its gaps, so that nothing is lost silently.
+            A batch with lo == from_seq. What is damaged is in its gaps, so that nothing is lost silently.
+
+        Raises:
+            OSError: Files cannot be opened or read for now. Nothing is declared lost for that; try again.
         """
         max_bytes = min(max_bytes, _MAX_BATCH_BYTES)
         words = self.header.words()
@@ -228,7 +231,12 @@ class SpoolReader:
             if not later and self._nothing_after == here:
                 return None
             whole = self._files.read(first_seq, 0, _WHOLE)
-            hi = later[0] - 1 if later else scan.expected + len(whole) // RECORD_HEADER_BYTES
+            hi = scan.expected + len(whole) // RECORD_HEADER_BYTES
+            if later:
+                hi = later[0] - 1
+            elif self.header.is_whole:
+                # Seqs jump where a full disk cost many records.
+                hi = max(hi, words.head_seq)
             # From here on, not behind it: what was being written a moment ago may be whole by now.
             found = find_record(whole, offset, self._seed, scan.expected, hi)
             if found is not None:

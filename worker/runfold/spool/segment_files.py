@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -15,6 +16,9 @@ from runfold.spool.format import (
 )
 from runfold.spool.scan import find_record
 
+#: Errors that say: there is no such segment. Anything else (no descriptors left, a disk that does not answer)
+#: may pass, and must not be declared as loss.
+_IS_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 #: No segment of ours is larger; what a stranger put under a segment's name is not read beyond.
 _MAX_FILE_BYTES = 128 * 1024 * 1024
 
@@ -34,7 +38,7 @@ class SegmentFiles:
         """Return size in bytes and last change (unix s) of the writer's segments, by first seq."""
         try:
             found = segment_sizes(self.directory)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         self._is_ours = {first_seq: ours for first_seq, ours in self._is_ours.items() if first_seq in found}
         for first_seq, (size, _) in found.items():
@@ -45,15 +49,17 @@ class SegmentFiles:
     def read(self, first_seq: int, offset: int, size: int) -> memoryview:
         """Return up to `size` bytes from `offset`; none at the end, or when the segment is gone."""
         try:
-            if self._first_seq != first_seq:
+            if self._fd < 0 or self._first_seq != first_seq:
                 self.close()
                 self._fd = self._open(first_seq)
                 self._first_seq = first_seq
             # pread allocates what it is asked for before it knows how much there is.
             there = min(os.fstat(self._fd).st_size, _MAX_FILE_BYTES) - offset
             return memoryview(os.pread(self._fd, min(size, there), offset) if there > 0 else b"")
-        except OSError:
-            return memoryview(b"")
+        except OSError as error:
+            if error.errno in _IS_GONE:
+                return memoryview(b"")
+            raise
 
     def remove(self, first_seq: int) -> None:
         """Delete a segment; nothing happens when it is gone."""
@@ -72,7 +78,7 @@ class SegmentFiles:
         fd = open_private(self.directory / segment_name(first_seq), os.O_RDONLY | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise OSError(f"{segment_name(first_seq)} is not a file")
+            raise FileNotFoundError(errno.ENOENT, "not a file", segment_name(first_seq))
         return fd
 
     def _check(self, first_seq: int, size: int) -> bool:
