@@ -199,6 +199,7 @@ def read_lane_columns(
             writer_pks=None if is_everyone else group,
             step_min=None if low is None else low - offset,
             step_max=None if high is None else high - 1 - offset,
+            times=False,
         ):
             if cells.writer_pk in pieces:  # a writer may have come since the lanes were read
                 pieces[cells.writer_pk].append(cells)

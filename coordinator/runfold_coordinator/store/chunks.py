@@ -6,6 +6,7 @@ when asked. Parts hold whole columns: a reader of one key of a large chunk fetch
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,9 @@ ROLLUP_PART_BYTES = 32 * 1024
 INLINE_BYTES = 16 * 1024
 #: part_id = chunk_pk * MAX_PARTS + slot
 MAX_PARTS = 4096
+
+#: Place of t_ns among the row fields.
+TIMES_AT = 2
 
 _DTYPES: dict[ColumnKind, str] = {"d": "<f8", "q": "<i8"}
 _ROW_SHARED = FIELDS[:7]
@@ -233,6 +237,30 @@ class Chunk:
     @property
     def flags(self) -> U8:
         return self._row_field(3)
+
+    def slots(self, key_pk: int | None, *, times: bool = True, rollups: bool = False) -> set[int]:
+        """Return the slots of the parts that a read of a key (None: of all) will ask for.
+
+        Args:
+            times: Whether `t_ns` is among them.
+            rollups: Of `rollups()` instead of the columns; none where these are computed from values.
+        """
+        places = (
+            self._places.get(key_pk, [])
+            if key_pk is not None
+            else [*itertools.chain.from_iterable(self._places.values())]
+        )
+        headers: list[list[Any]] = []
+        if rollups and all(place[5] is not None for place in places):
+            headers = [header for place in places for header in place[5]]
+        else:
+            headers = [header for at, header in enumerate(self._rows_at) if times or at != TIMES_AT]
+            headers += [header for place in places for header in (place[2], place[3]) if header is not None]
+        return {header[2] for header in headers if header[1] == "r"}
+
+    def preload(self, slot: int, data: bytes) -> None:
+        """Keep a part that was fetched together with others."""
+        self._parts[slot] = memoryview(data)
 
     def load_rows(self) -> None:
         """Fetch the parts that the row columns are in, while they can still be fetched."""

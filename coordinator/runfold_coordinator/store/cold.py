@@ -135,6 +135,10 @@ class ColdChunk(Chunk):
             self._rows = {name: table.column(name).to_numpy() for name in ROW_FIELDS}
         return self._rows[ROW_FIELDS[at]]
 
+    def slots(self, key_pk: int | None, *, times: bool = True, rollups: bool = False) -> set[int]:
+        """Only rollups are in parts; rows and columns are in the file."""
+        return super().slots(key_pk, times=times, rollups=True) if rollups else set()
+
     def columns(self, key_pk: int) -> list[Column]:
         """Return the key's columns, one per kind."""
         places = self._places.get(key_pk, ())

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from runfold_coordinator.store import tables as t
-from runfold_coordinator.store.chunks import MAX_PARTS, Chunk
+from runfold_coordinator.store.chunks import MAX_PARTS, PART_BYTES, ROLLUP_PART_BYTES, Chunk
 from runfold_coordinator.store.cold import ColdFiles
 from runfold_coordinator.store.engines import Engines
 from runfold_coordinator.store.errors import StoreRefusedError
@@ -18,6 +18,9 @@ from runfold_coordinator.store.model import Block, Cells, Column, Rollup
 from runfold_coordinator.store.names import MIXED_KEYSET, escape_key, key_digest, unescape_key
 from runfold_coordinator.store.reading import Reading
 
+#: Parts are fetched together up to so many, and up to about so many bytes.
+FETCH_PARTS = 500
+FETCH_BYTES = 8 * 1024 * 1024
 #: Rows of the chunks table fetched at a time; inline data makes each at most 16 kB.
 PAGE_CHUNKS = 256
 
@@ -40,10 +43,11 @@ class HistoryReads(Reading):
         step_max: int | None = None,
         seq_after: int | None = None,
         seq_max: int | None = None,
+        times: bool = True,
     ) -> Iterator[Cells]:
         """Yield the values of one key, writer by writer, pieces in order of their first seq.
 
-        Bounds are inclusive, except seq_after.
+        Bounds are inclusive, except seq_after. Without `times`, `t_ns` is not read and all zero.
         """
         bounds = (step_min, step_max, seq_after, seq_max)
         with self.snapshot() as connection:
@@ -51,12 +55,13 @@ class HistoryReads(Reading):
             if key_pk is None:
                 return
             where = [*_of_key(run_pk, key_pk, writer_pks), *_bounded(*bounds)]
-            for row in _chunk_rows(connection, where):
-                chunk = self._open(connection, row)
+            for row, chunk in self._open_all(
+                connection, where, lambda chunk: chunk.slots(key_pk, times=times)
+            ):
                 if key_pk not in chunk.key_pks:
                     continue
                 for column in chunk.columns(key_pk):
-                    cells = _cut_cells(row.writer_pk, chunk, column, bounds)
+                    cells = _cut_cells(row.writer_pk, chunk, column, bounds, times=times)
                     if cells is not None:
                         yield cells
 
@@ -76,8 +81,7 @@ class HistoryReads(Reading):
         names: dict[int, str] = {}
         with self.snapshot() as connection:
             where = [c.run_pk == run_pk, c.writer_pk == writer_pk, *_bounded(*bounds)]
-            for row in _chunk_rows(connection, where):
-                chunk = self._open(connection, row)
+            for row, chunk in self._open_all(connection, where, lambda chunk: chunk.slots(None)):
                 block = _cut_block(connection, row.writer_pk, chunk, names, bounds)
                 if block is not None:
                     yield block
@@ -90,11 +94,41 @@ class HistoryReads(Reading):
             key_pk = _key_pk(connection, key)
             if key_pk is None:
                 return
-            for row in _chunk_rows(connection, _of_key(run_pk, key_pk, writer_pks)):
-                chunk = self._open(connection, row)
+            where = [*_of_key(run_pk, key_pk, writer_pks)]
+            for row, chunk in self._open_all(
+                connection,
+                where,
+                lambda chunk: chunk.slots(key_pk, rollups=True),
+                part_bytes=ROLLUP_PART_BYTES,
+            ):
                 if key_pk in chunk.key_pks:
                     for kind, arrays in chunk.rollups(key_pk):
                         yield Rollup(writer_pk=row.writer_pk, kind=kind, **arrays)
+
+    def _open_all(
+        self,
+        connection: sa.Connection,
+        where: Collection[sa.ColumnElement[bool]],
+        slots: Callable[[Chunk], set[int]],
+        part_bytes: int | None = None,
+    ) -> Iterator[tuple[Any, Chunk]]:
+        """Open chunks in order, the parts that will be asked for fetched many at a time."""
+        held: list[tuple[Any, Chunk]] = []
+        wanted: dict[int, tuple[Chunk, int]] = {}
+        byte_count = 0
+        for row in _chunk_rows(connection, where):
+            chunk = self._open(connection, row)
+            held.append((row, chunk))
+            if row.data is None:
+                for slot in slots(chunk):
+                    wanted[row.chunk_pk * MAX_PARTS + slot] = (chunk, slot)
+                    byte_count += part_bytes or max(PART_BYTES, 8 * row.n)
+            if byte_count >= FETCH_BYTES or len(wanted) >= FETCH_PARTS:
+                _fetch_parts(connection, wanted)
+                yield from held
+                held, wanted, byte_count = [], {}, 0
+        _fetch_parts(connection, wanted)
+        yield from held
 
     def _open(self, connection: sa.Connection, row: Any) -> Chunk:
         fetch = part_fetcher(connection, row)
@@ -109,6 +143,15 @@ class HistoryReads(Reading):
             raise StoreRefusedError("this history is in cold files, and the store was opened without them")
         name = self._cold_names[row.cold_file_pk]
         return self._cold.open_chunk(name, row.row_group, row.directory, fetch)
+
+
+def _fetch_parts(connection: sa.Connection, wanted: dict[int, tuple[Chunk, int]]) -> None:
+    if not wanted:
+        return
+    c = t.chunk_parts.c
+    for part_id, data in connection.execute(sa.select(c.part_id, c.data).where(c.part_id.in_(list(wanted)))):
+        chunk, slot = wanted[part_id]
+        chunk.preload(slot, bytes(data))
 
 
 def part_fetcher(connection: sa.Connection, row: Any) -> Callable[[int], bytes]:
@@ -204,8 +247,11 @@ def _cut_cells(
     chunk: Chunk,
     column: Column,
     bounds: tuple[int | None, int | None, int | None, int | None],
+    *,
+    times: bool,
 ) -> Cells | None:
-    seq, step, t_ns, flags = chunk.seq, chunk.step, chunk.t_ns, chunk.flags
+    seq, step, flags = chunk.seq, chunk.step, chunk.flags
+    t_ns = chunk.t_ns if times else np.zeros(len(seq), np.uint64)
     if column.rows is not None:
         rows = column.rows
         seq, step, t_ns, flags = seq[rows], step[rows], t_ns[rows], flags[rows]
