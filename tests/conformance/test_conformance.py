@@ -60,3 +60,5 @@ def test_stored(name: str, results: dict[str, tuple[Path, Result]], delivered: S
     folder, result = results[name]
     stored = [delivered.read(spool) for spool in writers(folder)]
     assert unexplained(name, {**result, "runs": stored}) == EXPLAINED.get(name, []), result["stderr"]
+    for run in stored:
+        assert run["state"] == ("failed" if run["exit_code"] else "finished")
