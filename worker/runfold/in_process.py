@@ -45,6 +45,12 @@ class LiveFold:
                 self._reader.close()
                 self._reader = None
 
+    def __del__(self) -> None:
+        # A finished run is let go of without a word; its descriptors must not pile up.
+        reader = self.__dict__.get("_reader")
+        if reader is not None:
+            reader.close()
+
     def summary(self) -> dict[str, Any]:
         """Return the summary of everything logged so far, pending rows left out."""
         with self._lock:

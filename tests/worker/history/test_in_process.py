@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import gc
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +132,17 @@ def test_what_was_folded_stays_when_segments_are_released(run: SmallRun) -> None
     assert run.summary._as_dict()["loss"] == {"min": -7.0, "mean": 19_994 / 20_002}
     run.log(LOSS, -9.0, step=3)
     assert run.summary["loss"]["min"] == -9.0
+
+
+def test_files_are_closed_with_the_fold(run: SmallRun) -> None:
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    fold = LiveFold(run.spool.directory, run.started_unix_ns)
+    fold.summary()
+    assert len(os.listdir("/proc/self/fd")) > before
+    del fold
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_rows_come_as_logged(run: SmallRun) -> None:
