@@ -52,6 +52,7 @@ def test_everything_arrives_once_and_the_agent_ends_when_idle(stage: Stage):
 
 def test_the_agent_is_nobodys_child_and_only_one(stage: Stage):
     stage.register()
+    stage.settings = replace(stage.settings, idle_exit_s=30.0)
     for _ in range(6):
         stage.respawn()
     pids = until(lambda: [pid for pid in stage.agents() if lock.is_held(stage.settings.target_dir)])

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import redis
 
 from runfold.node.deliver import deliver_all
 from runfold.node.settings import NodeSettings, target_of
@@ -95,6 +97,24 @@ def test_another_server_behind_the_same_redis_gets_everything(redis_server: Embe
         assert (report.acked, report.pending) == (ROWS + 1, 0)
         check_all_stored(second, ROWS + 1)
     assert acked(settings, writer) == ROWS + 1
+
+
+def test_acks_that_redis_does_not_tell_are_asked_for_over_http(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("runfold.node.uplink.ASK_HTTP_EVERY_S", 1.0)
+    with LocalServer() as server:
+        client = redis.Redis.from_url(server.redis_url)
+        client.execute_command(
+            *"ACL SETUSER mute on >pw resetkeys ~rf:* resetchannels -@all +xadd +ping +hello +info".split()
+        )
+        client.close()
+        port = urlsplit(server.redis_url).port
+        settings = replace(node(server), redis_url=f"redis://mute:pw@127.0.0.1:{port}")
+        trainer, writer = train(settings)
+        trainer.communicate(timeout=30)
+        report = deliver_all([settings.target_dir], settings, timeout_s=40.0)
+        assert (report.acked, report.pending) == (ROWS + 1, 0)
+        assert acked(settings, writer) == ROWS + 1
+        check_all_stored(server, ROWS + 1)
 
 
 def test_without_a_way_to_redis_everything_travels_by_http(tmp_path: Path):

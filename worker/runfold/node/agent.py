@@ -210,6 +210,7 @@ class Agent:
         else:
             self._uplink.succeeded(took_frames=did.sent_frames > 0)
             self._uplink.prefer_redis()
+        self._delivery.ask_another_way(self._uplink.ask_http)
 
     def _link_opened(self) -> None:
         address = self._uplink.address

@@ -101,14 +101,14 @@ class Connector:
         self._registered_at = self._registration_mark()
         address = self._resolve()
         if not address.redis_url:
-            return self._open_http(address), address
+            return self._fall_back(address), address
         try:
             self._redis_tried_s = self._clock()
             link = self._open_redis(address.redis_url)
         except LinkError:
             if not address.http_url:
                 raise
-            return self._open_http(address), address
+            return self._fall_back(address), address
         self.pace = self._redis_pace
         return link, address
 
@@ -151,11 +151,15 @@ class Connector:
 
         return StreamWriter(url, pace=self._redis_pace)
 
-    def _open_http(self, address: Address) -> Link:
+    def _fall_back(self, address: Address) -> Link:
+        self.pace = self._http_pace
+        return self.open_http(address)
+
+    def open_http(self, address: Address) -> Link:
+        """Return a link over HTTP, which connects when it is used. Raises LinkError."""
         from .http_writer import HttpWriter
 
         assert address.http_url, "an address has a Redis or an HTTP part"
-        self.pace = self._http_pace
         return HttpWriter(address.http_url, self._settings.api_key, pace=self._http_pace)
 
     def _registration_mark(self) -> tuple[int, int] | None:

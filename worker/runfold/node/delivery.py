@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from runfold.protocol.failpoints import hit
 from runfold.protocol.limits import TARGET_FRAME_BYTES
 
-from .link import Incoming, Link, Outgoing, OutgoingFrame, Refused
+from .link import Downlink, Incoming, Link, Outgoing, OutgoingFrame, Refused
 from .shipper import Action, ProbeLength, Rewound, Shipper, StoreAck
 from .tail import WriterTail
 
@@ -132,6 +132,14 @@ class Delivery:
         if any(polls.values()) or now_s - self._polled_s >= IDLE_POLL_S:
             outgoing.polls = polls
             self._polled_s = now_s
+
+    def ask_another_way(self, ask: Callable[[dict[int, list[bytes]]], dict[int, Downlink]]) -> None:
+        """Ask for acks by `ask` if something is open and the downlink stands still."""
+        now_s = self._clock()
+        is_open = self._shipper.has_flights() or not self._shipper.are_confirmed()
+        if is_open and not self._shipper.coordinator_lives(now_s):
+            for partition, downlink in ask(self._shipper.polls(now_s)).items():
+                self._apply(self._shipper.downlink(partition, downlink, now_s))
 
     def _take(self, outgoing: Outgoing, incoming: Incoming, result: Round) -> None:
         now_s = self._clock()

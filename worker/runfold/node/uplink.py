@@ -11,13 +11,15 @@ from collections.abc import Callable
 
 from .connect import Address, Connector
 from .failures import LinkError, NoServerError, Reaction, back_off_for
-from .link import Link, Refused
+from .link import Downlink, Link, Outgoing, Refused
 from .settings import NodeSettings
 
 logger = logging.getLogger(__name__)
 
 #: The server's own trouble is logged at most this often, seconds.
 LOG_EVERY_S = 60.0
+#: While Redis tells nothing new, the coordinator itself is asked for acks this often, seconds.
+ASK_HTTP_EVERY_S = 10.0
 
 
 class Uplink:
@@ -44,6 +46,7 @@ class Uplink:
         #: Nothing is sent or opened before this time.
         self._hold_until_s = -1e9
         self._logged_s = -1e9
+        self._asked_http_s = -1e9
         self._trouble = "not connected yet"
         #: The last failure was about credentials or rights.
         self.is_refused = False
@@ -103,6 +106,22 @@ class Uplink:
                 self.close()
                 self._link = better
 
+    def ask_http(self, polls: dict[int, list[bytes]]) -> dict[int, Downlink]:
+        """Ask for acks the second way, while Redis tells nothing; empty where there is no answer."""
+        now_s = self._clock()
+        address = self.address
+        if address is None or not address.http_url or now_s - self._asked_http_s < ASK_HTTP_EVERY_S:
+            return {}
+        self._asked_http_s = now_s
+        try:
+            second = self._connector.open_http(address)
+            try:
+                return second.exchange(Outgoing(polls=polls)).downlinks
+            finally:
+                second.close()
+        except LinkError:
+            return {}
+
     def close(self) -> None:
         """Close the link."""
         if self._link is not None:
@@ -117,6 +136,7 @@ class Uplink:
     def _open(self) -> None:
         try:
             self._link, self.address = self._connector.open()
+            self._asked_http_s = self._clock()
         except LinkError as error:
             self._fail(error.reaction, str(error), is_quiet=isinstance(error, NoServerError))
 
