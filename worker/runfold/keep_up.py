@@ -13,11 +13,17 @@ from collections.abc import Callable
 INTERVAL_S = 60.0
 
 
-def start(catch_up: Callable[[], bool], *, interval_s: float = INTERVAL_S) -> threading.Thread:
-    """Call the bound method `catch_up` every `interval_s` until it returns False or its object is gone."""
+def start(
+    catch_up: Callable[[], bool], *, interval_s: float = INTERVAL_S, stop: threading.Event | None = None
+) -> threading.Thread:
+    """Call the bound method `catch_up` every `interval_s` until it returns False or its object is gone.
+
+    Args:
+        stop: Set it to end the thread at once: finished runs should leave none behind.
+    """
     thread = threading.Thread(
         target=_keep_up,
-        args=(weakref.WeakMethod(catch_up), interval_s),
+        args=(weakref.WeakMethod(catch_up), interval_s, stop or threading.Event()),
         name="runfold-keep-up",
         daemon=True,
     )
@@ -28,9 +34,10 @@ def start(catch_up: Callable[[], bool], *, interval_s: float = INTERVAL_S) -> th
     return thread
 
 
-def _keep_up(reference: weakref.WeakMethod[Callable[[], bool]], interval_s: float) -> None:
-    never = threading.Event()
-    while not never.wait(interval_s):
+def _keep_up(
+    reference: weakref.WeakMethod[Callable[[], bool]], interval_s: float, stop: threading.Event
+) -> None:
+    while not stop.wait(interval_s):
         catch_up = reference()
         try:
             if catch_up is None or not catch_up():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -89,6 +90,7 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
         self._tags = identity.tags
         self._console_lines_count = 0
         self._live: LiveFold | None = None
+        self._is_over = threading.Event()
         #: The summary: what was logged last, or what define_metric() asked for.
         self.summary = Summary(self._read_summary, self._record_summary)
         self._begin_end()
@@ -315,7 +317,8 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
     def _on_open(self, _: Identity) -> None:
         """A spool was opened: at the beginning, and in each child that goes on with the run."""
         self._live = None
-        keep_up.start(self._catch_up)
+        self._is_over = threading.Event()  # a new one: a fork's child has the parent's in whatever state
+        keep_up.start(self._catch_up, stop=self._is_over)
         self._watch_process()
 
     def _live_fold(self) -> LiveFold | None:

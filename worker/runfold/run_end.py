@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,8 @@ class RunEnd:
     _settings: Settings
     _recorder: Recorder
     _spool: RunSpool
+    #: Set when this process's part is over.
+    _is_over: threading.Event
     _on_finish: Callable[[Any, int | None], None] | None
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
@@ -70,6 +73,7 @@ class RunEnd:
 
     def _leave(self, code: int | None = 0) -> None:
         hooks.remove(self)
+        self._is_over.set()
         if self._on_finish is not None:
             self._on_finish(self, code)
 

@@ -138,7 +138,9 @@ class RunSpool:
         if wait_for_ack(directory, seq, timeout_s=timeout_s, call_agent=self.call_agent, run_id=run_id):
             return True
         left = seq - self.acked_seq()
-        if timeout_s > 0 and dies_with_the_container(directory, process_environment()):
+        # Who set a limit knows why; only the default gives way to the risk of losing the folder.
+        is_default = "finish_timeout" not in self._settings.said
+        if is_default and dies_with_the_container(directory, process_environment()):
             terminal.warn(
                 f"run {run_id}: {left:,} records are not stored yet, and their folder {directory} dies with "
                 f"this container: waiting up to {_LAST_CHANCE_S:.0f} s more. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime
 import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -231,3 +232,18 @@ def test_a_folder_that_can_not_be_written_does_not_stop_training(
     err = capsys.readouterr().err
     assert "nothing of it can be kept" in err
     assert err.count("could not be kept (") == 1
+
+
+def test_finished_runs_leave_no_threads_and_files_open() -> None:
+    def count() -> tuple[int, int]:
+        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+
+    runfold.init(project="p").finish()
+    before = count()
+    for _ in range(20):
+        with runfold.init(project="p") as run:
+            run.log({"a": 1})
+    for thread in threading.enumerate():
+        if thread.name.startswith("runfold"):
+            thread.join(10)
+    assert count() <= before
