@@ -57,12 +57,12 @@ class SegmentChain:
             OSError: No space on the disk or in the quota; the current one stays open.
         """
         fitting = need_bytes + SEGMENT_HEADER_BYTES
-        capacity = _whole_pages(max(self._next_bytes, fitting + _reserve(fitting * 2)))
+        least = _whole_pages(fitting + _reserve(fitting * 2))
+        capacity = max(_whole_pages(self._next_bytes), least)
         fd = self._ahead.take(capacity) if self._ahead else None
         path = self.directory / AHEAD_NAME
         if fd is None:
-            self._check_quota(capacity)
-            fd = create_file(path, capacity, allocate=self.mapped)
+            fd, capacity = self._create(path, capacity, least)
         try:
             header = pack_segment_header(self._fixed.writer, first_seq, self._fixed.boot_id)
             segment = Segment(fd, capacity, mapped=self.mapped)
@@ -83,6 +83,18 @@ class SegmentChain:
         self._retire(left)
         self._next_bytes = min(self._next_bytes * 2, self._limits.max_segment_bytes)
         return segment
+
+    def _create(self, path: Path, capacity: int, least: int) -> tuple[int, int]:
+        """Create a file of `capacity`, or of less where the disk is nearly full; return it and its size."""
+        least = max(least, min(capacity, _whole_pages(self._limits.first_segment_bytes)))
+        while True:
+            try:
+                self._check_quota(capacity)
+                return create_file(path, capacity, allocate=self.mapped), capacity
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or capacity <= least:
+                    raise
+                capacity = max(_whole_pages(capacity // 4), least)
 
     def prepare_next(self) -> None:
         """Allocate the next segment in the background, where that is wanted and possible."""
