@@ -111,6 +111,16 @@ class CatalogueReads(Reading):
             sa.select(t.writers).where(c.run_pk == run_pk).order_by(c.started_unix_ns, c.writer_id)
         )
 
+    def writers_of(self, run_pks: Collection[int]) -> dict[int, list[WriterRow]]:
+        """Return the writers of many runs by run_pk, each list in the order of writers()."""
+        pks, c = sorted(set(run_pks)), t.writers.c
+        found: dict[int, list[WriterRow]] = {pk: [] for pk in pks}
+        for at in range(0, len(pks), 500):
+            statement = sa.select(t.writers).where(c.run_pk.in_(pks[at : at + 500]))
+            for writer in self._writers(statement.order_by(c.started_unix_ns, c.writer_id)):
+                found[writer.run_pk].append(writer)
+        return found
+
     def find_writers(self, writer_ids: Collection[str]) -> list[WriterRow]:
         """Return the writers with these ids (hex) that are known."""
         ids, c = sorted(set(writer_ids)), t.writers.c
@@ -182,6 +192,21 @@ class CatalogueReads(Reading):
         )
         found = [KeyRow(row.key_pk, unescape_key(row.key), row.kinds) for row in rows]
         return sorted(found, key=lambda row: row.key)
+
+    def keys_of(self, run_pks: Collection[int]) -> dict[int, dict[str, str]]:
+        """Return {key: kinds} of many runs by run_pk, ordered by key."""
+        pks = sorted(set(run_pks))
+        found: dict[int, dict[str, str]] = {pk: {} for pk in pks}
+        c = t.run_keys.c
+        for at in range(0, len(pks), 500):
+            rows = self.fetch(
+                sa.select(c.run_pk, t.keys.c.key, c.kinds)
+                .join(t.keys, c.key_pk == t.keys.c.key_pk)
+                .where(c.run_pk.in_(pks[at : at + 500]))
+            )
+            for run_pk, key, kinds in rows:
+                found[run_pk][unescape_key(key)] = kinds
+        return {run_pk: dict(sorted(keys.items())) for run_pk, keys in found.items()}
 
     def load_fold(self, run_pk: int) -> bytes | None:
         """Return what save_fold() kept; None when there is none, or drop_fold() came after."""

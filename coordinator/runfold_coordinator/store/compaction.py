@@ -182,9 +182,10 @@ class Compactor:
             ).all()
             for row in rows:
                 chunk = Chunk(row.directory, part_fetcher(connection, row))
-                for key_pk in chunk.key_pks:
-                    chunk.columns(key_pk)  # fetched while the snapshot is open
-                chunk.load_rows()
+                if row.data is None:  # its parts are fetched while the snapshot is open
+                    for key_pk in chunk.key_pks:
+                        chunk.columns(key_pk)
+                    chunk.load_rows()
                 pieces.append(_Stored(row, chunk))
                 size += row.byte_count
                 if size >= most_bytes:
@@ -221,7 +222,8 @@ def _fitting(pieces: Sequence[_Stored]) -> list[list[_Stored]]:
 def _delete_exactly(tx: Transaction, pieces: Sequence[_Stored]) -> None:
     """Delete the chunks, or roll back when one is gone: another process has replaced it."""
     pks = [piece.row.chunk_pk for piece in pieces]
-    if tx.delete_chunks(pks) != len(pks):
+    with_parts = [piece.row.chunk_pk for piece in pieces if piece.row.data is None]
+    if tx.delete_chunks(pks, with_parts=with_parts) != len(pks):
         raise RuntimeError("chunks were replaced by another process meanwhile")
 
 

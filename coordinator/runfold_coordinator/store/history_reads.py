@@ -35,7 +35,7 @@ class HistoryReads(Reading):
 
     def read_cells(
         self,
-        run_pk: int,
+        run_pk: int | Collection[int],
         key: str,
         *,
         writer_pks: Collection[int] | None = None,
@@ -45,7 +45,7 @@ class HistoryReads(Reading):
         seq_max: int | None = None,
         times: bool = True,
     ) -> Iterator[Cells]:
-        """Yield the values of one key, writer by writer, pieces in order of their first seq.
+        """Yield the values of one key of a run, or of many, by writer, pieces in order of their first seq.
 
         Bounds are inclusive, except seq_after. Without `times`, `t_ns` is not read and all zero.
         """
@@ -175,10 +175,12 @@ def _key_pk(connection: sa.Connection, key: str) -> int | None:
     ).scalar()
 
 
-def _of_key(run_pk: int, key_pk: int, writer_pks: Collection[int] | None) -> Iterator[sa.ColumnElement[bool]]:
+def _of_key(
+    run_pk: int | Collection[int], key_pk: int, writer_pks: Collection[int] | None
+) -> Iterator[sa.ColumnElement[bool]]:
     c = t.chunks.c
     keysets = sa.select(t.keyset_keys.c.keyset_pk).where(t.keyset_keys.c.key_pk == key_pk)
-    yield c.run_pk == run_pk
+    yield c.run_pk == run_pk if isinstance(run_pk, int) else c.run_pk.in_(sorted(run_pk))
     yield sa.or_(c.keyset_pk.in_(keysets), c.keyset_pk == MIXED_KEYSET)
     if writer_pks is not None:
         yield c.writer_pk.in_(sorted(writer_pks))

@@ -130,10 +130,10 @@ class Transaction:
         self.insert(t.chunks, rows)
         self.insert(t.chunk_parts, parts)
 
-    def delete_chunks(self, chunk_pks: Sequence[int]) -> int:
-        """Delete chunks and their parts; return how many there were."""
+    def delete_chunks(self, chunk_pks: Sequence[int], *, with_parts: Sequence[int]) -> int:
+        """Delete chunks and the parts of those that have any; return how many chunks there were."""
         deleted = 0
-        for chunk_pk in chunk_pks:
+        for chunk_pk in with_parts:
             self.delete_parts(chunk_pk)
         for at in range(0, len(chunk_pks), 500):
             deleted += self.connection.execute(
