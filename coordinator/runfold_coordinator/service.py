@@ -32,7 +32,7 @@ from runfold_coordinator.ingest_loop import IngestLoop
 from runfold_coordinator.intake import Intake
 from runfold_coordinator.liveness import Liveness
 from runfold_coordinator.maintenance import Maintenance
-from runfold_coordinator.redis_checks import check_redis
+from runfold_coordinator.redis_checks import RedisUnavailableError, check_redis
 from runfold_coordinator.series_reader import SeriesReader
 from runfold_coordinator.settings import CoordinatorSettings
 from runfold_coordinator.state_board import StateBoard
@@ -112,7 +112,11 @@ class Service:
     def _start_redis(self) -> str:
         settings = self.settings
         if settings.redis_url is not None:
-            check_redis(settings.redis_url)
+            try:
+                check_redis(settings.redis_url)
+            except RedisUnavailableError as error:
+                # Reads are answered without it, and ingest asks again until it is there.
+                logger.warning("starting without Redis", extra={"event": "redis_away", "why": str(error)})
             return settings.redis_url
         server = EmbeddedRedis(settings.data_dir, max_memory_bytes=settings.redis_memory_bytes)
         self._stops.append(server.stop)
