@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runfold_coordinator.api.errors import BadRequestError
-from runfold_coordinator.api.linear_regex import LinearRegex, RegexError, compile_regex
+from runfold_coordinator.api.patterns import Pattern, PatternError, compile_pattern
 from runfold_coordinator.api.run_fields import MISSING, RunFieldError, check_field, comparable
 
 #: Most comparisons and logical operators in one filter.
@@ -151,12 +151,12 @@ class _Parser:
             raise BadRequestError("the filter has too many parts", field="filters", limit=MAX_FILTER_NODES)
 
 
-def _pattern(name: str, value: Any) -> LinearRegex:
+def _pattern(name: str, value: Any) -> Pattern:
     if not isinstance(value, str):
         raise BadRequestError(f"$regex on {name!r} takes a string", field="filters")
     try:
-        return compile_regex(value)
-    except RegexError as error:
+        return compile_pattern(value)
+    except PatternError as error:
         hint = "the syntax is RE2's: no back references, no look-around"
         raise BadRequestError(f"$regex on {name!r}: {error}", field="filters", hint=hint) from error
 
@@ -204,7 +204,7 @@ def _in(found: Any, wanted: list[Any]) -> bool:
     return any(_equal(found, each) for each in wanted)
 
 
-def _search(found: Any, pattern: LinearRegex) -> bool:
+def _search(found: Any, pattern: Pattern) -> bool:
     if isinstance(found, (list, tuple)):
         return any(_search(each, pattern) for each in found)
     return isinstance(found, str) and pattern.search(found)
