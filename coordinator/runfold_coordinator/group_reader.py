@@ -15,13 +15,14 @@ import numpy as np
 
 from runfold.protocol.keypath import KeyPath, display_name
 from runfold_coordinator.aggregate.align import align
-from runfold_coordinator.aggregate.column import Axis, Column, Floats
+from runfold_coordinator.aggregate.column import EMPTY, Axis, Column, Floats
 from runfold_coordinator.aggregate.fold_table import Member, fold_table, newest_of_each_fold
 from runfold_coordinator.aggregate.groups import on_axis, over_runs
 from runfold_coordinator.aggregate.merge import merge_axis
+from runfold_coordinator.aggregate.reduce import reduce_columns
 from runfold_coordinator.answers import Table, TableColumn
 from runfold_coordinator.reduced_window import Window, join_windows, read_window
-from runfold_coordinator.run_lanes import STEP, RunLanes, load_many
+from runfold_coordinator.run_lanes import STEP, RunLanes, load_many, read_columns_of_runs
 from runfold_coordinator.series_reader import rows_in, statistics_columns
 from runfold_coordinator.step_windows import join_spans, read_spans
 from runfold_coordinator.store.model import RunRow
@@ -120,23 +121,22 @@ class GroupReader:
     def _over_steps(
         self, members: Sequence[RunLanes], names: Sequence[str], low: int | None, high: int | None
     ) -> Window:
-        series: dict[str, list[tuple[Axis, Floats]]] = {name: [] for name in names}
-        for member in members:
-            found = self._read(member, names, low, high)
-            for name in names:
-                series[name].append(on_axis(found[name], None))
+        series = {}
+        for name in names:
+            found = self._read(members, name, low, high)
+            series[name] = [on_axis(column, None) for column in found]
         return _reduced(series)
 
     def _on_metric(self, members: Sequence[RunLanes], names: Sequence[str], x_axis: str) -> Window:
         """Align on a metric: what is held are the points after alignment, one per x and run."""
         series: dict[str, list[tuple[Axis, Floats]]] = {name: [] for name in names}
         for member in members:
-            spans = read_spans(self._store, member)
             held: dict[str, list[tuple[Axis, Floats]]] = {name: [] for name in names}
-            for low, high in spans.windows(MAX_WINDOW_CELLS // (len(names) + 1)):
-                found = self._read(member, [*names, x_axis], low, high)
+            for low, high in read_spans(self._store, member).windows(MAX_WINDOW_CELLS // (len(names) + 1)):
+                (axis,) = self._read([member], x_axis, low, high)
                 for name in names:
-                    held[name].append(on_axis(found[name], found[x_axis]))
+                    (column,) = self._read([member], name, low, high)
+                    held[name].append(on_axis(column, axis))
             for name in names:
                 x = np.concatenate([part[0] for part in held[name]] or [np.empty(0)])
                 y = np.concatenate([part[1] for part in held[name]] or [np.empty(0)])
@@ -144,14 +144,26 @@ class GroupReader:
         return _reduced(series)
 
     def _read(
-        self, member: RunLanes, names: Sequence[str], low: int | None, high: int | None
-    ) -> dict[str, Column]:
-        """Return one run's reduced columns by display name; empty ones where it lacks a key."""
-        keys = {name: member.find_key(name) for name in names}
-        wanted = [key for key in keys.values() if key is not None]
-        window = read_window(self._store, member, wanted, low=low, high=high)
-        none = Column(np.empty(0, np.int64), "d", np.empty(0))
-        return {name: none if key is None else window.columns[key] for name, key in keys.items()}
+        self, members: Sequence[RunLanes], name: str, low: int | None, high: int | None
+    ) -> list[Column]:
+        """Return the reduced column of each run; an empty one where it lacks the key."""
+        columns = [EMPTY] * len(members)
+        by_key: dict[str, list[int]] = {}
+        for place, member in enumerate(members):
+            key = member.find_key(name)
+            if key is not None:
+                by_key.setdefault(key, []).append(place)
+        for key, places in by_key.items():
+            plain = [place for place in places if members[place].weight_key(key) is None]
+            runs = [members[place] for place in plain]
+            for place, lanes in zip(
+                plain, read_columns_of_runs(self._store, runs, key, low=low, high=high), strict=True
+            ):
+                columns[place] = reduce_columns(lanes, members[place].reduction(key))
+            for place in set(places) - set(plain):
+                window = read_window(self._store, members[place], [key], low=low, high=high)
+                columns[place] = window.columns[key]
+        return columns
 
 
 def leaves_of(summary: Mapping[str, Any], above: KeyPath = ()) -> dict[str, Any]:

@@ -12,13 +12,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from runfold_coordinator.aggregate.column import EMPTY, Column, Ints
+from runfold_coordinator.aggregate.column import EMPTY, Column, Floats, Ints
 from runfold_coordinator.aggregate.merge import merge_cells, merge_columns
 from runfold_coordinator.aggregate.rows import in_run_steps
 from runfold_coordinator.run_lanes import RunLanes, Seat
 from runfold_coordinator.store.model import Rollup
 from runfold_coordinator.store.store import Store
 
+#: Points of each kind of extreme that are looked at for a sample.
+MAX_STRETCHES = 4096
 #: Stretches of 256 rows with NaN of which one is looked up; the others are drawn by their numbers only.
 MAX_NAN_LOOKUPS = 32
 #: Ints beyond this are not exact in a rollup's float64.
@@ -65,9 +67,13 @@ def _points_of(store: Store, key: str, seat: Seat, pieces: Sequence[Rollup]) -> 
     whole = len(low) if own_cut is None else int(np.searchsorted(high, own_cut))
     if whole == 0:
         return _read(store, key, seat, low[0], None)
-    step = np.concatenate([_joined(pieces, "argmin_step")[:whole], _joined(pieces, "argmax_step")[:whole]])
-    value = np.concatenate([_joined(pieces, "min")[:whole], _joined(pieces, "max")[:whole]])
-    is_known = np.tile(_joined(pieces, "count")[:whole] > 0, 2)
+    is_known = _joined(pieces, "count")[:whole] > 0
+    lowest, highest = _joined(pieces, "min")[:whole], _joined(pieces, "max")[:whole]
+    at_low = _thin(np.where(is_known, lowest, np.inf), smallest=True)
+    at_high = _thin(np.where(is_known, highest, -np.inf), smallest=False)
+    step = np.concatenate([_joined(pieces, "argmin_step")[at_low], _joined(pieces, "argmax_step")[at_high]])
+    value = np.concatenate([lowest[at_low], highest[at_high]])
+    is_known = np.concatenate([is_known[at_low], is_known[at_high]])
     order = np.argsort(step[is_known], kind="stable")
     step, value = step[is_known][order], value[is_known][order]
     is_new = np.ones(len(step), np.bool_)
@@ -86,6 +92,19 @@ def _points_of(store: Store, key: str, seat: Seat, pieces: Sequence[Rollup]) -> 
     ]
     tail = [] if whole == len(low) else [_read(store, key, seat, low[whole], None)]
     return merge_columns([in_run_steps(column, seat.placement), *looked_up, *ends, *tail])
+
+
+def _thin(values: Floats, *, smallest: bool) -> Ints:
+    """Return places that hold the extremes of equal stretches, at most MAX_STRETCHES of them."""
+    width = -(-len(values) // MAX_STRETCHES)
+    if width <= 1:
+        return np.arange(len(values))
+    filled = np.full(-(-len(values) // width) * width, np.inf if smallest else -np.inf)
+    filled[: len(values)] = values
+    rows = filled.reshape(-1, width)
+    at = rows.argmin(axis=1) if smallest else rows.argmax(axis=1)
+    places: Ints = np.minimum(np.arange(len(rows)) * width + at, len(values) - 1)
+    return places
 
 
 def _to_look_up(nan_count: Ints) -> list[int]:

@@ -6,7 +6,7 @@ In: catalogue rows of the store. Out: `RunLanes`, a value; columns of a key per 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from runfold.protocol.history.definitions import MetricDefinition, MetricDefinitions
@@ -21,6 +21,8 @@ from runfold_coordinator.store.store import Store
 
 #: Launchers whose agents each count restarts for themselves.
 COUNTS_PER_LAUNCHER = frozenset({"torchrun"})
+#: Runs whose cells are asked for in one statement.
+RUNS_AT_ONCE = 200
 #: Keys that rows have by themselves.
 STEP, TIMESTAMP, RUNTIME = "_step", "_timestamp", "_runtime"
 
@@ -132,7 +134,9 @@ def load_lanes(store: Store, run: RunRow) -> RunLanes:
 
 def load_many(store: Store, runs: Sequence[RunRow]) -> list[RunLanes]:
     """Read many runs at once, in their order."""
-    return [load_lanes(store, run) for run in runs]
+    pks = [run.run_pk for run in runs]
+    writers, keys = store.writers_of(pks), store.keys_of(pks)
+    return [seat_writers(run, writers[run.run_pk], keys[run.run_pk]) for run in runs]
 
 
 def seat_writers(run: RunRow, writers: Collection[WriterRow], keys: dict[str, str]) -> RunLanes:
@@ -178,37 +182,50 @@ def facts_of(writer: WriterRow) -> WriterFacts:
 
 
 def read_lane_columns(
-    store: Store,
-    lanes: RunLanes,
-    key: str,
-    *,
-    low: int | None = None,
-    high: int | None = None,
+    store: Store, lanes: RunLanes, key: str, *, low: int | None = None, high: int | None = None
 ) -> list[Column]:
     """Return one column per lane, in run steps with low <= step < high, superseded rows left out."""
-    seats = {seat.writer.writer_pk: seat for seat in lanes.seats}
-    pieces: dict[int, list[Cells]] = {pk: [] for pk in seats}
-    unmoved = [pk for pk, seat in seats.items() if seat.placement.step_offset == 0]
-    moved = [pk for pk in seats if seats[pk].placement.step_offset]
-    for group in ([unmoved] if unmoved else []) + [[pk] for pk in moved]:
-        offset = seats[group[0]].placement.step_offset
-        is_everyone = lanes.is_whole and len(group) == len(seats)
+    return read_columns_of_runs(store, [lanes], key, low=low, high=high)[0]
+
+
+def read_columns_of_runs(
+    store: Store, runs: Sequence[RunLanes], key: str, *, low: int | None = None, high: int | None = None
+) -> list[list[Column]]:
+    """Return the columns of each run's lanes; runs whose steps are the writers' own are read together."""
+    pieces: dict[int, list[Cells]] = {seat.writer.writer_pk: [] for lanes in runs for seat in lanes.seats}
+    whole = [
+        lanes for lanes in runs if lanes.is_whole and not any(s.placement.step_offset for s in lanes.seats)
+    ]
+    apart = [
+        lanes for lanes in runs if not lanes.is_whole or any(s.placement.step_offset for s in lanes.seats)
+    ]
+    reads: list[tuple[Collection[int], list[int] | None, int]] = [
+        ([lanes.run.run_pk for lanes in whole[at : at + RUNS_AT_ONCE]], None, 0)
+        for at in range(0, len(whole), RUNS_AT_ONCE)
+    ]
+    for lanes in apart:
+        by_offset: dict[int, list[int]] = {}
+        for seat in lanes.seats:
+            by_offset.setdefault(seat.placement.step_offset, []).append(seat.writer.writer_pk)
+        reads += [([lanes.run.run_pk], pks, offset) for offset, pks in by_offset.items()]
+    for run_pks, writer_pks, offset in reads:
         for cells in store.read_cells(
-            lanes.run.run_pk,
+            run_pks,
             key,
-            writer_pks=None if is_everyone else group,
+            writer_pks=writer_pks,
             step_min=None if low is None else low - offset,
             step_max=None if high is None else high - 1 - offset,
             times=False,
         ):
             if cells.writer_pk in pieces:  # a writer may have come since the lanes were read
                 pieces[cells.writer_pk].append(cells)
-    return [
-        merge_columns(
-            [in_run_steps(merge_cells(pieces[seat.writer.writer_pk]), seat.placement) for seat in lane.seats]
-        )
-        for lane in lanes.lanes
-    ]
+    return [[_lane_column(lane, pieces) for lane in lanes.lanes] for lanes in runs]
+
+
+def _lane_column(lane: Lane, pieces: Mapping[int, list[Cells]]) -> Column:
+    return merge_columns(
+        [in_run_steps(merge_cells(pieces[seat.writer.writer_pk]), seat.placement) for seat in lane.seats]
+    )
 
 
 def _matches(seat: Seat, rank: int | None, label: str | None, attempt: int | None) -> bool:

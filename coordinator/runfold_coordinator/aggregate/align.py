@@ -47,6 +47,8 @@ def same(a: Axis, b: Axis) -> bool:
 
 def find(axis: Axis, wanted: Axis) -> tuple[Ints, NDArray[np.bool_]]:
     """Return for each wanted point its place in `axis`, and whether it is there at all."""
+    if same(axis, wanted):
+        return np.arange(len(axis)), np.ones(len(axis), np.bool_)
     if not len(axis):
         return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
     place = np.minimum(np.searchsorted(axis, wanted), len(axis) - 1)
