@@ -1,4 +1,4 @@
-"""The thread for work that can wait: merging small chunks, making old history cold, the disk reserve."""
+"""The thread for work that can wait: merging chunks, summaries, making old history cold, the disk reserve."""
 
 from __future__ import annotations
 
@@ -10,22 +10,36 @@ from runfold_coordinator.clock import Clock
 from runfold_coordinator.store.compaction import Compactor
 from runfold_coordinator.store.errors import StoreError
 from runfold_coordinator.store.store import Store
+from runfold_coordinator.summary_reader import SummaryReader
 
 logger = logging.getLogger(__name__)
 
 MERGE_EVERY_S = 2.0
 COLD_EVERY_S = 60.0
+SETTLE_EVERY_S = 10.0
+#: A run that stored nothing for so long has its small chunks merged once more, whatever their number.
+SETTLE_AFTER_S = 20.0
 
 
 class Maintenance:
     """Runs until stop(). Each step is a short transaction of its own, so that ingest never waits long."""
 
-    def __init__(self, store: Store, clock: Clock, ballast: Ballast, *, cold_after_s: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        ballast: Ballast,
+        *,
+        cold_after_s: float,
+        summaries: SummaryReader | None = None,
+    ) -> None:
         self._compactor = Compactor(store)
         self._clock = clock
         self._ballast = ballast
         self._cold_after_s = cold_after_s
+        self._summaries = summaries
         self._next_cold_s = 0.0
+        self._next_settle_s = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="runfold-maintenance", daemon=True)
 
@@ -41,7 +55,13 @@ class Maintenance:
     def turn(self) -> bool:
         """Do one round of bounded work; return whether there is more to do at once."""
         more = self._compactor.merge_some()
+        if self._summaries is not None:
+            more = self._summaries.keep_up(self._clock.mono_s) or more
         now_s = self._clock.mono_s()
+        if now_s >= self._next_settle_s:
+            more_settle = self._compactor.settle_some(self._clock.unix_s() - SETTLE_AFTER_S)
+            self._next_settle_s = now_s if more_settle else now_s + SETTLE_EVERY_S
+            more = more or more_settle
         if now_s >= self._next_cold_s:
             self._ballast.take()
             if self._cold_after_s:

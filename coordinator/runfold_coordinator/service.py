@@ -99,14 +99,17 @@ class Service:
         owner = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
         for partition in range(settings.partitions):
             self._start_loop(store, partition, open_stream(partition), owner, ballast)
-        maintenance = Maintenance(store, self._clock, ballast, cold_after_s=settings.cold_after_s)
+        summaries = SummaryReader(store)
+        maintenance = Maintenance(
+            store, self._clock, ballast, cold_after_s=settings.cold_after_s, summaries=summaries
+        )
         self._stops.append(maintenance.stop)
         maintenance.start()
         # A unix socket is of no use to other machines: they send their frames over HTTP.
         reachable = is_loopback(settings.host) or not self.redis_url.startswith("unix:")
         intake = Intake(store, self.loops, open_stream, redis_url=self.redis_url if reachable else None)
         self._stops.append(intake.close)
-        self._start_http(self._backend(store, intake, gate))
+        self._start_http(self._backend(store, summaries, intake, gate))
         self._register(store.server_id)
 
     def _start_redis(self) -> str:
@@ -154,8 +157,7 @@ class Service:
         self._stops.append(loop.stop)
         loop.start()
 
-    def _backend(self, store: Store, intake: Intake, gate: GatePolicy) -> Backend:
-        summaries = SummaryReader(store)
+    def _backend(self, store: Store, summaries: SummaryReader, intake: Intake, gate: GatePolicy) -> Backend:
         return Backend(
             store=store,
             history=HistoryReader(store),

@@ -44,7 +44,7 @@ class SummaryReader:
 
     def summary(self, run: RunRow) -> dict[str, Any]:
         """Return the run's summary over everything that is committed now, nested as logged, keys sorted."""
-        return self._fold(run, save_after=SAVE_AFTER_RECORDS)
+        return self._fold(run, save_after=SAVE_AFTER_RECORDS)[0]
 
     def keep_up(self, mono_s: Callable[[], float], *, budget_s: float = 0.5) -> bool:
         """Fold and save runs that changed since they were saved; return whether some were left for later."""
@@ -58,17 +58,19 @@ class SummaryReader:
                 continue
             if mono_s() >= deadline_s:
                 return True
-            self._fold(run, save_after=0)
-            self._kept[run.run_pk] = (run.version + 1, mono_s())  # saving is one more version
+            _, is_saved = self._fold(run, save_after=0)
+            self._kept[run.run_pk] = (run.version + is_saved, mono_s())  # saving makes one more version
         if len(self._kept) > 100 * RUNS_A_ROUND:
             self._kept.clear()
         return False
 
-    def _fold(self, run: RunRow, *, save_after: int) -> dict[str, Any]:
+    def _fold(self, run: RunRow, *, save_after: int) -> tuple[dict[str, Any], bool]:
+        """Return the summary, and whether the fold was saved: it is when so many records more were folded."""
         lanes = load_lanes(self._store, run)
         if not lanes.lanes:
-            return {}
-        saved_said, saved = self._load(run.run_pk)
+            return {}, False
+        packed_before = self._store.load_fold(run.run_pk)
+        saved_said, saved = _unpack(packed_before)
         tree: SummaryTree
         state: list[Any]
         if _is_alone(lanes):
@@ -86,24 +88,27 @@ class SummaryReader:
             tree, state = many.tree(self._store, lanes), [MANY, many.to_state()]
         summary = tree.as_dict()
         said = sum(seat.writer.last_seq for seat in lanes.seats)
-        if said - saved_said >= save_after:
-            packed = pack_saved([STATE_VERSION, said, *state])
-            self._store.save_fold(run.run_pk, packed, summary=summary)
-        return summary
+        if said - saved_said < save_after:
+            return summary, False
+        packed = pack_saved([STATE_VERSION, said, *state])
+        if packed == packed_before and summary == run.summary:
+            return summary, False
+        self._store.save_fold(run.run_pk, packed, summary=summary)
+        return summary, True
 
-    def _load(self, run_pk: int) -> tuple[int, WriterSummary | LaneSummary | None]:
-        """Return the saved fold and how many records it had taken; a state that can't be read is none."""
-        packed = self._store.load_fold(run_pk)
-        if packed is None:
+
+def _unpack(packed: bytes | None) -> tuple[int, WriterSummary | LaneSummary | None]:
+    """Return how many records a saved fold had taken, and the fold; a state that can't be read is none."""
+    if packed is None:
+        return 0, None
+    try:
+        version, said, kind, state = unpack_saved(packed)
+        if version != STATE_VERSION:
             return 0, None
-        try:
-            version, said, kind, state = unpack_saved(packed)
-            if version != STATE_VERSION:
-                return 0, None
-            return said, WriterSummary.from_state(state) if kind == ALONE else LaneSummary.from_state(state)
-        except (ProtocolError, ValueError, TypeError, LookupError):
-            logger.warning("a saved summary can't be read: folded anew", extra={"event": "fold_unreadable"})
-            return 0, None
+        return said, WriterSummary.from_state(state) if kind == ALONE else LaneSummary.from_state(state)
+    except (ProtocolError, ValueError, TypeError, LookupError):
+        logger.warning("a saved summary can't be read: folded anew", extra={"event": "fold_unreadable"})
+        return 0, None
 
 
 def _is_alone(lanes: RunLanes) -> bool:
