@@ -333,6 +333,22 @@ def test_merging_small_chunks_changes_nothing_that_is_read(bench: Bench, store: 
     assert {key: values_of(store, key) for key in before} == before
 
 
+def test_a_quiet_run_is_merged_whole_and_then_left_alone(bench: Bench, store: Store) -> None:
+    speakers = [Speaker(bytes([65 + i]) * 16) for i in range(3)]
+    bench.feed(*(speaker.hello(rank=i, mode="shared") for i, speaker in enumerate(speakers)))
+    for i in range(5):
+        bench.feed(*(speaker.rows({"loss": [float(i)]}) for speaker in speakers[:2]))
+    bench.feed(speakers[2].rows({"loss": [9.0]}))
+    run = only_run(store)
+    before = values_of(store, "loss")
+    compactor = Compactor(store)
+    assert not compactor.settle_some(run.updated_unix_s)
+    assert compactor.settle_some(run.updated_unix_s + 1)
+    assert not compactor.settle_some(run.updated_unix_s + 1)
+    assert len(list(store.read_cells(run.run_pk, "loss"))) == 3
+    assert values_of(store, "loss") == before
+
+
 def test_cold_history_reads_as_the_hot_did(bench: Bench, store: Store, tmp_path: Path) -> None:
     speaker = Speaker(b"w" * 16)
     rng = np.random.default_rng(2)

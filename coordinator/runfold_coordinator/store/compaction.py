@@ -59,7 +59,7 @@ class Compactor:
         c = t.chunks.c
         groups = self._store.fetch(
             sa.select(c.tier, c.writer_pk, c.keyset_pk)
-            .where(c.tier < FULL_TIER, c.cold_file_pk.is_(None))
+            .where(c.tier >= 0, c.tier < FULL_TIER, c.cold_file_pk.is_(None))
             .group_by(c.tier, c.writer_pk, c.keyset_pk)
             .having(sa.func.count() >= MERGE_AT)
             .order_by(sa.func.count().desc())
@@ -73,27 +73,49 @@ class Compactor:
                 c.keyset_pk == group.keyset_pk,
                 c.cold_file_pk.is_(None),
             )
-            merged += self._merge(where)
+            pieces = self._read(where, limit=512, most_bytes=2 * MAX_BYTES)
+            found = _merged(pieces)
+            if not found:  # none fits another (too many keys): never again in the way of those that do
+                self._set_tier(pieces, FULL_TIER)
+            merged += found
             if sum(new.encoded.byte_count for _, new in merged) >= MERGE_BYTES:
                 break
+        self._replace(merged)
+        return bool(merged)
+
+    def settle_some(self, before_unix_s: float) -> bool:
+        """Merge what is left of one run that was quiet since then, whatever its size; True for more to do.
+
+        Afterwards its chunks count as full, so that they are not looked at again.
+        """
+        c, r = t.chunks.c, t.runs.c
+        is_left = (c.tier >= 0, c.tier < FULL_TIER, c.cold_file_pk.is_(None))
+        groups = self._store.fetch(
+            sa.select(c.run_pk, c.writer_pk, c.keyset_pk)
+            .join(t.runs, r.run_pk == c.run_pk)
+            .where(*is_left, r.updated_unix_s < before_unix_s)
+            .group_by(c.run_pk, c.writer_pk, c.keyset_pk)
+            .limit(GROUPS_AT_ONCE)
+        )
+        merged: list[tuple[list[_Stored], NewChunk]] = []
+        alone: list[_Stored] = []
+        for group in groups:
+            where = (c.writer_pk == group.writer_pk, c.keyset_pk == group.keyset_pk, *is_left)
+            pieces = self._read(where, limit=512, most_bytes=2 * MAX_BYTES)
+            merged += _merged(pieces, tier=FULL_TIER)
+            alone += [found[0] for found in _fitting(pieces) if len(found) == 1]
+            if sum(new.encoded.byte_count for _, new in merged) >= MERGE_BYTES:
+                break
+        self._replace(merged)
+        self._set_tier(alone, FULL_TIER)
+        return bool(groups)
+
+    def _replace(self, merged: Sequence[tuple[list[_Stored], NewChunk]]) -> None:
         if merged:
             with self._store.writing.transaction() as tx:
                 for pieces, _ in merged:
                     _delete_exactly(tx, pieces)
                 tx.insert_chunks([new for _, new in merged])
-        return bool(merged)
-
-    def _merge(self, where: Sequence[sa.ColumnElement[bool]]) -> list[tuple[list[_Stored], NewChunk]]:
-        pieces = self._read(where, limit=512, most_bytes=2 * MAX_BYTES)
-        merged = []
-        for group in _fitting(pieces):
-            if len(group) == 1:
-                continue
-            rows = merge_chunks([piece.chunk for piece in group])
-            first = group[0].row
-            encoded = encode_chunk(rows.seq, rows.step, rows.t_ns, rows.flags, rows.columns)
-            merged.append((group, NewChunk(first.run_pk, first.writer_pk, first.keyset_pk, encoded)))
-        return merged
 
     def cool_some(self, before_unix_s: float) -> bool:
         """Move history of one run that was quiet since then into a file; return whether there may be more."""
@@ -122,7 +144,7 @@ class Compactor:
     def _cool(self, cold: ColdFiles, run_pk: int, pieces: list[_Stored]) -> None:
         keys = {key_pk for piece in pieces for key_pk in piece.chunk.key_pks}
         if len(keys) > MAX_COLD_COLUMNS:
-            self._leave_hot(pieces)
+            self._set_tier(pieces, -1)  # no file shall hold them
             return
         names = self._names(keys)
         by_writer: dict[int, list[_Stored]] = {}
@@ -154,10 +176,12 @@ class Compactor:
             new = [_cold_chunk(first.row, rows, names) for first, rows in groups]
             tx.insert_chunks(new, cold_file_pk=cold_file_pk)
 
-    def _leave_hot(self, pieces: list[_Stored]) -> None:
-        """Mark chunks that no file shall hold: tier -1 is never looked at again."""
-        with self._store.writing.transaction() as tx:
-            tx.update_by_pk(t.chunks, [{"chunk_pk": piece.row.chunk_pk, "tier": -1} for piece in pieces])
+    def _set_tier(self, pieces: Sequence[_Stored], tier: int) -> None:
+        if pieces:
+            with self._store.writing.transaction() as tx:
+                tx.update_by_pk(
+                    t.chunks, [{"chunk_pk": piece.row.chunk_pk, "tier": tier} for piece in pieces]
+                )
 
     def sweep_orphans(self) -> int:
         """Once: delete files that nobody has registered, left by a stop in between; return how many."""
@@ -201,6 +225,19 @@ class Compactor:
             )
             found |= {row.key_pk: unescape_key(row.key) for row in rows}
         return found
+
+
+def _merged(pieces: Sequence[_Stored], tier: int | None = None) -> list[tuple[list[_Stored], NewChunk]]:
+    """Merge what fits together; pieces that stay alone are left out."""
+    merged = []
+    for group in _fitting(pieces):
+        if len(group) == 1:
+            continue
+        rows = merge_chunks([piece.chunk for piece in group])
+        encoded = encode_chunk(rows.seq, rows.step, rows.t_ns, rows.flags, rows.columns)
+        first = group[0].row
+        merged.append((group, NewChunk(first.run_pk, first.writer_pk, first.keyset_pk, encoded, tier)))
+    return merged
 
 
 def _fitting(pieces: Sequence[_Stored]) -> list[list[_Stored]]:

@@ -31,6 +31,8 @@ class NewChunk:
     writer_pk: int
     keyset_pk: int
     encoded: EncodedChunk
+    #: Size class; None: by its rows.
+    tier: int | None = None
 
 
 def tier_of(row_count: int) -> int:
@@ -117,7 +119,7 @@ class Transaction:
                     "n": encoded.n,
                     "step_min": encoded.step_min,
                     "step_max": encoded.step_max,
-                    "tier": tier_of(encoded.n),
+                    "tier": tier_of(encoded.n) if chunk.tier is None else chunk.tier,
                     "byte_count": encoded.byte_count,
                     "directory": encoded.directory,
                     "data": encoded.data,
