@@ -79,7 +79,8 @@ class Liveness:
 
     def dirty(self) -> list[tuple[str, Sign]]:
         """Return the signs that the database does not have yet."""
-        return [(writer_id, sign) for writer_id in self._dirty if (sign := self._signs.get(writer_id))]
+        self._dirty.intersection_update(self._signs)
+        return [(writer_id, self._signs[writer_id]) for writer_id in self._dirty]
 
     def clean(self, writer_ids: Iterable[str]) -> None:
         """The signs of these writers are in the database now."""

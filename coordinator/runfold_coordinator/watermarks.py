@@ -213,12 +213,16 @@ class Watermarks:
         """Write the marks back."""
         marks = list(marks)
         tx.update_by_pk(t.writers, [mark.to_row() for mark in marks])
+        by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for mark in marks:
             if mark.row_fold is not None:
                 mark.changes["row_fold"] = pack_value(mark.row_fold.to_state())
             if mark.changes:
-                tx.update_by_pk(t.writers, [{"writer_pk": mark.writer_pk} | mark.changes])
+                row = {"writer_pk": mark.writer_pk} | mark.changes
+                by_columns.setdefault(tuple(sorted(row)), []).append(row)
                 mark.changes.clear()
+        for rows in by_columns.values():
+            tx.update_by_pk(t.writers, rows)
         runs = {mark.run.run_pk: mark.run for mark in marks}
         c = t.runs.c
         tx.connection.execute(
