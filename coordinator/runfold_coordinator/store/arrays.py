@@ -53,6 +53,7 @@ def restore(header: Header, n: int, raw: memoryview | None) -> Array:
         return np.full(n, header[2], dtype=dtype)
     if how == "a":
         first, stride = int(header[2]), int(header[3])
-        return (np.arange(n, dtype=np.int64) * stride + first).astype(dtype)
+        run = np.arange(first, first + stride * n, stride, dtype=np.int64)
+        return run.view(dtype) if run.itemsize == np.dtype(dtype).itemsize else run.astype(dtype)
     assert raw is not None, "a raw array has bytes"
     return np.frombuffer(raw, dtype=dtype, count=n)
