@@ -11,6 +11,7 @@ import os
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,43 @@ class Attempt:
             pass
 
 
+class ReadAhead:
+    """Reads one batch ahead, in a thread of its own, on a connection of its own."""
+
+    def __init__(self, reader: StreamReader) -> None:
+        self._reader = reader
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="runfold-read-ahead")
+        self._cursor = ""
+        self._batch: Future[Read] | None = None
+
+    def fetch(self, cursor: str, max_entries: int) -> None:
+        """Start to read what lies after the cursor."""
+        self.take("")
+        self._cursor = cursor
+        self._batch = self._pool.submit(
+            self._reader.read, START, cursor, block_s=0.001, max_entries=max_entries
+        )
+
+    def take(self, cursor: str) -> Read | None:
+        """Return the batch after the cursor if that one was fetched; what was fetched for another is dropped.
+
+        Raises:
+            StreamUnavailableError: It was, in vain.
+        """
+        batch, self._batch = self._batch, None
+        if batch is None:
+            return None
+        if self._cursor == cursor:
+            return batch.result()
+        wait([batch])
+        return None
+
+    def close(self) -> None:
+        """End the thread and drop the connection; idempotent."""
+        self._pool.shutdown(cancel_futures=True)
+        self._reader.close()
+
+
 class IngestLoop:
     """Runs until stop(). `is_connected` and `fault` tell how it stands; a fenced loop ends by itself."""
 
@@ -91,7 +129,13 @@ class IngestLoop:
         clock: Clock,
         attempt_path: Path,
         free_ballast: Callable[[], None],
+        ahead: StreamReader | None = None,
     ) -> None:
+        """Prepare; start() claims the partition.
+
+        Args:
+            ahead: A second connection, which fetches the next batch of a backlog while one is committed.
+        """
         self._reader = reader
         self._ingest = ingest
         self._downlink = downlink
@@ -100,6 +144,7 @@ class IngestLoop:
         self._clock = clock
         self._attempt = Attempt.load(attempt_path)
         self._free_ballast = free_ballast
+        self._ahead = None if ahead is None else ReadAhead(ahead)
         self._max_entries = BATCH_ENTRIES
         self._untrimmed: str | None = None
         self._next_tick_s = 0.0
@@ -135,6 +180,8 @@ class IngestLoop:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        if self._ahead is not None:
+            self._ahead.close()
 
     def _run(self) -> None:
         delay_s = 0.0
@@ -174,13 +221,10 @@ class IngestLoop:
 
     def turn(self) -> None:
         """Do one round; also what tests call."""
-        found = self._reader.read(
+        found = None if self._ahead is None else self._ahead.take(self.cursor)
+        if found is None:
             # Control is trimmed as soon as it is heard: what is there is new, whatever its ids.
-            START,
-            self.cursor,
-            block_s=BLOCK_S,
-            max_entries=self._max_entries,
-        )
+            found = self._reader.read(START, self.cursor, block_s=BLOCK_S, max_entries=self._max_entries)
         self.is_connected = True
         failpoints.hit("ingest.after_read")
         for message in found.control:
@@ -207,6 +251,8 @@ class IngestLoop:
 
     def _apply(self, found: Read) -> None:
         self._attempt.save(self.cursor, len(found.entries))
+        if self._ahead is not None and found.is_full:
+            self._ahead.fetch(found.cursor, self._max_entries)
         if len(found.entries) == 1 and self._attempt.deaths >= MAX_DEATHS:
             reason = f"the coordinator died {self._attempt.deaths} times over this entry"
             applied = self._ingest.bury(found.entries[0], found.cursor, reason)

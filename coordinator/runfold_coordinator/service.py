@@ -152,6 +152,7 @@ class Service:
             clock=clock,
             attempt_path=settings.data_dir / f"ingest-{partition}.attempt",
             free_ballast=ballast.free,
+            ahead=StreamReader(self.redis_url, partition),
         )
         self.loops.append(loop)
         self._stops.append(loop.stop)

@@ -38,11 +38,12 @@ class Stage:
         self.bench = bench
         self.folder = folder
         self.freed = 0
+        self.url = server.url
         self.reader = StreamReader(server.url, 0)
         self.loop = self.new_loop()
         self.loop.cursor = bench.cursor
 
-    def new_loop(self) -> IngestLoop:
+    def new_loop(self, *, reads_ahead: bool = True) -> IngestLoop:
         store = self.bench.store
         downlink = Downlink(
             self.reader,
@@ -60,6 +61,7 @@ class Stage:
             clock=self.bench.clock,
             attempt_path=self.folder / "attempt",
             free_ballast=self.free,
+            ahead=StreamReader(self.url, 0) if reads_ahead else None,
         )
 
     def free(self) -> None:
@@ -84,6 +86,7 @@ class Stage:
 def stage(server: EmbeddedRedis, bench: Bench, tmp_path: Path) -> Iterator[Stage]:
     made = Stage(server, bench, tmp_path)
     yield made
+    made.loop.stop()
     made.reader.close()
     made.client.close()
 
@@ -211,7 +214,7 @@ def test_a_batch_that_killed_the_process_is_cut_until_the_entry_stands_alone(sta
     stage.put(*frames)
     (first, *_) = [entry_id.decode() for entry_id, _ in stage.client.xrange(DATA)]  # type: ignore[union-attr]
     Attempt(stage.folder / "attempt").save("0-0", 8)
-    loop = stage.loop = stage.new_loop()
+    loop = stage.loop = stage.new_loop(reads_ahead=False)
     loop.start()
     loop.stop()
     assert loop.cursor == "0-0" or loop.cursor >= first
@@ -220,13 +223,34 @@ def test_a_batch_that_killed_the_process_is_cut_until_the_entry_stands_alone(sta
     attempt = Attempt(stage.folder / "attempt", deaths=4)
     attempt.save(loop.cursor, 1)
     stage.put(speaker.rows({"loss": [8.0]}))
-    loop = stage.loop = stage.new_loop()
+    loop = stage.loop = stage.new_loop(reads_ahead=False)
     loop.start()
     loop.stop()
     stage.turn(2)
     (run,) = stage.bench.store.list_runs()
     accounting = stage.bench.store.accounting(run.run_pk)
     assert (accounting.dead_letters, accounting.stored) == (1, 8)
+
+
+def test_a_backlog_is_read_ahead_and_what_was_read_for_another_cursor_is_dropped(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runfold_coordinator.stream_reader.BATCH_BYTES", 100_000)
+    speaker = Speaker(b"w" * 16)
+    stage.put(speaker.hello(), *(speaker.rows({"loss": [float(i) for i in range(2000)]}) for i in range(60)))
+    stage.turn()
+    assert 1 < (stage.ack(speaker) or 0) < speaker.seq
+    middle = stage.bench.store.cursor(0)
+    stage.loop.cursor = "0-0"
+    stage.turn()
+    assert stage.loop.cursor >= middle
+    while stage.client.xlen(DATA):
+        stage.turn()
+    assert stage.ack(speaker) == speaker.seq
+    (run,) = stage.bench.store.list_runs()
+    cells = list(stage.bench.store.read_cells(run.run_pk, "loss"))
+    assert [seq for found in cells for seq in found.seq.tolist()] == list(range(2, speaker.seq + 1))
+    stage.loop.stop()
 
 
 def test_an_unreachable_redis_is_an_error_of_ours(tmp_path: Path) -> None:
