@@ -180,7 +180,7 @@ class LocalServer:
             self.kill("agent", signal.SIGTERM)
             self._agents.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "runfold.node"],
+                    [sys.executable, "-m", "runfold", "agent"],
                     env={**os.environ, **self.env, **extra},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -271,7 +271,8 @@ def find_agents(runfold_dir: Path) -> list[int]:
             continue
         try:
             command = (folder / "cmdline").read_bytes().split(b"\0")
-            if b"runfold.node" in command and wanted in (folder / "environ").read_bytes().split(b"\0"):
+            is_agent = b"runfold.node" in command or command[1:4] == [b"-m", b"runfold", b"agent"]
+            if is_agent and wanted in (folder / "environ").read_bytes().split(b"\0"):
                 found.append(int(folder.name))
         except OSError:  # it ended while we looked
             continue
