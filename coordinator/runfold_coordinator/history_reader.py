@@ -93,13 +93,17 @@ class _Scan:
     visible: RunLanes
     keys: list[str] | None
     page_size: int
+    #: Rows of the page so far, and where the next page begins if this one ends early.
+    _found: int = 0
+    _resume_at: str | None = None
 
     def reduced(self, low: int | None, high: int | None) -> HistoryPage:
         rows: list[dict[str, Any]] = []
-        for start, end in self._windows(low, high):
+        for start, end in self._windows(low, high, self.page_size * max(1, len(self.lanes.lanes))):
             found = self._read(start, end)
             page = self._dicts(found)
             rows += page
+            self._found = len(rows)
             if len(rows) > self.page_size:
                 extra = len(rows) - self.page_size
                 cursor = int(found.step[len(page) - extra])
@@ -108,10 +112,15 @@ class _Scan:
                 return HistoryPage(rows, str(end))
         return HistoryPage(rows, self._resume_at)
 
-    _resume_at: str | None = None
+    def _windows(self, low: int | None, high: int | None, rows: int) -> Iterable[tuple[int, int]]:
+        """Yield windows [start, end) until the history ends or the page has looked at enough rows.
 
-    def _windows(self, low: int | None, high: int | None) -> Iterable[tuple[int, int]]:
-        """Yield windows [start, end) until the history ends or the page has looked at enough rows."""
+        Args:
+            rows: Of the first window, over all lanes; while little is found the windows grow to their bound.
+        """
+        width = max(1, len(self.keys) if self.keys is not None else len(self.lanes.keys))
+        at_most = max(1, MAX_WINDOW_CELLS // width)
+        rows = min(rows, at_most)
         spans = read_spans(self.store, self.lanes, low)
         at = spans.first_step(-(1 << 62) if low is None else low)
         looked_at = 0
@@ -119,18 +128,15 @@ class _Scan:
             if looked_at > MAX_ROWS_IN_VAIN:
                 self._resume_at = str(at)
                 return
-            end = spans.window_end(at, self._rows_at_once())
+            end = spans.window_end(at, rows)
             if high is not None:
                 end = min(end, high)
-            looked_at += spans.count_between(at, end)
+            looked_at += rows
             self._resume_at = None
             yield at, end
+            if self._found * 2 < self.page_size:
+                rows = min(rows * 2, at_most)
             at = spans.first_step(end)
-
-    def _rows_at_once(self) -> int:
-        """Rows to read for one window, over all lanes: about a page, within the memory bound."""
-        width = max(1, len(self.keys) if self.keys is not None else len(self.lanes.keys))
-        return max(1, min(self.page_size * max(1, len(self.lanes.lanes)), MAX_WINDOW_CELLS // width))
 
     def _read(self, low: int, high: int) -> LaneRows:
         """Return the rows of a window that have all keys, reduced."""
@@ -161,12 +167,13 @@ class _Scan:
 
     def per_writer(self, low: int | None, high: int | None, after: tuple[int, ...] | None) -> HistoryPage:
         rows: list[tuple[Place, dict[str, Any]]] = []
-        for start, end in self._windows(low, high):
+        for start, end in self._windows(low, high, self.page_size):
             found: list[tuple[Place, dict[str, Any]]] = []
             for seat, shown in zip(self.lanes.seats, self.visible.seats, strict=True):
                 found += self._logged(seat, shown.placement.cut_step, start, end)
             found.sort(key=lambda entry: entry[0])
             rows += [entry for entry in found if after is None or entry[0] > after]
+            self._found = len(rows)
             if len(rows) >= self.page_size:
                 page = rows[: self.page_size]
                 return HistoryPage([row for _, row in page], ":".join(map(str, page[-1][0])))

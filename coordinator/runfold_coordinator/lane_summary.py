@@ -44,12 +44,14 @@ TIMESTAMP_KEY = "_timestamp"
 
 @dataclass(slots=True)
 class KeyFold:
-    """One key: its statistics over settled steps, the highest of these, who logs it, and the rule it
-    follows.
+    """One key: its statistics over settled steps, the highest of these, who logs it, its rule.
+
+    `top`: no stored cell lies above this run step.
     """
 
     leaf: SummaryLeaf = field(default_factory=SummaryLeaf)
     settled: int = NOT_YET
+    top: int = NOT_YET
     writers: set[int] = field(default_factory=set)
     rule: list[Any] = field(default_factory=list)
 
@@ -80,7 +82,9 @@ class LaneSummary:
             if key in late or fold.rule != rule:
                 fold.leaf, fold.settled, fold.rule = SummaryLeaf(), NOT_YET, rule
             upto = _settled_step(lanes, fold)
-            if upto > fold.settled:
+            if upto > fold.settled and fold.top <= fold.settled:
+                fold.settled = upto  # nothing there to fold
+            elif upto > fold.settled:
                 spans = spans or read_spans(store, lanes)
                 self._fold_key(store, lanes, key, fold, spans, upto)
         return self
@@ -100,7 +104,7 @@ class LaneSummary:
         """Note who logs which key; return the keys that got cells at or below their settled steps."""
         c = tables.chunks.c
         found = store.fetch(
-            sa.select(c.chunk_pk, c.writer_pk, c.keyset_pk, c.seq_hi, c.step_min, c.directory)
+            sa.select(c.chunk_pk, c.writer_pk, c.keyset_pk, c.seq_hi, c.step_min, c.step_max, c.directory)
             .where(c.run_pk == self.run_pk, c.chunk_pk > self._chunk_mark)
             .order_by(c.chunk_pk)
         )
@@ -115,9 +119,12 @@ class LaneSummary:
             if row.seq_hi <= before or row.writer_pk not in seats:
                 continue  # merged from chunks that were looked at
             seen_seq[row.writer_pk] = max(seen_seq.get(row.writer_pk, 0), row.seq_hi)
+            offset = seats[row.writer_pk].placement.step_offset
             for key in keys_of.chunk(row.keyset_pk, bytes(row.directory)):
-                self._keys.setdefault(key, KeyFold()).writers.add(row.writer_pk)
-            if row.step_min + seats[row.writer_pk].placement.step_offset <= settled:
+                fold = self._keys.setdefault(key, KeyFold())
+                fold.writers.add(row.writer_pk)
+                fold.top = max(fold.top, row.step_max + offset)
+            if row.step_min + offset <= settled:
                 suspects[row.writer_pk] = before
         self._seen_seq = seen_seq
         late: set[str] = set()
@@ -163,7 +170,7 @@ class LaneSummary:
     def to_state(self) -> list[Any]:
         """Return all of it as a msgpack-able value."""
         keys = [
-            [key, fold.leaf.to_state(), fold.settled, sorted(fold.writers), fold.rule]
+            [key, fold.leaf.to_state(), fold.settled, fold.top, sorted(fold.writers), fold.rule]
             for key, fold in sorted(self._keys.items())
         ]
         seats, seen = sorted(self._seats.items()), sorted(self._seen_seq.items())
@@ -175,8 +182,8 @@ class LaneSummary:
         run_pk, keys, seats, chunk_mark, seen = state
         restored = cls(run_pk)
         restored._keys = {
-            key: KeyFold(SummaryLeaf.from_state(leaf), settled, set(writers), rule)
-            for key, leaf, settled, writers, rule in keys
+            key: KeyFold(SummaryLeaf.from_state(leaf), settled, top, set(writers), rule)
+            for key, leaf, settled, top, writers, rule in keys
         }
         restored._seats, restored._chunk_mark, restored._seen_seq = dict(seats), chunk_mark, dict(seen)
         return restored
@@ -207,7 +214,7 @@ def _newest(store: Store, lanes: RunLanes, key: str, fold: KeyFold) -> Column | 
     """Return the key's newest unsettled point; None when its newest point is settled."""
     top = top_step(seat for seat in lanes.seats if seat.writer.writer_pk in fold.writers)
     look_back = FIRST_LOOK_BACK
-    high = top + 1
+    high = min(top, fold.top) + 1
     while high > fold.settled + 1:
         low = max(fold.settled + 1, high - look_back)
         column = read_reduced(store, lanes, key, low, high)
