@@ -26,7 +26,7 @@ from runfold_coordinator.store.model import Block
 from runfold_coordinator.store.store import Store
 
 #: Cells of a window; a few times as many bytes as 8 times this are in use while one is folded.
-MAX_WINDOW_CELLS = 1_000_000
+MAX_WINDOW_CELLS = 500_000
 #: Steps stay as the writer counted them: a run's only writer is its first attempt.
 ALONE = Placement(1)
 #: States of a process that will say nothing more.
