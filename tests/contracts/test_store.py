@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,44 +19,10 @@ from runfold.protocol.records import (
     SignalRecord,
 )
 from runfold_coordinator.store import tables as t
-from runfold_coordinator.store.compaction import Compactor
 from runfold_coordinator.store.errors import FencedError
-from runfold_coordinator.store.model import Accounting, RunRow
+from runfold_coordinator.store.model import Accounting
 from runfold_coordinator.store.store import Store
-from support.frames import START_NS, Bench, Speaker, float_block
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'runfold.db'}"
-    return str(request.getfixturevalue("postgres_url"))
-
-
-@pytest.fixture
-def store(url: str, tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(url, cold_url=str(tmp_path / "cold"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def bench(store: Store) -> Bench:
-    return Bench(store)
-
-
-def only_run(store: Store) -> RunRow:
-    (run,) = store.list_runs()
-    return run
-
-
-def values_of(store: Store, key: str, **bounds: Any) -> dict[int, Any]:
-    """seq -> value."""
-    found: dict[int, Any] = {}
-    for cells in store.read_cells(only_run(store).run_pk, key, **bounds):
-        assert (np.diff(cells.seq.astype(np.int64)) > 0).all()
-        found |= dict(zip(cells.seq.tolist(), list(cells.values), strict=True))
-    return found
+from support.frames import START_NS, Bench, Speaker, float_block, only_run, values_of
 
 
 def test_an_empty_store_answers(store: Store) -> None:
@@ -102,43 +67,6 @@ def test_every_kind_of_value_comes_back(bench: Bench, store: Store) -> None:
     (key,) = store.keys(only_run(store).run_pk)
     assert key.key == "x"
     assert key.kinds == "dq?o"
-
-
-def test_frames_of_one_batch_become_one_chunk(bench: Bench, store: Store) -> None:
-    speaker = Speaker(b"w" * 16)
-    frames = [speaker.hello()] + [speaker.rows({"loss": [float(i)] * 10}) for i in range(20)]
-    bench.feed(*frames)
-    blocks = list(
-        store.read_blocks(only_run(store).run_pk, store.writers(only_run(store).run_pk)[0].writer_pk)
-    )
-    assert len(blocks) == 1
-    assert blocks[0].seq.tolist() == list(range(2, 202))
-    assert values_of(store, "loss")[201] == 19.0
-
-
-def test_reads_keep_to_their_bounds(bench: Bench, store: Store) -> None:
-    speaker = Speaker(b"w" * 16)
-    bench.feed(speaker.hello(), speaker.rows({"loss": [float(i) for i in range(100)]}))
-    bench.feed(speaker.maps(*((100 + i, {"loss": float(100 + i)}) for i in range(50))))
-    assert sorted(values_of(store, "loss", step_min=90, step_max=109).values()) == [
-        float(i) for i in range(90, 110)
-    ]
-    assert sorted(values_of(store, "loss", seq_after=101, seq_max=103)) == [102, 103]
-    writer_pk = store.writers(only_run(store).run_pk)[0].writer_pk
-    blocks = list(store.read_blocks(only_run(store).run_pk, writer_pk, seq_after=150))
-    assert [block.seq.tolist() for block in blocks] == [[151]]
-    assert blocks[0].columns["loss"][0].values.tolist() == [149.0]  # type: ignore[union-attr]
-    assert values_of(store, "loss", writer_pks=[writer_pk + 12345]) == {}
-
-
-def test_interleaved_key_sets_keep_their_seqs(bench: Bench, store: Store) -> None:
-    speaker = Speaker(b"w" * 16)
-    hello = speaker.hello()
-    train = float_block(2, {"train": [1.0, 2.0]}, seqs=[2, 4])
-    val = float_block(3, {"val": [10.0, 20.0]}, seqs=[3, 5])
-    bench.feed(hello, Frame(speaker.writer, speaker.run_path, 2, 5, blocks=(train, val)))
-    assert values_of(store, "train") == {2: 1.0, 4: 2.0}
-    assert values_of(store, "val") == {3: 10.0, 5: 20.0}
 
 
 def test_a_frame_that_comes_twice_is_stored_once(bench: Bench, store: Store) -> None:
@@ -284,23 +212,6 @@ def test_folds_are_kept_until_dropped(bench: Bench, store: Store) -> None:
     assert store.load_fold(run.run_pk) is None
 
 
-def test_rollups_keep_every_extreme(bench: Bench, store: Store) -> None:
-    rng = np.random.default_rng(1)
-    values = rng.normal(size=5000)
-    values[1234], values[17] = math.nan, -1e9
-    speaker = Speaker(b"w" * 16)
-    bench.feed(speaker.hello(), speaker.rows({"loss": values.tolist()}))
-    (rollup,) = store.read_rollups(only_run(store).run_pk, "loss")
-    assert rollup.count.sum() == 4999 and rollup.nan_count.sum() == 1
-    assert rollup.max.max() == np.nanmax(values) and rollup.min[0] == -1e9
-    assert rollup.argmin_step[0] == 17
-    assert rollup.sum.sum() == pytest.approx(np.nansum(values))
-    assert (rollup.seq_first[0], rollup.seq_last[-1]) == (2, 5001)
-    bench.feed(speaker.rows({"loss": [7.0, 8.0]}, steps=[6000, 6001]))
-    small = list(store.read_rollups(only_run(store).run_pk, "loss"))[1]
-    assert (small.min.tolist(), small.step_max.tolist()) == ([7.0], [6001])
-
-
 def test_the_first_owner_cannot_commit_after_the_second_took_over(bench: Bench, store: Store) -> None:
     speaker = Speaker(b"w" * 16)
     bench.feed(speaker.hello())
@@ -312,67 +223,6 @@ def test_the_first_owner_cannot_commit_after_the_second_took_over(bench: Bench, 
     speaker.seq = 1
     second.feed(speaker.rows({"loss": [2.0]}))
     assert values_of(store, "loss") == {2: 2.0}
-
-
-def test_merging_small_chunks_changes_nothing_that_is_read(bench: Bench, store: Store) -> None:
-    speaker = Speaker(b"w" * 16)
-    bench.feed(speaker.hello())
-    for i in range(40):
-        bench.feed(
-            speaker.rows({"loss": [float(i)], "acc": [1.0 - i]}),
-            speaker.maps((i, {f"k{i % 3}": "x", "n": i})),
-        )
-    run = only_run(store)
-    writer_pk = store.writers(run.run_pk)[0].writer_pk
-    before = {key: values_of(store, key) for key in ("loss", "acc", "k0", "k2", "n")}
-    pieces = len(list(store.read_blocks(run.run_pk, writer_pk)))
-    compactor = Compactor(store)
-    assert compactor.merge_some()
-    assert not compactor.merge_some()
-    assert len(list(store.read_blocks(run.run_pk, writer_pk))) == 2 < pieces
-    assert {key: values_of(store, key) for key in before} == before
-
-
-def test_a_quiet_run_is_merged_whole_and_then_left_alone(bench: Bench, store: Store) -> None:
-    speakers = [Speaker(bytes([65 + i]) * 16) for i in range(3)]
-    bench.feed(*(speaker.hello(rank=i, mode="shared") for i, speaker in enumerate(speakers)))
-    for i in range(5):
-        bench.feed(*(speaker.rows({"loss": [float(i)]}) for speaker in speakers[:2]))
-    bench.feed(speakers[2].rows({"loss": [9.0]}))
-    run = only_run(store)
-    before = values_of(store, "loss")
-    compactor = Compactor(store)
-    assert not compactor.settle_some(run.updated_unix_s)
-    assert compactor.settle_some(run.updated_unix_s + 1)
-    assert not compactor.settle_some(run.updated_unix_s + 1)
-    assert len(list(store.read_cells(run.run_pk, "loss"))) == 3
-    assert values_of(store, "loss") == before
-
-
-def test_cold_history_reads_as_the_hot_did(bench: Bench, store: Store, tmp_path: Path) -> None:
-    speaker = Speaker(b"w" * 16)
-    rng = np.random.default_rng(2)
-    loss = rng.normal(size=3000)
-    loss[5] = math.nan
-    bench.feed(speaker.hello(), speaker.rows({"loss": loss.tolist(), "acc": loss.tolist()}))
-    bench.feed(
-        speaker.maps(*((3000 + i, {"text": f"t{i}", **({"b": True} if i % 2 else {})}) for i in range(9)))
-    )
-    run = only_run(store)
-    keys = ("loss", "acc", "text", "b")
-    before = {key: repr(values_of(store, key)) for key in keys}
-    rollups = [(r.min.tobytes(), r.argmax_step.tobytes()) for r in store.read_rollups(run.run_pk, "acc")]
-    compactor = Compactor(store)
-    while compactor.cool_some(run.updated_unix_s + 1):
-        pass
-    assert {key: repr(values_of(store, key)) for key in keys} == before
-    assert [
-        (r.min.tobytes(), r.argmax_step.tobytes()) for r in store.read_rollups(run.run_pk, "acc")
-    ] == rollups
-    assert len(list((tmp_path / "cold").rglob("*.parquet"))) == 2
-    assert values_of(store, "acc", step_min=10, step_max=11) == {12: loss[10], 13: loss[11]}
-    bench.feed(speaker.rows({"loss": [42.0]}, steps=[9999]))
-    assert values_of(store, "loss", step_min=9999) == {speaker.seq: 42.0}
 
 
 def test_a_store_that_is_opened_again_knows_everything(url: str, tmp_path: Path) -> None:
@@ -391,24 +241,3 @@ def test_a_store_that_is_opened_again_knows_everything(url: str, tmp_path: Path)
         assert store.accounting(only_run(store).run_pk) == Accounting(3, 3, 0, 0, 0)
     finally:
         store.close()
-
-
-def test_many_keys_and_many_writers(bench: Bench, store: Store) -> None:
-    speakers = [Speaker(i.to_bytes(16, "big")) for i in range(1, 200)]
-    bench.feed(*(speaker.hello(rank=i, mode="shared") for i, speaker in enumerate(speakers)))
-    bench.feed(*(speaker.rows({f"k{i}": [float(i)], "all": [1.0]}) for i, speaker in enumerate(speakers)))
-    run = only_run(store)
-    assert len(store.keys(run.run_pk)) == 200
-    assert len(list(store.read_cells(run.run_pk, "all"))) == 199
-    assert store.accounting(run.run_pk) == Accounting(398, 398, 0, 0, 0)
-
-
-def test_keys_that_look_alike_are_kept_apart(bench: Bench, store: Store) -> None:
-    speaker = Speaker(b"w" * 16)
-    names = ["a.b", "a\\.b", "a\0b", "a\\0b", "", "é" * 1000]
-    bench.feed(speaker.hello(), speaker.maps(*((i, {name: i}) for i, name in enumerate(names))))
-    from runfold.protocol.keypath import encode_path
-
-    assert {row.key for row in store.keys(only_run(store).run_pk)} == {encode_path((name,)) for name in names}
-    for i, name in enumerate(names):
-        assert list(values_of(store, encode_path((name,))).values()) == [i]

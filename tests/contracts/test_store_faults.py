@@ -192,3 +192,17 @@ def test_files_that_nobody_registered_are_removed_once(tmp_path: Path) -> None:
     assert not orphan.exists()
     assert [cells.seq.tolist() for cells in store.read_cells(run.run_pk, "loss")] == [[2, 3]]
     store.close()
+
+
+def test_commits_are_on_disk_before_they_are_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "runfold.db"
+    store = Store.open(f"sqlite:///{path}")
+    with store.engines.writer.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA page_size").scalar() == engines.PAGE_BYTES
+    with store.engines.reader.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA query_only").scalar() == 1
+        assert connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar() == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    store.close()

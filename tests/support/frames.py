@@ -17,6 +17,7 @@ from runfold_coordinator.ingest import Applied, Entry, Ingest
 from runfold_coordinator.liveness import Liveness
 from runfold_coordinator.state_board import StateBoard
 from runfold_coordinator.states import Limits
+from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 
 START_NS = 1_700_000_000_000_000_000
@@ -135,3 +136,17 @@ class Bench:
         applied = self.ingest.apply(entries, f"{self._next - 1}-0")
         self.cursor = applied.cursor
         return applied
+
+
+def only_run(store: Store) -> RunRow:
+    (run,) = store.list_runs()
+    return run
+
+
+def values_of(store: Store, key: str, **bounds: Any) -> dict[int, Any]:
+    """seq -> value."""
+    found: dict[int, Any] = {}
+    for cells in store.read_cells(only_run(store).run_pk, key, **bounds):
+        assert (np.diff(cells.seq.astype(np.int64)) > 0).all()
+        found |= dict(zip(cells.seq.tolist(), list(cells.values), strict=True))
+    return found
