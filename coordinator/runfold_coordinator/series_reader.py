@@ -65,17 +65,19 @@ class SeriesReader:
         wanted = _Wanted.of(lanes, keys, x_axis)
         if wanted is None:
             return Table(0, [TableColumn(x_axis, np.empty(0, np.int64))])
-        parts = [
-            _with_times(window, lanes, wanted).with_all(wanted.required).sample(samples)
-            for window in self._windows(lanes, wanted, stats=stats)
-        ]
+        parts: list[Window] = []
+        for window in self._windows(lanes, wanted, samples, stats=stats):
+            parts.append(_with_times(window, lanes, wanted).with_all(wanted.required).sample(samples))
+            # However long the run, no more is held than an answer and a half.
+            if sum(len(part.step) for part in parts) > samples * 3 // 2:
+                parts = [join_windows(parts).sample(samples)]
         return _table(lanes, wanted, join_windows(parts).sample(samples) if parts else None)
 
-    def _windows(self, lanes: RunLanes, wanted: _Wanted, *, stats: bool) -> Iterator[Window]:
+    def _windows(self, lanes: RunLanes, wanted: _Wanted, samples: int, *, stats: bool) -> Iterator[Window]:
         row_count = sum(seat.writer.row_count for seat in lanes.seats)
         if wanted.is_one_metric and not stats and len(lanes.lanes) == 1 and row_count >= ROLLUP_MIN_ROWS:
             column = read_rollup_points(self._store, lanes, wanted.required[0])
-            if column is not None:
+            if column is not None and len(column) >= samples:  # else they are coarser than what is asked
                 yield Window(column.step, None, {wanted.required[0]: column}, {})
                 return
         width = max(1, len(lanes.keys) if wanted.needs_times else len(wanted.required))

@@ -176,3 +176,9 @@ def test_an_empty_run_is_an_empty_table(store):
     run = StoredRun(store)
     assert read(run).length == 0
     assert read(run, keys=["loss"]).length == 0
+
+
+def test_as_many_samples_as_rows_give_every_row_though_extremes_are_stored(store):
+    run, y = long_run(store)
+    got = columns(read(run, keys=["loss"], samples=1_000_000))
+    np.testing.assert_array_equal(got["loss"], y)
