@@ -23,9 +23,14 @@ _EXT_ARRAYS = {"f8": 16, "i8": 17, "u8": 18, "u4": 19, "b1": 20}
 
 def answer(request: Request, content: Any) -> Response:
     """Return `content` in the form that the request accepts; numpy arrays travel whole (see _EXT_ARRAYS)."""
-    if MSGPACK in request.headers.get("accept", ""):
+    if accepts_msgpack(request):
         return Response(pack(content), media_type=MSGPACK)
     return Response(to_json(content), media_type="application/json")
+
+
+def accepts_msgpack(request: Request) -> bool:
+    """Tell whether the client asked for msgpack."""
+    return MSGPACK in request.headers.get("accept", "")
 
 
 def pack(content: Any) -> bytes:

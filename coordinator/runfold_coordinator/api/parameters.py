@@ -18,7 +18,7 @@ MAX_KEYS = 500
 #: Most rows in one page of history.
 MAX_PAGE_ROWS = 1000
 #: Most points asked for per series.
-MAX_SAMPLES = 100_000
+MAX_SAMPLES = 1_000_000
 #: Largest step: 64-bit signed.
 _MAX_STEP = 2**63 - 1
 #: Longest text of filters in a query, in characters.

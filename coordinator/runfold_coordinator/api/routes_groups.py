@@ -19,7 +19,7 @@ from runfold_coordinator.api.parameters import (
     TheGroup,
     checked_keys,
 )
-from runfold_coordinator.api.routes_runs import table_document
+from runfold_coordinator.api.table_answers import answer_table, check_size
 from runfold_coordinator.api.turns import large_read
 
 router = APIRouter(
@@ -44,8 +44,9 @@ def group_history(  # noqa: PLR0917 - one parameter of the query each
     stats: bool = False,
 ) -> Response:
     """Give the mean over the runs of each metric on a common x axis, with `stats` the spread beside it."""
+    check_size(request, backend.store, runs, keys, samples, stats=stats)
     table = backend.groups.history(runs, keys=checked_keys(keys), samples=samples, x_axis=x_axis, stats=stats)
-    return answer(request, table_document(table))
+    return answer_table(request, table)
 
 
 @router.get("/summary", dependencies=[Depends(large_read)])

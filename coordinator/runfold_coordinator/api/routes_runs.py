@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from runfold.protocol.keypath import decode_path, display_name
-from runfold_coordinator.answers import Table
 from runfold_coordinator.api.documents import run_document, writer_document
 from runfold_coordinator.api.encoding import answer
 from runfold_coordinator.api.errors import BadRequestError
@@ -28,6 +27,7 @@ from runfold_coordinator.api.parameters import (
     checked_keys,
 )
 from runfold_coordinator.api.routes_catalogue import Include
+from runfold_coordinator.api.table_answers import answer_table, check_size
 from runfold_coordinator.api.turns import large_read
 
 router = APIRouter(
@@ -174,6 +174,7 @@ def series(  # noqa: PLR0917 - one parameter of the query each
     """
     if stream == "system":
         return answer(request, {"length": 0, "columns": []})  # collected by a later part
+    check_size(request, backend.store, [run], keys, samples, stats=stats)
     table = backend.series.read(
         run,
         keys=checked_keys(keys),
@@ -184,12 +185,4 @@ def series(  # noqa: PLR0917 - one parameter of the query each
         label=label,
         attempt=attempt,
     )
-    return answer(request, table_document(table))
-
-
-def table_document(table: Table) -> dict[str, object]:
-    """Return a table as the API sends it."""
-    columns = [
-        {"name": column.name, "values": column.values, "rows": column.rows} for column in table.columns
-    ]
-    return {"length": table.length, "columns": columns}
+    return answer_table(request, table)

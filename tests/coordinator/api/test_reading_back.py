@@ -14,6 +14,7 @@ import runfold.api
 from coordinator.readers.stored_run import Said, StoredRun
 from runfold.api import Api, GroupNotFoundError, RequestError, RunNotFoundError
 from runfold.errors import CommError
+from runfold_coordinator.api import table_answers
 from runfold_coordinator.store.store import Store
 
 
@@ -115,6 +116,10 @@ def test_wrong_arguments_are_met_as_wandb_meets_them(store: Store, api: Api, cap
     with pytest.raises(RequestError) as caught:
         run.history(samples=0)
     assert (caught.value.field, caught.value.limit) == ("samples", 1)
+    with pytest.raises(RequestError) as caught:
+        run.history(samples=1_000_001)
+    assert (caught.value.field, caught.value.limit) == ("samples", 1_000_000)
+    assert len(run.history(samples=1_000_000)) == 2
 
 
 def test_what_is_not_there_is_said_so(store: Store, api: Api) -> None:
@@ -287,3 +292,35 @@ def test_a_series_of_500_points_is_read_fast(store: Store, api: Api) -> None:
     assert 100 < len(rows) <= 500
     assert max(row["loss"] for row in rows) == pytest.approx(1.0, abs=1e-6)
     assert took_s < 1.0
+
+
+def test_a_table_too_large_for_one_answer_is_refused_with_what_would_do(
+    store: Store, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared_run(store, ranks=1, steps=20, group="g")
+    with store.transaction() as tx:
+        tx.connection.exec_driver_sql("update runs set row_count = 20")
+    monkeypatch.setattr(table_answers, "MAX_CELLS", 60)
+    run, group = api.run("e/p/r"), api.group("e/p/g")
+    assert len(run.history(samples=1_000_000)) == 20  # a small one is never refused
+    monkeypatch.setattr(table_answers, "SMALL_SAMPLES", 4)
+    asked: list[tuple[runfold.api.Run | runfold.api.Group, dict[str, Any]]] = [
+        (run, {"samples": 1_000_000}),
+        (run, {"samples": 10, "keys": ["loss"], "stats": True}),
+        (group, {"samples": 20}),
+    ]
+    for of, arguments in asked:
+        with pytest.raises(RequestError, match="more than the 60 cells") as caught:
+            of.history(**arguments)
+        assert (caught.value.field, caught.value.code) == ("samples", "bad_request")
+        assert caught.value.limit in (15, 5)
+    assert len(run.history(samples=15)) <= 15
+
+
+def test_a_large_table_sent_in_pieces_is_the_same_table(
+    store: Store, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared_run(store)
+    whole = api.run("e/p/r").history(stats=True)
+    monkeypatch.setattr(table_answers, "_PIECE_BYTES", 100)
+    pandas.testing.assert_frame_equal(api.run("e/p/r").history(stats=True), whole)

@@ -192,6 +192,8 @@ class Run:
         """Return at most about `samples` rows; extremes survive the sampling.
 
         Args:
+            samples: 1 to 1,000,000; more than the run has gives every row. With columns, at most 12 million
+                cells in one answer.
             keys: Only rows that have all of these, with `x_axis`; None: all keys.
             pandas: A DataFrame where pandas is installed, else a list of dicts.
             stream: "default", or "system" for system metrics.
