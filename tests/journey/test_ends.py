@@ -221,3 +221,45 @@ def test_a_process_that_vanishes_says_nothing_and_keeps_its_rows(end: str, tmp_p
     assert spooled.exit is None
     assert not spooled.is_closed
     assert len(spooled.rows) == 2
+
+
+#: A script that puts its own handler in our place, and calls what was there before it, as Lightning does.
+COMPOSED = """
+before = signal.getsignal(signal.SIGTERM)
+def graceful(signum, frame):
+    if callable(before):
+        before(signum, frame)
+    sys.exit(23)
+signal.signal(signal.SIGTERM, graceful)
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [("", 1), ('other = runfold.init(project="p", reinit="create_new")', 1), ("run.finish()", 0)],
+)
+def test_a_handler_that_calls_the_one_before_it_ends_the_process_its_own_way(
+    then: str, told: int, tmp_path: Path
+) -> None:
+    end = f"{COMPOSED}\n{then}\nos.kill(os.getpid(), signal.SIGTERM); time.sleep(30)"
+    assert ran(tmp_path, str(program(tmp_path, end))) == 23
+    first = next(spooled for spooled in read_spools(tmp_path / "home") if spooled.values)
+    assert len(first.payloads(RecordKind.SIGNAL)) == told
+
+
+def test_asyncio_still_cancels_its_main_task_at_an_interrupt(tmp_path: Path) -> None:
+    end = """
+import asyncio
+async def work():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        run.log({"cancelled": 1})
+        raise
+asyncio.run(work())
+"""
+    assert ran(tmp_path, str(program(tmp_path, end))) == -signal.SIGINT
+    spooled = only(tmp_path)
+    assert {"cancelled": 1} in spooled.values
+    assert [said.name for said in spooled.payloads(RecordKind.SIGNAL)] == ["SIGINT"]

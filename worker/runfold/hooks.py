@@ -75,7 +75,7 @@ class ProcessHooks:
         """Stop telling `subject`. Signals go back to what they were with the last one."""
         self._subjects = [other for other in self._subjects if other is not subject]
         if not self._subjects:
-            self._signals.uninstall()
+            self._signals.uninstall(STOP_SIGNALS)
 
     def _wrap_exit(self) -> None:
         previous = sys.exit
@@ -103,6 +103,8 @@ class ProcessHooks:
                     self._end.note_exception(error)
                     ending = of_exception(error)
                     for subject in self._subjects:
+                        if isinstance(error, KeyboardInterrupt):
+                            subject.tell_signal(signal.SIGINT)
                         subject.tell_ending(ending)
             finally:
                 previous(kind, error, trace)
@@ -134,7 +136,7 @@ class ProcessHooks:
             subject.prepare_fork()
 
     def _after_fork(self) -> None:
-        self._signals.forget_in_child()
+        self._signals.forget_in_child(STOP_SIGNALS)
         for subject in self._subjects:
             subject.reset_after_fork()
         self._subjects = []

@@ -52,6 +52,8 @@ class RunEnd:
         elif isinstance(error, SystemExit):
             ending = of_system_exit(error.code, "context")
         else:
+            if isinstance(error, KeyboardInterrupt):
+                self.tell_signal(signal.SIGINT)
             ending = replace(of_exception(error, "context"), code=1)
         self._finish(ending)
 

@@ -16,15 +16,28 @@ from typing import Any
 HANDLER_GRACE_S = 1.0
 
 
+class _Handler:
+    """Our handler for one signal. Scripts that put their own in its place may still call it, at any time."""
+
+    def __init__(self, watch: SignalWatch, previous: Any) -> None:
+        self.previous = previous
+        self._watch = watch
+
+    def __call__(self, signum: int, frame: Any) -> None:
+        self._watch.on_signal(self, signum, frame)
+
+
 class SignalWatch:
     """Handlers for signals that had their default effect or a Python handler; others are left alone.
 
-    `install` and `uninstall` belong to the main thread.
+    Ctrl-C that raises KeyboardInterrupt is left alone too: asyncio takes it over only where it finds Python's
+    own handler. `install` and `uninstall` belong to the main thread.
     """
 
     def __init__(self, tell: Callable[[int, Callable[[], None]], None]) -> None:
         self._tell = tell
-        self._previous: dict[int, Any] = {}
+        #: Signals whose former handlers run now: what comes back to us through them was told already.
+        self._passing_on: set[int] = set()
         self._handled = threading.Event()
         self._wakeup: tuple[int, int] | None = None
         self._old_wakeup_fd = -1
@@ -33,44 +46,53 @@ class SignalWatch:
         """Take the signals whose present effect we can carry out ourselves."""
         for signum in signals:
             current = signal.getsignal(signum)
-            if current == self._on_signal or current is signal.SIG_IGN or current is None:
+            if isinstance(current, _Handler) or current in (signal.SIG_IGN, None, signal.default_int_handler):
                 continue  # ours; ignored on purpose (nohup); or written in C: we could not call it
             try:
-                signal.signal(signum, self._on_signal)
+                signal.signal(signum, _Handler(self, current))
             except (ValueError, OSError):
                 continue
-            self._previous[signum] = current
-        if self._wakeup is None and signal.SIG_DFL in self._previous.values():
+        if self._wakeup is None and any(map(self._is_to_be_killed_by, signals)):
             self._watch()
 
-    def uninstall(self) -> None:
+    def uninstall(self, signals: tuple[signal.Signals, ...]) -> None:
         """Put back what was there, where it is still ours to put back."""
         if threading.current_thread() is not threading.main_thread():
             return
-        for signum, previous in self._previous.items():
-            if signal.getsignal(signum) == self._on_signal:
-                signal.signal(signum, previous)
-        self._previous.clear()
+        for signum in signals:
+            current = signal.getsignal(signum)
+            if isinstance(current, _Handler):
+                signal.signal(signum, current.previous)
         self._unwatch()
 
-    def forget_in_child(self) -> None:
+    def forget_in_child(self, signals: tuple[signal.Signals, ...]) -> None:
         """In the child of a fork: as if we had never been here."""
         wakeup = self._wakeup
-        self.uninstall()
+        self.uninstall(signals)
         if wakeup is not None:
             os.close(wakeup[0])  # the thread that reads it stayed in the parent
 
-    def _on_signal(self, signum: int, frame: Any) -> None:
+    def on_signal(self, handler: _Handler, signum: int, frame: Any) -> None:
+        """Tell of the signal, then do what was done before `handler` was there."""
         self._handled.set()
-        previous = self._previous.get(signum, signal.SIG_DFL)
-        self._tell(signum, lambda: self._carry_out(signum, previous, frame))
+        if signum in self._passing_on:
+            self._carry_out(handler, signum, frame)
+        else:
+            self._tell(signum, lambda: self._carry_out(handler, signum, frame))
 
-    def _carry_out(self, signum: int, previous: Any, frame: Any) -> None:
-        if callable(previous):
-            previous(signum, frame)
-            return
-        signal.signal(signum, signal.SIG_DFL)
-        os.kill(os.getpid(), signum)
+    def _carry_out(self, handler: _Handler, signum: int, frame: Any) -> None:
+        if callable(handler.previous):
+            is_outer = signum not in self._passing_on
+            self._passing_on.add(signum)
+            try:
+                handler.previous(signum, frame)
+            finally:
+                if is_outer:
+                    self._passing_on.discard(signum)
+        elif signal.getsignal(signum) is handler:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        # Else the script's own handler has called us: without us there was nothing here for it to call.
 
     def _watch(self) -> None:
         """Start the thread that acts when the main thread is stuck in C code, as a hanging collective."""
@@ -124,7 +146,8 @@ class SignalWatch:
         self._tell(signum, lambda: _die_by(signum))
 
     def _is_to_be_killed_by(self, signum: int) -> bool:
-        return self._previous.get(signum) is signal.SIG_DFL and signal.getsignal(signum) == self._on_signal
+        current = signal.getsignal(signum)
+        return isinstance(current, _Handler) and current.previous is signal.SIG_DFL
 
 
 def _die_by(signum: int) -> None:
