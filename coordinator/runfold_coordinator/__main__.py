@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -47,18 +48,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ValueError,
         RuntimeError,
     ) as error:
-        print(f"runfold: {error}", file=sys.stderr)  # noqa: T201 - for whoever started us
+        refusal = {"error": {"type": type(error).__name__, "message": str(error)}}
+        print(json.dumps(refusal) if parsed.json else f"runfold: {error}", file=sys.stderr)  # noqa: T201 - for whoever started us
         return 1
     try:
         if parsed.ready_file is not None:
             write_private_json(parsed.ready_file, service.facts())
-        print(f"runfold: serving at {service.url}, data in {settings.data_dir}", flush=True)  # noqa: T201
+        print(_greeting(service, as_json=parsed.json), flush=True)  # noqa: T201
         ended.wait()
     finally:
         service.stop()
         if parsed.ready_file is not None:
             parsed.ready_file.unlink(missing_ok=True)
     return 0
+
+
+def _greeting(service: Service, *, as_json: bool) -> str:
+    """Return the one line on standard output; it goes into logs, so it has no Redis address (a password)."""
+    facts = {name: value for name, value in service.facts().items() if name != "redis_url"}
+    if as_json:
+        return json.dumps(facts)
+    return f"runfold: serving at {facts['url']}, data in {facts['data_dir']}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--db", help="sqlite:///path or postgresql://...; default: SQLite in the data folder")
     parser.add_argument("--partitions", type=int, help="streams to spread runs over; default 1")
     parser.add_argument("--ready-file", type=Path, help="written when it serves")
+    parser.add_argument("--json", action="store_true", help="say where it serves as a line of JSON")
     parser.add_argument("--log-level", default=os.environ.get("RUNFOLD_LOG_LEVEL", "warning"))
     return parser
 

@@ -71,6 +71,12 @@ def test_every_command_and_option_is_documented() -> None:
     assert set(re.findall(r"^## `runfold (\w+)`$", text, re.MULTILINE)) == set(group.commands)
 
 
+def test_every_command_has_a_form_for_programs() -> None:
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        assert any("--json" in parameter.opts for parameter in command.params), name
+
+
 def test_runs_are_listed_for_people_and_for_programs(capfd: pytest.CaptureFixture[str]) -> None:
     with CannedServer(answer) as server:
         status, out, _ = run(capfd, "runs", "p", "--url", server.url)

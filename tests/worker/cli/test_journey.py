@@ -93,14 +93,23 @@ def test_an_agent_of_its_own_ships_what_trainers_leave(server: LocalServer, tmp_
     }
     train(env, "served")
     agent = subprocess.Popen(
-        [sys.executable, "-m", "runfold", "agent"], env=environment(env), stderr=subprocess.PIPE
+        [sys.executable, "-m", "runfold", "agent", "--json"],
+        env=environment(env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         until(lambda: command(env, "show", "cli/served").returncode == 0)
     finally:
         agent.send_signal(signal.SIGINT)
-        assert agent.communicate(timeout=20) is not None
+        said, complaints = agent.communicate(timeout=20)
     assert agent.returncode == 0
+    assert complaints == ""
+    shipping, ended = (json.loads(line) for line in said.splitlines())
+    assert (shipping["event"], shipping["pid"]) == ("shipping", agent.pid)
+    assert shipping["directory"].startswith(str(tmp_path))
+    assert (ended["event"], bool(ended["reason"])) == ("ended", True)
 
 
 @pytest.fixture
@@ -120,10 +129,11 @@ def up(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str], 
             "0",
             "--ready-file",
             str(ready),
+            "--json",
         ],
         env=environment(env),
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         text=True,
     )
     try:
@@ -142,6 +152,9 @@ def test_up_tells_where_it_serves_asks_for_its_key_and_ends_cleanly(
     facts = json.loads(ready.read_text())
     assert set(facts) == {"url", "redis_url", "data_dir", "pid"}
     assert facts["pid"] == started.pid
+    assert started.stdout is not None
+    del facts["redis_url"]  # it holds a password, and this line goes into logs
+    assert json.loads(started.stdout.readline()) == facts
     for private in (ready, Path(env["RUNFOLD_DIR"]) / "server.json"):
         assert stat.S_IMODE(os.stat(private).st_mode) == 0o600
     assert httpx.get(facts["url"] + "/api/v1/runs").status_code == 401
@@ -165,3 +178,5 @@ def test_up_refuses_a_public_address_without_a_key(tmp_path: Path) -> None:
     done = command(env, "up", "--host", "0.0.0.0", "--port", "0", "--data", str(tmp_path / "data"))
     assert done.returncode == 1
     assert "RUNFOLD_API_KEY" in done.stderr
+    done = command(env, "up", "--host", "0.0.0.0", "--data", str(tmp_path / "data"), "--json")
+    assert "RUNFOLD_API_KEY" in json.loads(done.stderr)["error"]["message"]

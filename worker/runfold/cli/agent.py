@@ -11,6 +11,9 @@ from typing import Annotated
 
 import typer
 
+from runfold.cli.options import AsJson
+from runfold.cli.output import print_json_line
+
 #: Between attempts to take over from an agent that a trainer started.
 TAKE_OVER_EVERY_S = 1.0
 
@@ -23,6 +26,7 @@ def agent(
         str | None,
         typer.Option(help="Spool directory below RUNFOLD_DIR/spool; default: that of RUNFOLD_URL."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Ship the spools of this machine until SIGTERM or Ctrl-C; set RUNFOLD_AGENT=none for the trainers."""
     from runfold.node.agent import Agent
@@ -38,14 +42,22 @@ def agent(
         signal.signal(signum, lambda *_: stopping.set())
     lock = AgentLock(settings.target_dir)
     if not lock.acquire():
-        sys.stderr.write("runfold: another agent ships these spools; waiting for it to end\n")
+        _say(as_json, "waiting", "another agent ships these spools; waiting for it to end")
         while not stopping.wait(TAKE_OVER_EVERY_S) and not lock.acquire():
             pass
     if stopping.is_set():
         return
-    sys.stderr.write(f"runfold: shipping {settings.target_dir}\n")
+    _say(as_json, "shipping", f"shipping {settings.target_dir}", directory=str(settings.target_dir))
     try:
         reason = Agent(settings, lock).run(should_stop=stopping.is_set)
-        sys.stderr.write(f"runfold: agent ends: {reason}\n")
+        _say(as_json, "ended", f"agent ends: {reason}", reason=reason)
     finally:
         lock.release()
+
+
+def _say(as_json: bool, event: str, text: str, **facts: object) -> None:
+    """Tell what happens: a line on stderr for people, or a line of JSON on stdout."""
+    if as_json:
+        print_json_line({"event": event, "pid": os.getpid(), **facts})
+    else:
+        sys.stderr.write(f"runfold: {text}\n")

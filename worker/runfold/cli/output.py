@@ -36,6 +36,12 @@ def print_json(content: Any) -> None:
     sys.stdout.flush()
 
 
+def print_json_line(content: Any) -> None:
+    """Print one line of JSON: for commands that stay, and say something more than once."""
+    sys.stdout.write(json.dumps(_strict(content), default=str) + "\n")
+    sys.stdout.flush()
+
+
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[str] = ()
 ) -> None:

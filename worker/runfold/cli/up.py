@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from runfold.cli.options import AsJson
 from runfold.cli.output import MissingExtraError
 
 
@@ -30,6 +31,7 @@ def up(  # noqa: PLR0917 - options, given by name
     ready_file: Annotated[
         Path | None, typer.Option(help="Written when it serves: url, redis_url, data_dir, pid as JSON.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Start a server here and stay until SIGTERM or Ctrl-C."""
     try:
@@ -37,7 +39,7 @@ def up(  # noqa: PLR0917 - options, given by name
     except ImportError as error:
         raise MissingExtraError("`runfold up`", "coordinator", error.name) from error
     said = {"data": data, "host": host, "port": port, "redis": redis, "db": db, "ready-file": ready_file}
-    arguments: list[str] = []
+    arguments: list[str] = ["--json"] if as_json else []
     for name, value in said.items():
         if value is not None:  # what is not given is left to RUNFOLD_* and the defaults
             arguments += [f"--{name}", str(value)]
