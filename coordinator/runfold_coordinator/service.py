@@ -17,7 +17,7 @@ from pathlib import Path
 
 from runfold_coordinator.api.app import create_app
 from runfold_coordinator.api.backend import Backend
-from runfold_coordinator.api.gate import GatePolicy, is_loopback
+from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.api.routes_intake import BODY_LIMITS
 from runfold_coordinator.api.server import HttpServer
 from runfold_coordinator.attempts_reader import AttemptsReader
@@ -105,9 +105,7 @@ class Service:
         )
         self._stops.append(maintenance.stop)
         maintenance.start()
-        # A unix socket is of no use to other machines: they send their frames over HTTP.
-        reachable = is_loopback(settings.host) or not self.redis_url.startswith("unix:")
-        intake = Intake(store, self.loops, open_stream, redis_url=self.redis_url if reachable else None)
+        intake = Intake(store, self.loops, open_stream, redis_url=self.redis_url)
         self._stops.append(intake.close)
         self._start_http(self._backend(store, summaries, intake, gate))
         self._register(store.server_id)

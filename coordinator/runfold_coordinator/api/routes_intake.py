@@ -17,6 +17,7 @@ from runfold_coordinator.api.encoding import answer
 from runfold_coordinator.api.errors import BadRequestError, OverLimitError
 from runfold_coordinator.api.gate import require_admission
 from runfold_coordinator.api.parameters import At
+from runfold_coordinator.api.reachable import can_reach
 
 router = APIRouter(prefix="/api/v1", tags=["workers"], dependencies=[Depends(require_admission)])
 
@@ -45,7 +46,10 @@ def health(request: Request, backend: At) -> Response:
 @router.get("/connect")
 def connect(request: Request, backend: At) -> Response:
     """Tell a worker where to send its frames: redis_url (null: send them here), server_id, partitions."""
-    return answer(request, backend.intake.connect_facts())
+    facts = backend.intake.connect_facts()
+    if facts["redis_url"] is not None and not can_reach(request, facts["redis_url"]):
+        facts["redis_url"] = None
+    return answer(request, facts)
 
 
 @router.post("/frames")
