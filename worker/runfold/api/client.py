@@ -23,6 +23,10 @@ class Api:
         api_key: None: RUNFOLD_API_KEY.
         timeout: Longest wait for one answer, seconds; None: 30.
         overrides: W&B's way to give "entity", "project" and "base_url".
+
+    Thread-safe, and usable after a fork. Every method that asks the server raises CommError when no answer
+    comes (reads are repeated first), AuthenticationError when it asks for another key, RequestError (a
+    ValueError too) when an argument is wrong.
     """
 
     def __init__(
@@ -81,7 +85,12 @@ class Api:
             filters: MongoDB style: {"state": "finished", "config.lr": {"$lt": 0.1}}; see docs/api.md.
             order: "+" or "-" and created_at, heartbeat_at, config.<key>.value, summary_metrics.<key>, ...
             include_sweeps: Accepted for W&B's scripts; there are no sweeps.
+            per_page: Runs fetched at a time, at most 1000.
             lazy: Leave config and summary to be fetched when they are read; False brings them with the list.
+
+        Raises:
+            RequestError: (a ValueError) `per_page` or `filters` is not what it should be. Of wrong fields,
+                operators and orders the server tells when the first page is read.
         """
         del include_sweeps
         entity, project = parse_project_path(path, self._defaults)

@@ -62,7 +62,11 @@ class Group:
         )
 
     def run(self, run_id: str) -> Run:
-        """Return one run of the group's project."""
+        """Return one run of the group's project.
+
+        Raises:
+            RunNotFoundError: (a CommError and a ValueError) There is no such run.
+        """
         path = route("runs", self.entity, self.project, run_id)
         return Run(self._connection, self._connection.get(path, {"include": ["config", "summary"]}))
 
@@ -79,8 +83,17 @@ class Group:
         Args:
             keys: Metrics; None: all numeric ones.
             x_axis: "_step" or a metric that the runs logged (an epoch, tokens seen).
+            samples: As of `Run.history`; a point is one value of the x axis.
+            pandas: A DataFrame where pandas is installed, else a list of dicts.
             stats: For each key k also k:mean, k:std, k:min, k:max, k:count, k:argmin and k:argmax
-                (std with n-1; argmin and argmax are run ids).
+                (std with n-1, NaN for one run; argmin and argmax are run ids).
+
+        Returns:
+            Rows in order of the x axis, the first column; means and statistics are float64, NaN where no run
+            has a value, k:count int64, run ids texts.
+
+        Raises:
+            RequestError: (a ValueError) `samples` or the size of the answer is over its limit.
         """
         parameters = {"keys": keys, "samples": samples, "x_axis": x_axis, "stats": stats}
         return shaped(self._get("history", parameters), pandas=pandas)
@@ -97,7 +110,8 @@ class Group:
                 by every config key but that one.
 
         Returns:
-            Rows with key, the `by` columns, mean, std (n-1), min, max, median, n, ci95_low, ci95_high.
+            Rows with key, the `by` columns, mean, std (n-1), min, max, median, n, ci95_low, ci95_high, all
+            float64 but n (int64). The interval is Student's t; a fold that was run again counts once.
         """
         names = [by] if isinstance(by, str) else by
         return _rows(self._get("table", {"by": names})["rows"], pandas=pandas)

@@ -24,7 +24,9 @@ class Run:
     """One run. What was loaded stays as it was until `load(force=True)`. Not thread-safe.
 
     Attributes come with the run; `config`, `summary` and `history_keys` are fetched when first read if the
-    run came from a list.
+    run came from a list. Whatever asks the server raises CommError when no answer comes; of its subclasses
+    AuthenticationError for a wrong key, RunNotFoundError for a run that is gone, RequestError (a ValueError
+    too) for a wrong argument.
     """
 
     state = Said[str]("running, finished, failed, killed, crashed, preempting or preempted.")
@@ -195,14 +197,24 @@ class Run:
             samples: 1 to 1,000,000; more than the run has gives every row. With columns, at most 12 million
                 cells in one answer.
             keys: Only rows that have all of these, with `x_axis`; None: all keys.
+            x_axis: First column: "_step", "_timestamp", "_runtime" or a metric. Rows are in order of step.
             pandas: A DataFrame where pandas is installed, else a list of dicts.
             stream: "default", or "system" for system metrics.
-            stats: For each key k also k:mean, k:std, k:min, k:max, k:count, k:argmin and k:argmax over the
-                writers (std with n-1; argmin and argmax are ranks).
+            stats: For each numeric key k also k:mean, k:std, k:min, k:max, k:count, k:argmin and k:argmax
+                over the writers (std with n-1, NaN for one writer; argmin and argmax are ranks, labels where
+                writers have no rank).
             rank: Only what writers of this rank logged; `label` and `attempt` likewise.
 
         Returns:
-            A DataFrame or a list of dicts; [] with a warning where an argument is wrong, as W&B does.
+            A DataFrame, the x axis first, `_step` int64. Without `keys` also `_timestamp` (unix s) and
+            `_runtime` (s since the run began), float64. A metric is float64, int64 or bool as logged; where
+            rows lack it, numbers are float64 with NaN, the rest object with None. k:count is int64, k:argmin
+            and k:argmax int64 ranks or texts, the other statistics float64. Nested keys are dotted ("a.b").
+            A list of dicts lacks what a row lacks. [] with a warning where an argument is wrong in a way that
+            W&B warns of.
+
+        Raises:
+            RequestError: (a ValueError) `samples` or the size of the answer is over its limit.
         """
         complaint = _history_complaint(keys, stream)
         if complaint is not None:
@@ -228,6 +240,10 @@ class Run:
     ) -> HistoryScan:
         """Return an iterator over every row with min_step <= step < max_step, in order of step.
 
+        A row is a dict, nested as logged, with `_step` (int), `_timestamp` (float, unix s, of the row's last
+        call) and `_runtime` (float, s since the run began). Ints stay ints, NaN and infinities floats. Rows
+        that arrive while it iterates are seen if their steps still lie ahead.
+
         Args:
             keys: Only rows that have all of these, and only these keys of them.
             use_cache: Accepted for W&B's scripts; nothing is cached.
@@ -237,7 +253,7 @@ class Run:
             superseded: Also rows that a later attempt has overtaken.
 
         Raises:
-            ValueError: An argument is not what it should be.
+            RequestError: (a ValueError) An argument is not what it should be.
         """
         del use_cache
         check_scan_arguments(keys, page_size, min_step, max_step)
@@ -251,7 +267,13 @@ class Run:
     # who wrote it and how it went
 
     def writers(self) -> list[dict[str, Any]]:
-        """Return the processes that write the run: ranks, attempts, states and reasons, as of now."""
+        """Return the processes that write the run, as of now, a dict each.
+
+        writer (its id, 32 hex digits), label, rank, local_rank, world_size, node_rank, attempt, host, pid;
+        state, reason, unreachable, stalled, traceback; last_step (None: no row), last_seen, started_at, ended_at
+        (unix s); last_seq (records stored), head_seq (records said), row_count, declared_gaps, dead_letters.
+        What a launcher did not say is None.
+        """
         found: list[dict[str, Any]] = self._connection.get(self._route("writers"))["writers"]
         return found
 
@@ -264,12 +286,18 @@ class Run:
         return counts
 
     def attempts(self) -> list[dict[str, Any]]:
-        """Return the generations of the job's processes, as of now."""
+        """Return the generations of the job's processes, as of now, first to last, a dict each.
+
+        attempt (from 1), started_unix_s, ended_unix_s (its newest record), writers (how many), states (how
+        many in each), first_step and last_step (None without rows). cut_step: from here on its steps are
+        superseded by a later attempt (None: none are), lost_steps: how many those are. restart_s: seconds
+        from the newest record of the attempt before to the start of this one (None for the first).
+        """
         found: list[dict[str, Any]] = self._connection.get(self._route("attempts"))["attempts"]
         return found
 
     def definitions(self) -> list[dict[str, Any]]:
-        """Return what `define_metric` said, in the order in which it applies."""
+        """Return what `define_metric` said, in the order in which it applies; None for what was not said."""
         found: list[dict[str, Any]] = self._connection.get(self._route("definitions"))["definitions"]
         return found
 
@@ -287,6 +315,7 @@ class Run:
         """Return when the run has ended, in whatever way; then everything is loaded anew.
 
         Raises:
+            CommError: The server did not answer, after some patience.
             TimeoutError: It goes on after `timeout_s` seconds.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
