@@ -281,3 +281,38 @@ def test_a_spool_directory_that_is_removed_does_not_stop_training(tmp_path: Path
     writer.sync()
     writer.close()
     assert writer.acked_seq == 0
+
+
+def test_what_was_acknowledged_makes_room_before_anything_is_lost(tmp_path: Path, mode: Mode) -> None:
+    writer = make(tmp_path, mode, Clock(), max_bytes=40_000)
+    reader = SpoolReader(writer.directory)
+
+    for _ in range(50):
+        for _ in range(40):
+            assert append_row(writer)
+        reader.header.store_ack(writer.last_seq, b"s" * 16)
+
+    assert writer.dropped_count == 0
+    assert reader.held_bytes() <= 40_000
+    reader.close()
+    writer.close()
+
+
+def test_what_was_not_acknowledged_never_makes_room(tmp_path: Path, mode: Mode) -> None:
+    writer = make(tmp_path, mode, Clock(), max_bytes=40_000)
+    reader = SpoolReader(writer.directory)
+    first_lost = fill_up(writer)
+    reader.header.store_ack(3, b"s" * 16)
+    for _ in range(20):
+        assert not append_row(writer)
+    writer.close()
+
+    held, gaps = 3, []
+    while held < first_lost - 1:
+        batch = reader.read(held + 1, max_bytes=10**6, writer_is_dead=True)
+        assert batch is not None
+        held = batch.hi
+        gaps += [gap for gap in batch.gaps if gap.lo < first_lost]
+    reader.close()
+
+    assert gaps == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from runfold.protocol.failpoints import hit
@@ -30,7 +32,16 @@ _PAGE_BYTES = 4096
 class SegmentChain:
     """Opens one segment after another. Methods raise OSError; the writer turns it into counted loss."""
 
-    def __init__(self, directory: Path, fixed: FixedHeader, limits: SpoolLimits, *, mapped: bool) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        fixed: FixedHeader,
+        limits: SpoolLimits,
+        *,
+        mapped: bool,
+        acked_seq: Callable[[], int],
+    ) -> None:
+        self._acked_seq = acked_seq
         self.directory = directory
         self.mapped = mapped
         self.current: Segment | None = None
@@ -85,16 +96,39 @@ class SegmentChain:
         return segment
 
     def _create(self, path: Path, capacity: int, least: int) -> tuple[int, int]:
-        """Create a file of `capacity`, or of less where the disk is nearly full; return it and its size."""
+        """Create a file of `capacity`, or of less where the disk is nearly full; return it and its size.
+
+        What a server has stored durably is only kept for another server: it goes before anything is lost.
+        """
         least = max(least, min(capacity, _whole_pages(self._limits.first_segment_bytes)))
         while True:
             try:
                 self._check_quota(capacity)
                 return create_file(path, capacity, allocate=self.mapped), capacity
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or capacity <= least:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                if self._release_acked():
+                    continue
+                if capacity <= least:
                     raise
                 capacity = max(_whole_pages(capacity // 4), least)
+
+    def _release_acked(self) -> bool:
+        """Delete the segments before the current one that were acknowledged whole; return whether any was.
+
+        The ack is not brought to disk first, as the agent does: that could block. After a power loss the
+        missing rows are declared as a gap below the server's watermark, which changes nothing there.
+        """
+        acked_seq = self._acked_seq()
+        firsts = list(segment_sizes(self.directory))
+        released = False
+        for first_seq, next_first_seq in pairwise(firsts):
+            if next_first_seq - 1 > acked_seq:
+                break
+            (self.directory / segment_name(first_seq)).unlink(missing_ok=True)
+            released = True
+        return released
 
     def prepare_next(self) -> None:
         """Allocate the next segment in the background, where that is wanted and possible."""
