@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -171,3 +172,15 @@ def test_a_removal_that_was_interrupted_is_finished_later(tmp_path: Path):
     left.mkdir()
     retention.remove_leftovers(tmp_path)
     assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("total_mb", "free_mb", "full"), [(8, 0.5, True), (8, 4, False), (10**6, 100, True), (10**6, 200, False)]
+)
+def test_a_disk_is_nearly_full_by_share_when_small_and_by_bytes_when_large(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, total_mb: float, free_mb: float, full: bool
+) -> None:
+    about = SimpleNamespace(f_frsize=1024, f_blocks=int(total_mb * 1024), f_bavail=int(free_mb * 1024))
+    monkeypatch.setattr(retention.os, "statvfs", lambda _: about)
+
+    assert retention.is_nearly_full(tmp_path) is full

@@ -37,7 +37,7 @@ REST_RATIO = 12.0
 #: The window is full: look for acks this often.
 FULL_WINDOW_S = 0.01
 SETTLE_EVERY_S = 0.5
-RETAIN_EVERY_S = 10.0
+RETAIN_EVERY_S = 5.0
 #: Faults of the agent itself before it gives up; the next Run starts another one.
 MAX_FAULTS = 10
 
@@ -227,10 +227,12 @@ class Agent:
         if now_s - self._retained_s < RETAIN_EVERY_S:
             return
         self._retained_s = now_s
+        # Room for what nobody has stored yet comes before copies of what a server already has.
+        is_full = retention.is_nearly_full(self._settings.target_dir)
         self.writers.remove_old(
             now_unix_s=self._unix_clock(),
-            keep_s=self._settings.keep_spool_s,
-            keep_bytes=self._settings.keep_spool_bytes,
+            keep_s=0 if is_full else self._settings.keep_spool_s,
+            keep_bytes=0 if is_full else self._settings.keep_spool_bytes,
         )
 
     def _tell_state(self) -> None:

@@ -15,6 +15,10 @@ from runfold.protocol.failpoints import hit
 
 logger = logging.getLogger(__name__)
 
+#: Twice what `SpoolLimits` leaves free: copies of what is stored go before a writer runs into its limit.
+NEARLY_FULL_BYTES = 128 * 1024**2
+NEARLY_FULL_RATIO = 0.10
+
 
 @dataclass(frozen=True, slots=True)
 class HeldSpool:
@@ -36,6 +40,16 @@ def choose(held: list[HeldSpool], *, now_unix_s: float, keep_s: float, keep_byte
             chosen.append(one)
             total -= one.bytes_count
     return chosen
+
+
+def is_nearly_full(directory: Path) -> bool:
+    """Return whether the file system of `directory` has less free than spools leave to others, twice over."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    total_bytes, free_bytes = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    return free_bytes < min(NEARLY_FULL_BYTES, NEARLY_FULL_RATIO * total_bytes)
 
 
 def measure(writer: bytes, directory: Path) -> HeldSpool:
