@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -263,3 +264,41 @@ asyncio.run(work())
     spooled = only(tmp_path)
     assert {"cancelled": 1} in spooled.values
     assert [said.name for said in spooled.payloads(RecordKind.SIGNAL)] == ["SIGINT"]
+
+
+@pytest.mark.parametrize("end", ["pass", "sys.exit(5)", "raise SystemExit(6)", "early_exit(7)", "1 / 0"])
+def test_no_process_is_made_to_learn_the_status(end: str, tmp_path: Path) -> None:
+    """A training process of a hundred gigabytes must not be forked because it ends."""
+    watch = "os.register_at_fork(before=lambda: open('forked', 'w').close())"
+    assert ran(tmp_path, str(program(tmp_path, f"{watch}\n{end}"))) >= 0
+    assert not (tmp_path / "forked").exists()
+    assert only(tmp_path).exit is not None
+
+
+#: Nobody answers there, which makes each run wait at its end.
+DEAD_SERVER = """
+settings = {"base_url": "http://127.0.0.1:9", "finish_timeout": 2.0, "quiet": True}
+runs = [runfold.init(project="p", mode="online", reinit="create_new", settings=settings) for _ in range(5)]
+"""
+
+
+def test_many_runs_wait_together_at_exit(tmp_path: Path) -> None:
+    began_s = time.monotonic()
+    assert ran(tmp_path, str(program(tmp_path, DEAD_SERVER))) == 0
+    assert 2.0 <= time.monotonic() - began_s < 8.0
+    assert [spooled.is_closed for spooled in read_spools(tmp_path / "home")] == [True] * 6
+
+
+def test_an_interrupt_of_the_wait_at_exit_changes_no_status(tmp_path: Path) -> None:
+    end = f"""{DEAD_SERVER.replace("2.0", "60.0")}
+threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+interrupt = threading.Thread(target=lambda: (time.sleep(2), os.kill(os.getpid(), signal.SIGINT)), daemon=True)
+signal.signal(signal.SIGINT, lambda *_: (signal.signal(signal.SIGINT, signal.default_int_handler)))
+interrupt.start()
+raise SystemExit(4)
+"""
+    began_s = time.monotonic()
+    assert ran(tmp_path, str(program(tmp_path, end))) == 4
+    assert time.monotonic() - began_s < 20.0
+    exits = [spooled.exit for spooled in read_spools(tmp_path / "home")]
+    assert [exit.code for exit in exits if exit is not None] == [4] * 6

@@ -11,7 +11,6 @@ import dis
 import sys
 import threading
 import types
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from runfold.protocol.limits import MAX_TRACEBACK_BYTES
@@ -133,15 +132,11 @@ def _went_to_the_top(error: SystemExit) -> bool:
     return trace is None or (not _has_returned(trace.tb_frame) and trace.tb_lasti == trace.tb_frame.f_lasti)
 
 
-def learn_status_at_last(tell: Callable[[int | None], object]) -> bool:
-    """Have `tell` called, in a child process, with the status that this process gives to exit(3).
+def write_status_at_last(fd: int) -> bool:
+    """Have the status that this process gives to exit(3) written to `fd`, one byte, as the very last thing.
 
-    The C library is asked to write one byte into a pipe as the very last thing; a forked child waits for it.
-    It gets None when this process ends without exit(3). Returns False where that can't be done: no glibc, no
-    fork.
+    Nothing is written when the process ends without exit(3). Returns False without glibc: it can't be done.
     """
-    import os
-
     try:
         import ctypes
 
@@ -150,23 +145,8 @@ def learn_status_at_last(tell: Callable[[int | None], object]) -> bool:
         libc.fdopen.argtypes = (ctypes.c_int, ctypes.c_char_p)
         libc.on_exit.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
         put = ctypes.cast(libc.fputc, ctypes.c_void_p)
-        reads, writes = os.pipe()
-        stream = libc.fdopen(writes, b"w")
-        if not stream:
-            return False
-        import warnings
-
-        with warnings.catch_warnings():  # 3.12 warns of threads; the child runs nothing that takes a lock
-            warnings.simplefilter("ignore")
-            child = os.fork()
-    except (ImportError, AttributeError, OSError, RuntimeError):
+        # on_exit() calls fputc(status, stream), and exit(3) flushes what streams hold after that.
+        stream = libc.fdopen(fd, b"a")
+        return bool(stream and libc.on_exit(put, stream) == 0)
+    except (ImportError, AttributeError, OSError):
         return False
-    if child != 0:
-        os.close(reads)
-        return bool(libc.on_exit(put, stream) == 0)
-    try:
-        os.close(writes)
-        status = os.read(reads, 1)
-        tell(status[0] if status else None)
-    finally:
-        os._exit(0)

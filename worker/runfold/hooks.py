@@ -10,12 +10,13 @@ import os
 import signal
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from runfold import terminal
-from runfold.ending import Ending, EndWatch, learn_status_at_last, of_exception
+from runfold.ending import Ending, EndWatch, of_exception
 from runfold.signal_watch import SignalWatch
 
 #: Signals by which people and schedulers stop a process.
@@ -28,8 +29,11 @@ class Subject(Protocol):
     def tell_ending(self, ending: Ending) -> None:
         """The process is about to end that way; more may be said yet."""
 
-    def tell_exit(self, ending: Ending) -> Callable[[int | None], None] | None:
-        """The interpreter shuts down: finish. Without a known code, return what is to be told it later."""
+    def tell_exit(self, ending: Ending) -> None:
+        """The interpreter shuts down: say so, wait for nobody. Code None: it is yet to be learnt."""
+
+    def await_delivery(self, since_mono_s: float) -> None:
+        """All runs have ended: wait for this one to be stored, for what is left of its time since then."""
 
     def tell_signal(self, signum: int) -> None:
         """A signal came in."""
@@ -113,14 +117,19 @@ class ProcessHooks:
 
     def _at_exit(self) -> None:
         ending = self._end.find() if self._end is not None else Ending(0, "atexit")
-        last_words = [subject.tell_exit(ending) for subject in reversed(self._subjects)]
+        subjects = self._subjects[::-1]
+        for subject in subjects:
+            subject.tell_exit(ending)
         self._subjects = []
         if self._end is not None:
             self._end.forget()
-        open_ones = [tell for tell in last_words if tell is not None]
-        if open_ones and not learn_status_at_last(lambda status: [tell(status) for tell in open_ones]):
-            for tell in open_ones:
-                tell(0)  # no way to know: what left by SystemExit was most often main()'s 0
+        since_mono_s = time.monotonic()
+        try:
+            for subject in subjects:
+                subject.await_delivery(since_mono_s)
+        except KeyboardInterrupt:
+            # The script has come to its end before: its exit status stays.
+            terminal.info("interrupted while runs were delivered; what is left is delivered later")
 
     def _on_signal(self, signum: int, then: Callable[[], None]) -> None:
         """Record the signal, then let it take its effect; after the append that it interrupted, if any."""

@@ -36,6 +36,7 @@ class Spool(Protocol):
     def append_row(self, schema: RowSchema, flags: int, step: int, values: Any) -> bool: ...
     def append_record(self, kind: int, payload: bytes, flags: int = 0) -> bool: ...
     def close(self, *, final: bool = True) -> None: ...
+    def close_with_status(self, payload: bytes, at_last: Callable[[int], bool]) -> bool: ...
 
 
 class Recorder:
@@ -196,14 +197,16 @@ class Recorder:
             self._schemas = {}
             self._spool.close(final=True)
 
-    def stop(self) -> Spool | None:
-        """Take no more records, and return the spool: somebody else says the last word and closes it."""
+    def end_with_status(self, last: bytes, at_last: Callable[[int], bool]) -> None:
+        """End as `end` does, with the status in the EXIT record that the process turns out to have.
+
+        Where that can't be learnt it is 0: what left by SystemExit was most often main()'s 0.
+        """
         with self._lock:
-            if self.is_ended:
-                return None
-            self.is_ended = True
-            self._schemas = {}
-            return self._spool
+            if not self.is_ended and self._spool is not None and self._spool.close_with_status(last, at_last):
+                self.is_ended = True
+                self._schemas = {}
+        self.end(last)
 
     @property
     def family(self) -> FamilyStep | None:

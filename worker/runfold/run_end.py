@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from runfold import terminal
-from runfold.ending import Ending, of_exception, of_system_exit
+from runfold.ending import Ending, of_exception, of_system_exit, write_status_at_last
 from runfold.hooks import hooks
 from runfold.joining import Membership
 from runfold.protocol.records import ExitRecord, RecordKind, SignalRecord
 from runfold.recorder import Recorder
-from runfold.run_spool import RunSpool, exit_in_child, share_step
+from runfold.run_spool import RunSpool, share_step
 from runfold.settings import Settings
 
 
@@ -66,12 +66,19 @@ class RunEnd:
         watch_end_of_child(self._finish_in_child)
 
     def _finish(self, ending: Ending, *, quiet: bool = False) -> None:
-        recorder = self._recorder
-        if recorder.is_ended:
+        if self._recorder.is_ended:
             return
-        recorder.end(self._exit_payload(ending) if self._said_ending is None else None)
-        self._leave(ending.code)
+        self._end(ending)
         self._wait(quiet=quiet)
+
+    def _end(self, ending: Ending) -> None:
+        if self._said_ending is not None:
+            self._recorder.end(None)
+        elif ending.code is None:
+            self._recorder.end_with_status(self._exit_payload(ending), write_status_at_last)
+        else:
+            self._recorder.end(self._exit_payload(ending))
+        self._leave(ending.code)
 
     def _leave(self, code: int | None = 0) -> None:
         hooks.remove(self)
@@ -79,11 +86,13 @@ class RunEnd:
         if self._on_finish is not None:
             self._on_finish(self, code)
 
-    def _wait(self, *, quiet: bool = False) -> None:
+    def _wait(self, *, quiet: bool = False, since_mono_s: float | None = None) -> None:
         spool = self._recorder.spool
         if spool is None:
             return
-        in_time = self._spool.wait(spool.last_seq, quiet=quiet or self._settings.quiet)
+        since_mono_s = time.monotonic() if since_mono_s is None else since_mono_s
+        quiet = quiet or self._settings.quiet
+        in_time = self._spool.wait(spool.last_seq, quiet=quiet, since_mono_s=since_mono_s)
         if not in_time and self._settings.finish_timeout_raises and not self._membership.is_offline:
             raise TimeoutError(f"run {self._membership.identity.run_id} was not stored in time")
 
@@ -102,21 +111,20 @@ class RunEnd:
         except Exception as error:  # noqa: BLE001  # the user's own exception is the one to be seen
             terminal.warn(f"the end of the run could not be recorded: {error}")
 
-    def tell_exit(self, ending: Ending) -> Callable[[int | None], None] | None:
-        """Finish at exit. Where the exit code is not known yet, return what shall be told it."""
+    def tell_exit(self, ending: Ending) -> None:
+        """End this process's part at exit; `await_delivery` is called after that of all runs."""
         try:
-            if ending.code is not None or self._said_ending is not None:
-                self._finish(ending)
-                return None
-            spool = self._recorder.stop()
-            self._leave(None)
-            if spool is None:
-                return None
-            self._wait()
-            return exit_in_child(spool, lambda code: self._exit_payload(replace(ending, code=code)))
+            if not self._recorder.is_ended:
+                self._end(ending)
         except Exception as error:  # noqa: BLE001  # the process ends anyway
             terminal.warn(f"the run could not be finished: {error}")
-            return None
+
+    def await_delivery(self, since_mono_s: float) -> None:
+        """Wait until everything is stored, as long as settings allow since then."""
+        try:
+            self._wait(since_mono_s=since_mono_s)
+        except Exception as error:  # noqa: BLE001  # the process ends anyway
+            terminal.warn(f"the run could not be finished: {error}")
 
     def tell_signal(self, signum: int) -> None:
         """Record a signal before it takes its effect."""
@@ -149,6 +157,7 @@ class RunEnd:
         else:
             ending = of_exception(error)
         self.tell_exit(ending)
+        self.await_delivery(time.monotonic())
 
 
 def watch_end_of_child(finish: Callable[[], None]) -> None:

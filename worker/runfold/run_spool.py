@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,6 @@ from runfold.family_step import FILE_NAME, FamilyStep
 from runfold.joining import Membership, as_child
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.identity import Identity
-from runfold.protocol.records import RecordKind
 from runfold.recorder import Recorder, Spool
 from runfold.settings import Settings, process_environment
 
@@ -49,6 +49,10 @@ class LostSpool:
 
     def close(self, *, final: bool = True) -> None:
         """Nothing to close."""
+
+    def close_with_status(self, payload: bytes, at_last: Callable[[int], bool]) -> bool:  # noqa: ARG002  # same shape
+        """Nothing to close."""
+        return True
 
 
 class RunSpool:
@@ -118,8 +122,12 @@ class RunSpool:
             found = None
         return datetime.datetime.fromtimestamp(found.st_mtime, tz=datetime.UTC) if found is not None else None
 
-    def wait(self, seq: int, *, quiet: bool) -> bool:
-        """Wait until everything up to `seq` is stored; say what goes on if it isn't. False: not in time."""
+    def wait(self, seq: int, *, quiet: bool, since_mono_s: float) -> bool:
+        """Wait until everything up to `seq` is stored; say what goes on if it isn't. False: not in time.
+
+        Args:
+            since_mono_s: When the wait began, perhaps for another run: many that end together wait together.
+        """
         directory, node = self.directory, self._membership.node
         quiet = quiet or self._owner_pid != os.getpid()  # a child is one of many: the run's maker speaks
         run_id = self.identity.run_id
@@ -135,7 +143,7 @@ class RunSpool:
             return False
         timeout_s = self._settings.finish_timeout
         self.call_agent()
-        if wait_for_ack(directory, seq, timeout_s=timeout_s, call_agent=self.call_agent, run_id=run_id):
+        if self._wait_for_ack(directory, seq, timeout_s, since_mono_s):
             return True
         left = seq - self.acked_seq()
         # Who set a limit knows why; only the default gives way to the risk of losing the folder.
@@ -146,9 +154,7 @@ class RunSpool:
                 f"this container: waiting up to {_LAST_CHANCE_S:.0f} s more. "
                 "Mount a volume and set RUNFOLD_DIR to avoid it"
             )
-            if wait_for_ack(
-                directory, seq, timeout_s=_LAST_CHANCE_S, call_agent=self.call_agent, run_id=run_id
-            ):
+            if self._wait_for_ack(directory, seq, timeout_s + _LAST_CHANCE_S, since_mono_s):
                 return True
         if not quiet:
             goes_on = "the node agent goes on" if node.mode == "process" else "the next agent goes on"
@@ -157,6 +163,12 @@ class RunSpool:
                 f"{goes_on} delivering them from {directory}"
             )
         return False
+
+    def _wait_for_ack(self, directory: Path, seq: int, timeout_s: float, since_mono_s: float) -> bool:
+        left_s = since_mono_s + timeout_s - time.monotonic()
+        return wait_for_ack(
+            directory, seq, timeout_s=left_s, call_agent=self.call_agent, run_id=self.identity.run_id
+        )
 
 
 def share_step(recorder: Recorder, run_spool: RunSpool) -> Path | None:
@@ -168,17 +180,6 @@ def share_step(recorder: Recorder, run_spool: RunSpool) -> Path | None:
         except OSError:
             return None  # children then count their own
     return recorder.family.path if recorder.family is not None else None
-
-
-def exit_in_child(spool: Spool, payload: Callable[[int], bytes]) -> Callable[[int | None], None]:
-    """Return what says the last word for a process whose exit status is known only after it."""
-
-    def tell(status: int | None) -> None:
-        if status is not None:
-            spool.append_record(int(RecordKind.EXIT), payload(status))
-            spool.close(final=True)
-
-    return tell
 
 
 def _nothing(_: Identity) -> None:

@@ -21,6 +21,7 @@ class FakeSpool:
         self.said: list[tuple[Any, ...]] = []
         self.interrupt: Callable[[], None] = lambda: None
         self.is_full = False
+        self.can_wait_for_status = True
         self.is_closed = False
 
     @property
@@ -44,6 +45,10 @@ class FakeSpool:
 
     def close(self, *, final: bool = True) -> None:
         self.is_closed = final
+
+    def close_with_status(self, payload: bytes, at_last: Callable[[int], bool]) -> bool:
+        self.is_closed = self.can_wait_for_status
+        return self.can_wait_for_status
 
 
 @pytest.fixture
@@ -172,7 +177,13 @@ def test_the_end_is_told_once(recorder: Recorder, spool: FakeSpool) -> None:
             recorder.log(data)
 
 
-def test_stopping_leaves_the_last_word_to_somebody_else(recorder: Recorder, spool: FakeSpool) -> None:
-    assert recorder.stop() is spool
-    assert recorder.stop() is None
-    assert not spool.is_closed
+@pytest.mark.parametrize("can_wait", [True, False])
+def test_the_status_is_left_open_where_it_can_be_learnt(
+    can_wait: bool, recorder: Recorder, spool: FakeSpool
+) -> None:
+    spool.can_wait_for_status = can_wait
+    for _ in range(2):
+        recorder.end_with_status(b"", lambda _: True)
+    assert spool.said == ([] if can_wait else [(RecordKind.EXIT,)])
+    assert spool.is_closed
+    assert recorder.is_ended

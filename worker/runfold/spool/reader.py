@@ -29,6 +29,7 @@ from runfold.spool.format import (
     crc_seed,
 )
 from runfold.spool.header import HeaderView, WriterWords
+from runfold.spool.last_record import complete
 from runfold.spool.scan import DAMAGED, Batch, Scan, find_record
 from runfold.spool.segment_files import SegmentFiles
 
@@ -72,6 +73,7 @@ class SpoolReader:
         """
         self.directory = directory
         self.writer_id = _writer_id(directory)
+        complete(directory, self.writer_id)
         self._seed = crc_seed(self.writer_id)
         self._files = SegmentFiles(directory, self.writer_id, self._seed)
         self.identity = self._read_identity()
@@ -108,6 +110,8 @@ class SpoolReader:
             OSError: Files cannot be opened or read for now. Nothing is declared lost for that; try again.
         """
         max_bytes = min(max_bytes, _MAX_BATCH_BYTES)
+        if writer_is_dead and not self.header.closed:
+            complete(self.directory, self.writer_id)
         words = self.header.words()
         is_over = writer_is_dead or words.is_closed
         if not is_over and self.header.is_whole and words.head_seq < from_seq:

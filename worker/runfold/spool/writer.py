@@ -22,7 +22,7 @@ from runfold.protocol.limits import MAX_RECORD_BYTES, WRITER_ID_BYTES
 from runfold.protocol.records import RecordKind
 from runfold.protocol.rows import RowSchema
 from runfold.spool.appender import ROW, Appender, Slot
-from runfold.spool.directory import make_target, make_writer, publish_writer, remove_tree
+from runfold.spool.directory import make_target, make_writer, publish_writer, remove_tree, segment_sizes
 from runfold.spool.errors import SpoolUnavailableError
 from runfold.spool.format import (
     AT_CLOSED,
@@ -34,6 +34,7 @@ from runfold.spool.format import (
     boot_id_bytes,
     record_bytes,
 )
+from runfold.spool.last_record import NOTE_NAME, ROOM_FOR_STATUS_BYTES, LastRecord, leave_note
 from runfold.spool.limits import SpoolLimits
 from runfold.spool.segments import SegmentChain
 
@@ -78,7 +79,7 @@ class SpoolWriter(Appender):
             created_ns=clock_ns(),
         )
         directory, header, mapped = make_writer(make_target(spool_root, target), fixed, payload, limits)
-        chain = SegmentChain(directory, fixed, limits, mapped=mapped)
+        chain = SegmentChain(directory, fixed, limits, mapped=mapped, acked_seq=lambda: header.ack.seq)
         writer = cls(directory, header, chain, writer_id=writer_id, limits=limits, clock_ns=clock_ns)
         try:
             chain.open_next(1, record_bytes(len(payload)))
@@ -181,17 +182,50 @@ class SpoolWriter(Appender):
             return
         if final and self._loss.is_open:
             self._exclusively(lambda: self._declare_gap(0, urgent=True))
-        position = self._position
-        self._is_closed = True
-        self._schema = None
-        self._row_until = self._write_until = -1
-        self._map = self._view = self._words = self._head = None
-        self._chain.close(truncate_at=position if final and position else None)
+        self._let_go(truncate_at=self._position if final and self._position else None)
         if final:
             self._header.store(AT_FINAL_SEQ, self._seq)
             failpoints.hit("spool.before_closed")
             self._header.store(AT_CLOSED, CLOSED_WORD)
         self._header.close()
+
+    def close_with_status(self, payload: bytes, at_last: Callable[[int], bool]) -> bool:
+        """Close; the EXIT record becomes part of the spool when the process's status is known.
+
+        Args:
+            payload: The record, with code 0 in place of the status.
+            at_last: Gets a descriptor; returns whether one byte, the status, will be appended to it as the
+                last thing that this process does.
+
+        Returns:
+            False when that can't be done: nothing has changed then.
+        """
+        size = record_bytes(len(payload) + ROOM_FOR_STATUS_BYTES)
+        has_room = self._exclusively(lambda: not self._loss.is_open and self._make_room(size, urgent=True))
+        segments = segment_sizes(self.directory)
+        if not has_room or self._loss.is_open or not segments:
+            return False
+        last = LastRecord(max(segments), self._position, self._seq + 1, self._clock_ns(), payload)
+        note = self.directory / NOTE_NAME
+        try:
+            fd = leave_note(self.directory, last)
+            if not at_last(fd):
+                note.unlink()
+                return False
+        except OSError:
+            note.unlink(missing_ok=True)
+            return False
+        self._let_go(truncate_at=last.position + size if self._chain.mapped else last.position)
+        self._header.close()
+        return True
+
+    def _let_go(self, *, truncate_at: int | None) -> None:
+        """Refuse to append from now on, and close the segment."""
+        self._is_closed = True
+        self._schema = None
+        self._row_until = self._write_until = -1
+        self._map = self._view = self._words = self._head = None
+        self._chain.close(truncate_at=truncate_at)
 
     def _append_row_slowly(self, schema: RowSchema, flags: int, step: int, values: Collection[Slot]) -> bool:
         known = self._defined.get(schema)
