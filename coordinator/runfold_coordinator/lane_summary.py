@@ -6,7 +6,7 @@ late row, or whose rule changes, starts again alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from runfold.protocol.history.summary import (
     runtime_s,
     timestamp_unix_s,
 )
-from runfold.protocol.keypath import KeyPath, decode_path
+from runfold.protocol.keypath import KeyPath, decode_path, encode_path, parse_name
 from runfold.protocol.records import RecordKind, SummaryRecord
 from runfold_coordinator.aggregate.column import Column
 from runfold_coordinator.aggregate.reduce import reduce_columns
@@ -71,17 +71,20 @@ class LaneSummary:
     def catch_up(self, store: Store, lanes: RunLanes) -> Self:
         """Return the fold up to now: this object, or a new one when writers have been seated anew."""
         seats = {seat.writer.writer_pk: _seat_state(seat) for seat in lanes.seats}
-        if any(seats.get(pk) != before for pk, before in self._seats.items()):
+        if any(not _still_holds(before, seats.get(pk)) for pk, before in self._seats.items()):
             return type(self)(self.run_pk).catch_up(store, lanes)
         self._seats = seats
         late = self._look_at_new_chunks(store, lanes)
         spans = None
+        feeders = _feeders(lanes)
         for key in sorted(lanes.keys.keys() - UNLOGGABLE):
             fold = self._keys.setdefault(key, KeyFold())
-            rule = _rule_state(lanes, key)
+            fed_by = feeders.get(key, [])
+            rule = [*_rule_state(lanes, key), *fed_by]
             if key in late or fold.rule != rule:
                 fold.leaf, fold.settled, fold.rule = SummaryLeaf(), NOT_YET, rule
-            upto = _settled_step(lanes, fold)
+            writers = fold.writers.union(*(self._keys[name].writers for name in fed_by if name in self._keys))
+            upto = _settled_step(lanes, writers)
             if upto > fold.settled and fold.top <= fold.settled:
                 fold.settled = upto  # nothing there to fold
             elif upto > fold.settled:
@@ -116,15 +119,16 @@ class LaneSummary:
         for row in found:
             self._chunk_mark = max(self._chunk_mark, row.chunk_pk)
             before = self._seen_seq.get(row.writer_pk, 0)
-            if row.seq_hi <= before or row.writer_pk not in seats:
-                continue  # merged from chunks that were looked at
+            if row.writer_pk not in seats:
+                continue
             seen_seq[row.writer_pk] = max(seen_seq.get(row.writer_pk, 0), row.seq_hi)
             offset = seats[row.writer_pk].placement.step_offset
             for key in keys_of.chunk(row.keyset_pk, bytes(row.directory)):
                 fold = self._keys.setdefault(key, KeyFold())
                 fold.writers.add(row.writer_pk)
                 fold.top = max(fold.top, row.step_max + offset)
-            if row.step_min + offset <= settled:
+            # Else merged from chunks that were looked at, or inserted into an open row, which is not settled.
+            if row.seq_hi > before and row.step_min + offset <= settled:
                 suspects[row.writer_pk] = before
         self._seen_seq = seen_seq
         late: set[str] = set()
@@ -197,12 +201,25 @@ def read_reduced(store: Store, lanes: RunLanes, key: str, low: int | None, high:
     return reduce_columns(columns, lanes.reduction(key, weights))
 
 
-def _settled_step(lanes: RunLanes, fold: KeyFold) -> int:
-    """Return the highest step of a key that no live writer of it can add to by going on."""
+def _feeders(lanes: RunLanes) -> dict[str, list[str]]:
+    """Return by step metric the keys with which it is inserted into rows that lack it: a row that is still
+    open gets it when it closes, so that who logs such a key is a writer of the step metric too.
+    """
+    found: dict[str, list[str]] = {}
+    for key in sorted(lanes.keys):
+        path = decode_path(key)
+        lanes.definitions.see(path)
+        for name in lanes.definitions.step_chain(path):
+            found.setdefault(encode_path(parse_name(name)), []).append(key)
+    return found
+
+
+def _settled_step(lanes: RunLanes, writers: Collection[int]) -> int:
+    """Return the highest step that no live one of a key's writers can add to by going on."""
     tops = [
         seat.top_step - 1
         for seat in lanes.seats
-        if seat.writer.writer_pk in fold.writers
+        if seat.writer.writer_pk in writers
         and seat.top_step is not None
         and seat.writer.state not in TERMINAL_STATES
         and seat.placement.cut_step is None
@@ -289,8 +306,20 @@ def _set_by_hand(store: Store, lanes: RunLanes) -> list[tuple[KeyPath, Any]]:
 
 
 def _seat_state(seat: Seat) -> list[Any]:
-    placement = seat.placement
-    return [placement.attempt, placement.step_offset, placement.cut_step]
+    """Return a writer's place, and at which seq it died where it did not say goodbye."""
+    placement, writer = seat.placement, seat.writer
+    has_died = writer.exit is None and writer.state in TERMINAL_STATES
+    return [
+        placement.attempt,
+        placement.step_offset,
+        placement.cut_step,
+        writer.last_seq if has_died else None,
+    ]
+
+
+def _still_holds(before: list[Any], now: list[Any] | None) -> bool:
+    """Return False for a writer that has been seated anew, or speaks after its death had closed its row."""
+    return now is not None and now[:3] == before[:3] and before[3] in (None, now[3])
 
 
 def _rule_state(lanes: RunLanes, key: str) -> list[Any]:

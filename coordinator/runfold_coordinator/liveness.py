@@ -71,6 +71,11 @@ class Liveness:
         heard_s = self._lease_s if sign is None else max(sign.heard_s, self._lease_s)
         return self._clock.mono_s() - heard_s
 
+    def since_heard_s(self, writer_id: str) -> float | None:
+        """Return when the writer was heard of last, seconds ago; None when not since start."""
+        sign = self._signs.get(writer_id)
+        return None if sign is None else self._clock.mono_s() - sign.heard_s
+
     def stalled_s(self, writer_id: str) -> float:
         """Return for how long none of its records was stored, while they could have been."""
         sign = self._signs.get(writer_id)

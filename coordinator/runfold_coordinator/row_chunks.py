@@ -89,10 +89,11 @@ def schema_keys(schema: Schema) -> tuple[str, ...]:
 class ChunkBuilder:
     """Makes the chunks of one writer inside a transaction."""
 
-    def __init__(self, tx: Transaction, run_pk: int, writer_pk: int) -> None:
+    def __init__(self, tx: Transaction, run_pk: int, writer_pk: int, *, tier: int | None = None) -> None:
         self._tx = tx
         self._run_pk = run_pk
         self._writer_pk = writer_pk
+        self._tier = tier
         self.chunks: list[NewChunk] = []
 
     def add_blocks(self, schema: Schema, blocks: Sequence[RowBlock]) -> Rows:
@@ -154,7 +155,7 @@ class ChunkBuilder:
 
     def _add(self, keyset_pk: int, rows: Rows, columns: Sequence[ChunkColumn]) -> None:
         encoded = encode_chunk(rows.seq, rows.step, rows.t_ns, rows.flags, columns)
-        self.chunks.append(NewChunk(self._run_pk, self._writer_pk, keyset_pk, encoded))
+        self.chunks.append(NewChunk(self._run_pk, self._writer_pk, keyset_pk, encoded, self._tier))
 
 
 def _kind(kind: str) -> ColumnKind:

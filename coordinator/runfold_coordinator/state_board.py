@@ -15,6 +15,7 @@ from runfold.protocol.values import pack_value
 from runfold_coordinator.aggregate.attempts import place_writers
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.liveness import Liveness, Sign
+from runfold_coordinator.open_rows import Ending, OpenRows
 from runfold_coordinator.run_lanes import facts_of
 from runfold_coordinator.states import (
     RUNNING,
@@ -38,17 +39,21 @@ from runfold_coordinator.watermarks import WriterMark
 #: How often last_seen is written for writers of which nothing else changed.
 SEEN_EVERY_S = 10.0
 
+#: A writer lost for longer is taken up again when its data comes, no more by its heartbeat alone.
+WATCH_LOST_S = 7 * 86400.0
 #: Identities kept unpacked.
 CACHED_IDENTITIES = 20_000
 
 
 @dataclass(slots=True)
 class _Open:
-    """A writer that has not ended, as its row says."""
+    """A writer that has not ended for certain, as its row says."""
 
     writer_pk: int
     run_pk: int
     unreachable: bool
+    #: Its row reads crashed, for silence only.
+    is_lost: bool = False
     seen_written_s: float = 0.0
 
 
@@ -70,6 +75,7 @@ class StateBoard:
         self._run_states: dict[int, str] = {}
         #: Runs to be judged by the next tick.
         self._later: set[int] = set()
+        self._open_rows = OpenRows()
         store.writing.on_rollback(self.forget)
 
     def forget(self) -> None:
@@ -77,6 +83,7 @@ class StateBoard:
         self._open = None
         self._identities.clear()
         self._run_states.clear()
+        self._open_rows.forget()
 
     def note_data(
         self, tx: Transaction, marks: Sequence[WriterMark], testifying: Sequence[WriterMark]
@@ -119,12 +126,25 @@ class StateBoard:
             self._later -= runs
 
     def _is_overdue(self, writer_id: str, found: _Open) -> bool:
-        silent_s = self._liveness.silent_s(writer_id)
-        if silent_s >= self._limits.lost_s or (silent_s >= self._limits.unreachable_s) != found.unreachable:
+        silent_s = self._silent_s(writer_id, unreachable=found.unreachable, is_lost=found.is_lost)
+        is_lost = silent_s >= self._limits.lost_s
+        if is_lost != found.is_lost or (silent_s >= self._limits.unreachable_s) != found.unreachable:
             return True
         sign = self._liveness.sign(writer_id)
         is_gone = sign is not None and sign.alive is False
         return is_gone and self._liveness.stalled_s(writer_id) >= self._limits.late_records_s
+
+    def _silent_s(self, writer_id: str, *, unreachable: bool, is_lost: bool) -> float:
+        """Return for how long a writer was silent.
+
+        A fresh lease expires nobody, but calls nobody back either: who was flagged stays so until heard of.
+        """
+        silent_s = self._liveness.silent_s(writer_id)
+        if not unreachable:
+            return silent_s
+        floor_s = self._limits.lost_s if is_lost else self._limits.unreachable_s
+        since_s = self._liveness.since_heard_s(writer_id)
+        return silent_s if since_s is not None and since_s < floor_s else max(silent_s, floor_s)
 
     def _signs_to_write(self, is_open: dict[str, _Open]) -> list[tuple[str, Sign]]:
         now_s = self._clock.mono_s()
@@ -166,12 +186,18 @@ class StateBoard:
     def _load(self, connection: sa.Connection) -> dict[str, _Open]:
         if self._open is None:
             c = t.writers.c
+            is_running = c.state.not_in(sorted(TERMINAL))
+            watched_from_s = self._clock.unix_s() - WATCH_LOST_S
             rows = connection.execute(
-                sa.select(c.writer_id, c.writer_pk, c.run_pk, c.unreachable).where(
-                    c.state.not_in(sorted(TERMINAL)), c.partition == self._partition
+                sa.select(c.writer_id, c.writer_pk, c.run_pk, c.unreachable, is_running.label("runs")).where(
+                    c.partition == self._partition,
+                    sa.or_(is_running, sa.and_(c.unreachable, c.last_seen_unix_s > watched_from_s)),
                 )
             )
-            self._open = {row.writer_id: _Open(row.writer_pk, row.run_pk, row.unreachable) for row in rows}
+            self._open = {
+                row.writer_id: _Open(row.writer_pk, row.run_pk, row.unreachable, is_lost=not row.runs)
+                for row in rows
+            }
         return self._open
 
     def _judge(self, tx: Transaction, run_pks: Collection[int]) -> None:
@@ -179,21 +205,20 @@ class StateBoard:
             self._judge_run(tx, run_pk)
 
     def _judge_run(self, tx: Transaction, run_pk: int) -> None:
-        writers = [
-            (writer_row(row, self._identity(row)), row.preempting)
-            for row in tx.connection.execute(sa.select(t.writers).where(t.writers.c.run_pk == run_pk))
-        ]
+        rows = tx.connection.execute(sa.select(t.writers).where(t.writers.c.run_pk == run_pk)).all()
+        writers = [(writer_row(row, self._identity(row)), row.preempting) for row in rows]
         is_open = self._load(tx.connection)
         verdicts, changed = {}, []
         for writer, is_preempting in writers:
             verdict = verdicts[writer.writer_pk] = self._judge_writer(writer, is_preempting)
-            if verdict.state in TERMINAL:
+            is_ended = verdict.state in TERMINAL
+            if is_ended and not verdict.unreachable:
                 is_open.pop(writer.writer_id, None)
             else:
                 known = is_open.setdefault(
                     writer.writer_id, _Open(writer.writer_pk, run_pk, verdict.unreachable)
                 )
-                known.unreachable = verdict.unreachable
+                known.unreachable, known.is_lost = verdict.unreachable, is_ended
             after = {
                 "state": verdict.state,
                 "reason": clean_text(verdict.reason),
@@ -203,6 +228,20 @@ class StateBoard:
             if any(getattr(writer, name) != value for name, value in after.items()):
                 changed.append({"writer_pk": writer.writer_pk} | after)
         tx.update_by_pk(t.writers, changed)
+        self._open_rows.settle(
+            tx,
+            run_pk,
+            [
+                Ending(
+                    row.writer_pk,
+                    row.last_seq,
+                    row.row_fold,
+                    row.exit is None and verdicts[row.writer_pk].state in TERMINAL,
+                )
+                for row in rows
+                if row.row_fold is not None
+            ],
+        )
         found = run_state(_newest_attempt([writer for writer, _ in writers], verdicts))
         if len(self._run_states) >= CACHED_IDENTITIES:
             self._run_states.clear()
@@ -230,7 +269,11 @@ class StateBoard:
                 signal=writer.signal,
                 preempting=is_preempting,
                 alive=False if writer.alive is False else said if said is not None else writer.alive,
-                silent_s=self._liveness.silent_s(writer.writer_id),
+                silent_s=self._silent_s(
+                    writer.writer_id,
+                    unreachable=writer.unreachable,
+                    is_lost=writer.unreachable and writer.state in TERMINAL,
+                ),
                 stalled_s=self._liveness.stalled_s(writer.writer_id),
                 is_caught_up=writer.last_seq >= head_seq,
                 last_seen_unix_ns=int(seen_unix_s * 1e9),

@@ -150,7 +150,9 @@ def _fold_piece(fold: RowFold, piece: _Piece, inserted: list[InsertedCells]) -> 
         _keep(inserted, done)
 
 
-def _keep(inserted: list[InsertedCells], rows: Sequence[CommittedRow]) -> None:
+def inserted_cells(rows: Sequence[CommittedRow]) -> list[InsertedCells]:
+    """Return the cells that committed rows got in addition."""
+    inserted: list[InsertedCells] = []
     for row in rows:
         if not row.inserted:
             continue
@@ -164,6 +166,11 @@ def _keep(inserted: list[InsertedCells], rows: Sequence[CommittedRow]) -> None:
             InsertedCells(path, _in_range(row.cells[path]), at.seq, at.step, at.t_ns, at.flags)
             for path in row.inserted
         ]
+    return inserted
+
+
+def _keep(inserted: list[InsertedCells], rows: Sequence[CommittedRow]) -> None:
+    inserted += inserted_cells(rows)
 
 
 def _in_range(value: Any) -> int | float:

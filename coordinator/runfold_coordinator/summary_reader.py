@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 #: Kinds of saved state: of a run with one writer, and of one with several.
 ALONE, MANY = 1, 2
 #: Version of the saved state; another one is folded anew.
-STATE_VERSION = 1
+STATE_VERSION = 2
 #: A reader that has folded so many records itself saves the state; fewer are folded again by the next one.
 SAVE_AFTER_RECORDS = 100_000
 #: A run that goes on is saved at most so often in the background.

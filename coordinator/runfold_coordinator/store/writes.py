@@ -22,6 +22,9 @@ from runfold_coordinator.store.names import Names
 
 Row = Mapping[str, Any]
 
+#: Tier of a chunk that may be taken back (see open_rows.py): never merged, never moved into a file.
+OPEN_ROW_TIER = -2
+
 
 @dataclass(frozen=True, slots=True)
 class NewChunk:

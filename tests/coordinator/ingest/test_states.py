@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runfold.protocol.records import ExitRecord, RecordKind, SignalRecord
+from runfold.protocol.records import ExitRecord, PreemptingRecord, RecordKind, SignalRecord
 from runfold.protocol.streams import Heartbeat, WriterBeat
 from runfold_coordinator.states import Evidence, Limits, Member, Verdict, run_state, writer_state
 from support.frames import Bench, Speaker
@@ -126,6 +126,56 @@ def test_a_heartbeat_alone_brings_a_lost_writer_back(bench: Bench) -> None:
     beat(bench, speaker, True)
     bench.board.tick()
     assert only_state(bench) == ("running", False)
+
+
+def test_a_heartbeat_that_says_nothing_new_brings_a_lost_writer_back(bench: Bench) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    beat(bench, speaker, True, head_seq=1)
+    bench.board.tick()
+    bench.clock.now_s += 301
+    bench.board.tick()
+    assert only_state(bench) == ("crashed", True)
+    beat(bench, speaker, True, head_seq=1)
+    bench.board.tick()
+    assert only_state(bench) == ("running", False)
+
+
+def test_a_fresh_lease_calls_nobody_back(bench: Bench) -> None:
+    lost, peer = Speaker(b"w" * 16), Speaker(b"x" * 16)
+    bench.feed(lost.hello(mode="shared", rank=1), peer.hello(mode="shared", rank=0))
+    (run,) = bench.store.list_runs()
+
+    def of(speaker: Speaker) -> tuple[str, bool]:
+        (found,) = [w for w in bench.store.writers(run.run_pk) if w.writer_id == speaker.writer_id]
+        return found.state, found.unreachable
+
+    bench.clock.now_s += 20
+    bench.feed(peer.rows({"loss": [1.0]}))
+    bench.board.tick()
+    assert of(lost) == ("running", True)
+    bench.liveness.renew()
+    bench.board.tick()
+    bench.feed(peer.rows({"loss": [1.0]}))
+    assert of(lost) == ("running", True)
+    bench.clock.now_s += 301
+    bench.feed(peer.rows({"loss": [1.0]}))
+    bench.board.tick()
+    assert of(lost) == ("crashed", True)
+    assert of(peer) == ("running", False)
+    # Redis is away for a moment, then the coordinator is started anew
+    bench.liveness.renew()
+    bench.board.tick()
+    told = bench
+    for _ in range(2):
+        told.feed(peer.others((RecordKind.PREEMPTING, PreemptingRecord().pack())))
+        told.board.tick()
+        assert of(lost) == ("crashed", True)
+        told = again = Bench(bench.store)
+        told.board.tick()
+    beat(again, lost, True)
+    again.board.tick()
+    assert of(lost) == ("running", False)
 
 
 def test_a_process_that_is_gone_is_told_at_once(bench: Bench) -> None:
