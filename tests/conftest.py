@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 
 import pytest
@@ -12,6 +13,15 @@ for _name in [name for name in os.environ if name.startswith(("RUNFOLD_", "WANDB
         del os.environ[_name]
 _folder = tempfile.TemporaryDirectory(prefix="runfold-tests-")
 os.environ["RUNFOLD_DIR"] = _folder.name
+
+
+@pytest.fixture(autouse=True)
+def _speaking() -> None:
+    """What one test silenced, or heard said once, the next may hear."""
+    terminal = sys.modules.get("runfold.terminal")
+    if terminal is not None:
+        terminal.be_silent(silent=False)
+        terminal._said.clear()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
