@@ -180,3 +180,19 @@ run.log({"after": 1})
 """,
     )
     assert sorted(step for one in found for step in one.steps) == list(range(202))
+
+
+def test_a_child_is_not_held_up_by_what_the_parents_threads_did(tmp_path: Path) -> None:
+    """The background fold of the parent may hold its lock at the moment of the fork."""
+    parent, child = ran(
+        tmp_path,
+        MADE
+        + "run.summary.get('a'); run._live._lock.acquire(); run._is_over._cond.acquire()\n"
+        + "pid = os.fork()\n"
+        + "if pid == 0:\n    import signal; signal.alarm(20)\n    assert run.summary.get('a') == 1\n"
+        + "    run.log({'child': 2}); assert run.summary.get('child') == 2; run.finish(); os._exit(0)\n"
+        + "assert os.waitpid(pid, 0)[1] == 0\n"
+        + "run._live._lock.release(); run._is_over._cond.release()",
+    )
+    assert parent.values == [{"a": 1}]
+    assert child.values == [{"child": 2}]

@@ -13,7 +13,7 @@ from runfold.protocol.history.refold import rows_in_step_order, summary_in_step_
 from runfold.protocol.history.rows import CommittedRow
 from runfold.protocol.history.summary import SummaryTree, nest, runtime_s, timestamp_unix_s
 from runfold.protocol.history.writer_fold import WriterFold
-from runfold.spool.reader import SpoolReader
+from runfold.spool.reader import RELEASED, Batch, SpoolReader
 
 #: Read at once; bounds the memory that catching up takes.
 _BATCH_BYTES = 4 * 1024 * 1024
@@ -22,8 +22,8 @@ _BATCH_BYTES = 4 * 1024 * 1024
 class LiveFold:
     """Folds one spool, always from where it stopped before. Thread-safe.
 
-    Reads files only. Segments are released a while after they were delivered: what was not read by then is
-    missing, which is why a run calls `catch_up` now and then.
+    Reads files only. Delivered segments are released when spools take too much room: what was not folded by
+    then is missing. `keep_up` folds in time.
     """
 
     def __init__(self, directory: Path, started_unix_ns: int) -> None:
@@ -34,6 +34,8 @@ class LiveFold:
         self._lock = threading.Lock()
         #: Kept open between calls: it knows where it stopped.
         self._reader: SpoolReader | None = None
+        #: False once something was asked for that had been released.
+        self.is_whole = True
         #: Summary as of `_refolded_at`, when late rows made the running one inexact.
         self._refolded: dict[str, Any] | None = None
         self._refolded_at = 0
@@ -69,18 +71,39 @@ class LiveFold:
         assert fold.kept_rows is not None, "_fold_all keeps rows"
         return [row_as_dict(row, self._started_unix_ns) for row in rows_in_step_order(fold.kept_rows)]
 
-    def catch_up(self) -> None:
-        """Fold what was logged since the last call."""
+    def fold_slice(self, max_bytes: int) -> bool:
+        """Fold about `max_bytes` of what was logged since the last call; return whether there was any."""
         with self._lock:
-            self._catch_up()
+            try:
+                return self._fold_next(self._open_reader(), max_bytes)
+            except OSError:
+                return False
 
     def _catch_up(self) -> None:
         try:
-            if self._reader is None:
-                self._reader = SpoolReader(self._directory)
-            self._next_seq = _feed(self._reader, self._fold, self._next_seq)
+            reader = self._open_reader()
+            while self._fold_next(reader, _BATCH_BYTES):
+                pass
         except OSError:
             return  # the spool is gone: what was folded before stays
+
+    def _open_reader(self) -> SpoolReader:
+        if self._reader is None:
+            self._reader = SpoolReader(self._directory)
+        return self._reader
+
+    def _fold_next(self, reader: SpoolReader, max_bytes: int) -> bool:
+        batch = reader.read(self._next_seq, max_bytes=max_bytes)
+        if batch is None:
+            return False
+        self._feed(self._fold, batch)
+        self._next_seq = batch.hi + 1
+        return True
+
+    def _feed(self, fold: WriterFold, batch: Batch) -> None:
+        fold.feed(batch.blocks, batch.others)
+        if any(gap.why == RELEASED for gap in batch.gaps):
+            self.is_whole = False
 
     def _refold(self) -> SummaryTree | None:
         """Return the summary with late rows in their places; None when the spool's beginning was released."""
@@ -96,20 +119,15 @@ class LiveFold:
             reader = SpoolReader(self._directory)
         except OSError:
             return fold, False
+        next_seq = 1
         try:
             is_whole = reader.first_held_seq() <= 1
-            _feed(reader, fold, 1)
+            while (batch := reader.read(next_seq, max_bytes=_BATCH_BYTES)) is not None:
+                self._feed(fold, batch)
+                next_seq = batch.hi + 1
         finally:
             reader.close()
         return fold, is_whole
-
-
-def _feed(reader: SpoolReader, fold: WriterFold, next_seq: int) -> int:
-    """Fold everything from `next_seq` on; return the seq after it."""
-    while (batch := reader.read(next_seq, max_bytes=_BATCH_BYTES)) is not None:
-        fold.feed(batch.blocks, batch.others)
-        next_seq = batch.hi + 1
-    return next_seq
 
 
 def row_as_dict(row: CommittedRow, started_unix_ns: int) -> dict[str, Any]:

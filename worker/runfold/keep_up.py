@@ -1,31 +1,37 @@
-"""A thread that folds now and then what a run has logged, so that run.summary is whole after days too.
+"""A thread that folds what a run logs, in small slices, so that run.summary stays whole for days.
 
-The agent releases segments an hour after they were delivered; who reads run.summary late needs them.
+The agent releases what was delivered when spools take too much room. Started with the first read of a run's
+summary or history: most runs never ask.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 import weakref
-from collections.abc import Callable
+from typing import Protocol
 
-#: Well below the time for which delivered segments are kept. A fold of a minute's rows takes milliseconds.
-INTERVAL_S = 60.0
+#: Longest time for which a slice holds the interpreter's lock, about: training waits for that.
+SLICE_S = 0.000_5
+#: Share of one core that folding may take from training.
+DUTY_RATIO = 0.02
+#: Between looks while nothing is new.
+IDLE_S = 5.0
+_LEAST_BYTES, _MOST_BYTES = 1024, 1024 * 1024
 
 
-def start(
-    catch_up: Callable[[], bool], *, interval_s: float = INTERVAL_S, stop: threading.Event | None = None
-) -> threading.Thread:
-    """Call the bound method `catch_up` every `interval_s` until it returns False or its object is gone.
+class Foldable(Protocol):
+    """A LiveFold."""
 
-    Args:
-        stop: Set it to end the thread at once: finished runs should leave none behind.
-    """
+    def fold_slice(self, max_bytes: int) -> bool:
+        """Fold the next `max_bytes`, about; return whether there were any."""
+        ...
+
+
+def start(fold: Foldable, stop: threading.Event, *, idle_s: float = IDLE_S) -> threading.Thread:
+    """Fold in the background until `stop` is set or nobody else holds `fold` any more."""
     thread = threading.Thread(
-        target=_keep_up,
-        args=(weakref.WeakMethod(catch_up), interval_s, stop or threading.Event()),
-        name="runfold-keep-up",
-        daemon=True,
+        target=_keep_up, args=(weakref.ref(fold), stop, idle_s), name="runfold-keep-up", daemon=True
     )
     try:
         thread.start()
@@ -34,14 +40,24 @@ def start(
     return thread
 
 
-def _keep_up(
-    reference: weakref.WeakMethod[Callable[[], bool]], interval_s: float, stop: threading.Event
-) -> None:
-    while not stop.wait(interval_s):
-        catch_up = reference()
+def _keep_up(reference: weakref.ref[Foldable], stop: threading.Event, idle_s: float) -> None:
+    pause_s, max_bytes = idle_s, 16 * 1024
+    while not stop.wait(pause_s):
+        fold = reference()
+        if fold is None:
+            return
+        began_s = time.thread_time()
         try:
-            if catch_up is None or not catch_up():
-                return
+            is_new = fold.fold_slice(max_bytes)
         except Exception:  # noqa: BLE001  # training never stops because of us; the next read tells
             return
-        del catch_up
+        took_s = time.thread_time() - began_s
+        del fold
+        max_bytes = next_slice_bytes(max_bytes, took_s)
+        pause_s = took_s / DUTY_RATIO if is_new else idle_s
+
+
+def next_slice_bytes(max_bytes: int, took_s: float) -> int:
+    """Return how much to fold next, after `max_bytes` took so long."""
+    fitting = int(max_bytes * min(SLICE_S / max(took_s, 1e-9), 2.0))
+    return min(max(fitting, _LEAST_BYTES), _MOST_BYTES)

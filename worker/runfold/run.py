@@ -294,7 +294,9 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
     def history(self) -> list[dict[str, Any]]:
         """The rows that this process committed so far, one a step, as nested dicts."""
         live = self._live_fold()
-        return live.rows() if live is not None else []
+        rows = live.rows() if live is not None else []
+        self._tell_if_released()
+        return rows
 
     def status(self) -> RunStatus:
         """Return how much was said, acknowledged and lost."""
@@ -317,30 +319,39 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
     def _on_open(self, _: Identity) -> None:
         """A spool was opened: at the beginning, and in each child that goes on with the run."""
         self._live = None
-        self._is_over = threading.Event()  # a new one: a fork's child has the parent's in whatever state
-        keep_up.start(self._catch_up, stop=self._is_over)
         self._watch_process()
+
+    def reset_after_fork(self) -> None:
+        """This is the child of a fork: it becomes a writer of its own when it says something."""
+        super().reset_after_fork()
+        # The parent's other threads may have held locks of these, and did not come along.
+        self._live = None
+        self._is_over = threading.Event()
 
     def _live_fold(self) -> LiveFold | None:
         if self._live is None and self._spool.directory is not None:
             from runfold.in_process import LiveFold
 
             self._live = LiveFold(self._spool.directory, self._spool.identity.started_unix_ns)
+            if not self._recorder.is_ended:
+                keep_up.start(self._live, self._is_over)
         return self._live
 
-    def _catch_up(self) -> bool:
-        """Fold what was logged so far; return whether there will be more."""
-        live = None if self._recorder.is_ended else self._live_fold()
-        if live is not None:
-            live.catch_up()
-        return live is not None
+    def _tell_if_released(self) -> None:
+        if self._live is not None and not self._live.is_whole:
+            terminal.warn_once(
+                f"run {self.id}: its first rows were delivered and are no longer on this machine, so that "
+                "run.summary and run.history lack them here; runfold.Api has all of them"
+            )
 
     def _read_summary(self) -> dict[str, Any]:
         if self._recorder.is_ended:
             terminal.warn("Summary data not available in finished run")
             return {}
         live = self._live_fold()
-        return live.summary() if live is not None else {}
+        summary = live.summary() if live is not None else {}
+        self._tell_if_released()
+        return summary
 
     def _record_summary(self, record: SummaryRecord) -> None:
         self._recorder.check_active("_summary_update_callback")

@@ -122,7 +122,8 @@ def test_what_was_folded_stays_when_segments_are_released(run: SmallRun) -> None
     run.log(LOSS, -7.0)
     for _ in range(20_000):
         run.log(LOSS, 1.0)
-    run.fold.catch_up()
+    while run.fold.fold_slice(2**20):
+        pass
     reader = SpoolReader(run.spool.directory)
     reader.header.acked_seq = run.spool.last_seq
     assert reader.remove_acked(0, 0) > 0
@@ -241,3 +242,34 @@ def test_large_arrays_become_statistics() -> None:
         10.0,
         101,
     )
+
+
+def test_slices_fold_the_same_as_one_read(run: SmallRun) -> None:
+    for number in range(1000):
+        run.log(LOSS, number * 0.1)
+    sliced = LiveFold(run.spool.directory, run.started_unix_ns)
+    count = 0
+    while sliced.fold_slice(1024):
+        count += 1
+    assert count > 10
+    assert sliced.summary() == run.fold.summary()
+    assert sliced.is_whole
+    sliced.close()
+
+
+def test_a_fold_tells_that_rows_were_released(run: SmallRun) -> None:
+    while len(list(run.spool.directory.glob("*.seg"))) < 3:
+        run.log(LOSS, 1.0)
+    reader = SpoolReader(run.spool.directory)
+    reader.header.store_ack(run.spool.last_seq, bytes(range(16)))
+    run.log(LOSS, 2.0)
+    assert run.fold.summary()["loss"] == 2.0
+    assert run.fold.is_whole
+    reader.remove_acked(0.0, 0)
+    reader.close()
+    assert run.fold.summary()["loss"] == 2.0
+    assert run.fold.is_whole, "it was folded before"
+    late = LiveFold(run.spool.directory, run.started_unix_ns)
+    assert late.summary()["loss"] == 2.0
+    assert not late.is_whole
+    late.close()

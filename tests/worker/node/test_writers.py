@@ -19,6 +19,7 @@ from runfold.node.shipper import Shipper
 from runfold.node.tail import WriterTail
 from runfold.node.writers import Writers
 from runfold.protocol.frames import decode_frame
+from runfold.protocol.records import ConfigRecord, RecordKind
 from runfold.protocol.streams import partition_of
 from runfold.spool import SpoolWriter
 from support.spooler import open_writer, schema
@@ -135,6 +136,18 @@ def test_old_spools_are_removed_and_a_vanished_one_is_forgotten(node: Node, tmp_
     assert node.writers.remove_old(now_unix_s=now_unix_s, keep_s=3600.0, keep_bytes=10**9) == 1
     assert kept.exists() and not old.exists()
     assert [tail.directory for tail in node.writers.tails.values()] == [kept]
+
+
+def test_of_a_live_writer_only_the_quota_takes_what_was_acked(node: Node, tmp_path: Path):
+    written = spool(tmp_path, close=False)
+    while len(list(written.directory.glob("*.seg"))) < 3:
+        written.append_record(RecordKind.CONFIG, ConfigRecord(set={"text": "x" * 60_000}).pack())
+    node.writers.discover()
+    node.ack_all()
+    for keep_bytes, held in ((10**9, 3), (0, 1)):
+        node.writers.remove_old(now_unix_s=1e12, keep_s=0.0, keep_bytes=keep_bytes)
+        assert len(list(written.directory.glob("*.seg"))) == held
+    written.close()
 
 
 OTHER_BOOT = "00000000-0000-4000-8000-000000000001"

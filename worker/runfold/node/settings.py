@@ -62,7 +62,7 @@ class NodeSettings:
     drain_s: float = 10.0
     #: RUNFOLD_WINDOW_BYTES: frames sent and not yet acked, all writers together.
     window_bytes: int = 16_000_000
-    #: RUNFOLD_SPOOL_KEEP_S: seconds a spool is kept after everything in it was acked.
+    #: RUNFOLD_SPOOL_KEEP_S: seconds the spool of an ended process is kept after everything in it was acked.
     keep_spool_s: float = 3600.0
     #: RUNFOLD_SPOOL_KEEP_BYTES: acked spools of a target are removed above this, oldest first.
     keep_spool_bytes: int = 1_000_000_000

@@ -235,7 +235,9 @@ class Writers:
                 if life.is_drained:
                     held.append(retention.measure(writer, life.tail.directory))
                 else:
-                    life.tail.reader.remove_acked(keep_s, share_bytes)
+                    # A live process may want to read back what it logged: only the quota takes that.
+                    age_s = keep_s if life.is_foreign else float("inf")
+                    life.tail.reader.remove_acked(age_s, share_bytes)
             except (OSError, ValueError):
                 self.forget_broken(writer)
         chosen = retention.choose(held, now_unix_s=now_unix_s, keep_s=keep_s, keep_bytes=keep_bytes)
