@@ -176,6 +176,7 @@ def facts_of(writer: WriterRow) -> WriterFacts:
         machine=None if writer.boot_id is None else f"{writer.host}:{writer.boot_id}",
         last_record_unix_ns=writer.last_record_unix_ns,
         start_step=writer.start_step,
+        forked_from=writer.identity.get("forked_from"),
         given_step_min=writer.given_step_min,
         step_max=writer.step_max,
     )

@@ -26,6 +26,13 @@ def child(run, end):
     if end == "error":
         raise ValueError("boom")
 
+def many_runs():
+    from multiprocessing.util import _finalizer_registry
+    before = len(_finalizer_registry)
+    for _ in range(10):
+        runfold.init(project="p").finish()
+    sys.exit(len(_finalizer_registry) - before)
+
 def join_shared(rank):
     os.environ["RANK"] = str(rank)
     run = runfold.init(project="p", id="both", mode="shared")
@@ -79,6 +86,7 @@ def test_a_child_writes_into_the_same_run(
     assert (parent.steps, child.steps) == ([0, 3], [1, 2])
     assert (child.identity.rank, child.identity.update_finish_state) == (None, False)
     assert child.identity.label != parent.identity.label
+    assert (parent.identity.forked_from, child.identity.forked_from) == (None, parent.writer_id)
     assert child.exit is not None
     assert (child.exit.code, child.exit.exception) == (code, exception)
     assert [
@@ -196,3 +204,11 @@ def test_a_child_is_not_held_up_by_what_the_parents_threads_did(tmp_path: Path) 
     )
     assert parent.values == [{"a": 1}]
     assert child.values == [{"child": 2}]
+
+
+def test_runs_that_ended_in_a_child_are_let_go_of(tmp_path: Path) -> None:
+    code = (
+        "process = mp.get_context('spawn').Process(target=many_runs)\n"
+        "process.start(); process.join(); assert process.exitcode == 0, process.exitcode"
+    )
+    assert len(ran(tmp_path, code)) == 10

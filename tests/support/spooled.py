@@ -49,6 +49,7 @@ class Spooled:
     #: How many rows travelled in columns, as against maps.
     column_rows_count: int = 0
     gaps: list[Any] = field(default_factory=list)
+    writer_id: str = ""
 
     def payloads(self, kind: RecordKind) -> list[Any]:
         """Return the payloads of one kind."""
@@ -76,7 +77,7 @@ def read_spool(directory: Path) -> Spooled:
     """Return what one spool holds; its process has ended, or says nothing meanwhile."""
     reader = SpoolReader(directory)
     try:
-        spooled = Spooled(reader.identity, reader.header.closed)
+        spooled = Spooled(reader.identity, reader.header.closed, writer_id=directory.name)
         seq = 1
         while (batch := reader.read(seq, max_bytes=1 << 20)) is not None:
             for block in batch.blocks:

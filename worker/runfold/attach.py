@@ -29,6 +29,7 @@ def pack_run(run: Run) -> dict[str, Any]:
     family = share_step(run._recorder, run._spool)  # noqa: SLF001  # same
     return {
         "pid": os.getpid(),
+        "writer": run._spool.writer_id,  # noqa: SLF001  # same
         "identity": membership.identity.to_map(),
         "is_offline": membership.is_offline,
         "target": membership.node.target,
@@ -57,7 +58,9 @@ def attach(packed: dict[str, Any]) -> Run:
         NodeSettings.from_env(environ), runfold_dir=settings.home, target=packed["target"], url=packed["url"]
     )
     membership = Membership(identity, node, packed["is_offline"])
-    run_spool = RunSpool(membership, settings, is_child=True, rank_before=packed["rank"])
+    run_spool = RunSpool(
+        membership, settings, is_child=True, rank_before=packed["rank"], parent=packed["writer"]
+    )
     run = Run(membership, settings, packed["config"], run_spool=run_spool)
     if packed["family"] is not None:
         try:

@@ -136,13 +136,19 @@ def as_this_process(identity: Identity, launch: Launch, settings: Settings) -> I
 
 
 def as_child(
-    identity: Identity, environ: Mapping[str, str], settings: Settings, *, rank_before: str | None
+    identity: Identity,
+    environ: Mapping[str, str],
+    settings: Settings,
+    *,
+    rank_before: str | None,
+    forked_from: str | None = None,
 ) -> Identity:
     """Return the identity of a process that inherited a run: a writer of its own, that does not decide the
     run's end.
 
     Args:
         rank_before: RANK as the parent had it. Inherited, it is the parent's; changed since, the child's.
+        forked_from: Id of the parent's writer.
     """
     launch = detect(environ)
     if environ.get("RANK") == rank_before:
@@ -150,7 +156,7 @@ def as_child(
     child = as_this_process(identity, launch, settings)
     base = identity.label or (f"rank{identity.rank}" if identity.rank is not None else "main")
     label = f"{base}-child-{child.pid}" if child.rank is None else f"rank{child.rank}"
-    return replace(child, label=label, primary=False, update_finish_state=False)
+    return replace(child, label=label, primary=False, update_finish_state=False, forked_from=forked_from)
 
 
 def is_offline(settings: Settings) -> bool:

@@ -65,12 +65,16 @@ class RunSpool:
         *,
         is_child: bool = False,
         rank_before: str | None = None,
+        parent: str | None = None,
     ) -> None:
-        """Take the membership of the process that made the run; `is_child` when that was another one."""
+        """Take the membership of the process that made the run; `is_child` when that was another one, whose
+        writer is `parent`.
+        """
         self.identity = membership.identity
         self._membership = membership
         self._settings = settings
         self._owner_pid = None if is_child else os.getpid()
+        self._parent = parent
         self._rank_before = process_environment().get("RANK") if not is_child else rank_before
         self.directory: Path | None = None
         #: Called with the identity when a spool was opened.
@@ -81,7 +85,11 @@ class RunSpool:
         identity = self._membership.identity
         if self._owner_pid != os.getpid():
             identity = as_child(
-                identity, process_environment(), self._settings, rank_before=self._rank_before
+                identity,
+                process_environment(),
+                self._settings,
+                rank_before=self._rank_before,
+                forked_from=self.writer_id,
             )
             identity = replace(identity, start_step=start_step)
         self.identity = identity
@@ -100,6 +108,11 @@ class RunSpool:
         self.call_agent()
         self.on_open(identity)
         return spool
+
+    @property
+    def writer_id(self) -> str | None:
+        """Id of the writer that spoke last here: in a child that has said nothing yet, its parent's."""
+        return self.directory.name if self.directory is not None else self._parent
 
     def call_agent(self) -> None:
         """Make sure that an agent works; offline nobody is called."""

@@ -22,6 +22,7 @@ class WriterFacts:
             the hint counts for the whole job (Slurm).
         machine: One boot of one host, whose clock its writers share; None where unknown.
         last_record_unix_ns: Newest time that the writer said.
+        forked_from: Id of the writer whose process handed the run on to this one, by fork or pickle.
     """
 
     writer_pk: int
@@ -36,6 +37,7 @@ class WriterFacts:
     machine: str | None = None
     last_record_unix_ns: int = 0
     start_step: int = 0
+    forked_from: str | None = None
     given_step_min: int | None = None
     step_max: int | None = None
 
@@ -64,7 +66,8 @@ class _Attempt:
 
     def add(self, writer: WriterFacts) -> None:
         self.writers.append(writer)
-        self.by_rank.setdefault(_rank(writer), []).append(writer)
+        if writer.forked_from is None:  # a child takes no rank, even if it outlives its parent
+            self.by_rank.setdefault(_rank(writer), []).append(writer)
         counter = (writer.job_id, writer.launcher)
         self.hints[counter] = max(self.hints.get(counter, 0), writer.restart_hint or 0)
 
@@ -73,14 +76,23 @@ def place_writers(writers: Collection[WriterFacts], *, is_shared: bool) -> dict[
     """Return each writer's placement by `writer_pk`.
 
     A new attempt begins, in order of start, at a writer whose rank the current attempt already has (unless
-    that writer lives on beside it, as a fork's parent does), or whose restart hint is higher than the
-    current attempt's, of the same job. A writer without a rank counts as rank 0, except in a shared run:
-    there it joins the attempt of its time, is never cut and begins none.
+    that writer lives on beside it), or whose restart hint is higher than the current attempt's, of the same
+    job. A child begins none: it belongs to its parent's, else to that of its time. A writer without a rank
+    counts as rank 0, except in a shared run: there it joins the attempt of its time, is never cut and begins
+    none.
     """
     in_order = sorted(writers, key=lambda w: (w.started_unix_ns, w.writer_id))
     attempts: list[_Attempt] = []
     attempt_of: dict[int, int] = {}
+    pk_of = {writer.writer_id: writer.writer_pk for writer in in_order}
     for writer in in_order:
+        parent = None if writer.forked_from is None else attempt_of.get(pk_of.get(writer.forked_from, -1))
+        if parent is not None:
+            attempt_of[writer.writer_pk] = parent
+            if _is_ranked(writer, is_shared):
+                attempts = attempts or [_Attempt()]  # of a parent without a rank
+                attempts[parent - 1].add(writer)
+            continue
         if _is_ranked(writer, is_shared) and (not attempts or _begins_attempt(writer, attempts[-1])):
             attempts.append(_Attempt())
         attempt_of[writer.writer_pk] = max(len(attempts), 1)
@@ -112,7 +124,13 @@ def lanes_of(
     lanes: dict[tuple[int, int, str, int, str], list[WriterFacts]] = {}
     taken: dict[tuple[int, int], int] = {}
     for writer in sorted(
-        writers, key=lambda w: (placements[w.writer_pk].attempt, w.started_unix_ns, w.writer_id)
+        writers,
+        key=lambda w: (
+            placements[w.writer_pk].attempt,
+            w.forked_from is not None,
+            w.started_unix_ns,
+            w.writer_id,
+        ),
     ):
         if not _is_ranked(writer, is_shared):
             lanes[1, 0, writer.label or "", writer.started_unix_ns, writer.writer_id] = [writer]
@@ -132,6 +150,8 @@ def _rank(writer: WriterFacts) -> int:
 
 
 def _begins_attempt(writer: WriterFacts, current: _Attempt) -> bool:
+    if writer.forked_from is not None:  # its parent has not been heard of
+        return False
     namesakes = current.by_rank.get(_rank(writer))
     if namesakes:
         return not any(_lived_on(other, writer) for other in namesakes)
@@ -143,7 +163,7 @@ def _begins_attempt(writer: WriterFacts, current: _Attempt) -> bool:
 
 
 def _lived_on(earlier: WriterFacts, later: WriterFacts) -> bool:
-    """True when the earlier writer spoke after the later one began: a fork's parent, no predecessor."""
+    """True when the earlier writer spoke after the later one began: it is no predecessor."""
     is_one_clock = earlier.machine is not None and earlier.machine == later.machine
     return is_one_clock and earlier.last_record_unix_ns > later.started_unix_ns
 

@@ -62,6 +62,22 @@ def test_a_forked_sibling_begins_no_attempt_and_has_a_lane_of_its_own():
     assert [[w.writer_pk for w in lane] for lane in lanes] == [[0], [1], [2]]
 
 
+def test_a_child_belongs_to_its_parents_attempt_however_long_it_lives():
+    first, second = writer(0, None), writer(5, None, start=5)
+    orphan = writer(1, None, start=2, forked_from=first.writer_id, machine="m", last_record_unix_ns=9000)
+    late = writer(2, 3, start=7, forked_from=first.writer_id)
+    stranger = writer(3, None, start=8, forked_from="f" * 32)
+    everyone = [first, second, orphan, late, stranger]
+    assert attempts(everyone, is_shared=False) == [1, 2, 1, 1, 2]
+    assert attempts([replace(orphan, started_unix_ns=1), second], is_shared=False) == [1, 1]
+    main = writer(0, None)
+    spawned = [writer(i, i - 1, forked_from=main.writer_id) for i in (1, 2)]
+    assert attempts([main, *spawned]) == [1, 1, 1]
+    placed = place_writers(everyone, is_shared=False)
+    lanes = lanes_of(everyone, placed, is_shared=False)
+    assert [[w.writer_pk for w in lane] for lane in lanes] == [[0, 5], [1, 3], [2]]
+
+
 def test_unranked_writers_of_a_shared_run_begin_no_attempt_and_come_last():
     writers = [writer(0, None, label="b"), writer(1, 0), writer(2, None, label="a"), writer(3, 0)]
     placed = place_writers(writers, is_shared=True)

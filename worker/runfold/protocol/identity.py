@@ -59,6 +59,8 @@ class Identity(MapPayload):
     boot_id: str | None = None
     #: Linux: number of the PID namespace, without which a pid means nothing beside containers.
     pid_namespace: int | None = None
+    #: Writer id (hex) of the process that handed the run on, by fork or pickle.
+    forked_from: str | None = None
     started_unix_ns: int = 0
     program: str | None = None
     python: str | None = None
@@ -67,7 +69,7 @@ class Identity(MapPayload):
 
     TYPES: ClassVar[FieldTypes] = {
         **dict.fromkeys(("entity", "project", "run_id", "mode", "group", "job_type", "name", "notes"), str),
-        **dict.fromkeys(("label", "host", "boot_id", "program", "python", "sdk_version"), str),
+        **dict.fromkeys(("label", "host", "boot_id", "program", "python", "sdk_version", "forked_from"), str),
         **dict.fromkeys(("rank", "local_rank", "world_size", "node_rank"), int),
         **dict.fromkeys(("pid", "pid_namespace", "started_unix_ns", "start_step"), int),
         "fold": (int, str),
@@ -89,8 +91,9 @@ class Identity(MapPayload):
         """Return the identity map, version included."""
         found = {"v": IDENTITY_VERSION, **MapPayload.to_map(self)}
         found["launcher"] = self.launcher.to_map()
-        if self.pid_namespace is None:  # younger than version 1: it travels only where it says something
-            del found["pid_namespace"]
+        for name in ("pid_namespace", "forked_from"):
+            if found[name] is None:  # younger than version 1: it travels only where it says something
+                del found[name]
         return found
 
     @classmethod
