@@ -26,6 +26,7 @@ from runfold_coordinator.clock import Clock, SystemClock
 from runfold_coordinator.downlink import KEEP_ACK_S, Downlink
 from runfold_coordinator.embedded_redis import EmbeddedRedis
 from runfold_coordinator.group_reader import GroupReader
+from runfold_coordinator.history_columns import HistoryColumns
 from runfold_coordinator.history_reader import HistoryReader
 from runfold_coordinator.ingest import Ingest
 from runfold_coordinator.ingest_loop import IngestLoop
@@ -160,6 +161,7 @@ class Service:
         return Backend(
             store=store,
             history=HistoryReader(store),
+            history_columns=HistoryColumns(store),
             series=SeriesReader(store),
             summaries=summaries,
             groups=GroupReader(store, summaries),

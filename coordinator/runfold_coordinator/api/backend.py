@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from runfold_coordinator.answers import HistoryPage, Table
 from runfold_coordinator.api.gate import GatePolicy
+from runfold_coordinator.history_columns import ColumnsPage
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 
@@ -38,6 +39,26 @@ class HistoryReader(Protocol):
         With rank, label or attempt only these writers count; `superseded` shows rows that a later attempt
         has overtaken.
         """
+
+
+class HistoryColumns(Protocol):
+    """Reduced rows as columns, a page at a time."""
+
+    def scan(
+        self,
+        run: RunRow,
+        *,
+        keys: Sequence[str] | None,
+        min_step: int | None,
+        max_step: int | None,
+        limit: int,
+        cursor: str | None,
+        rank: int | None,
+        label: str | None,
+        attempt: int | None,
+        superseded: bool,
+    ) -> ColumnsPage:
+        """Return the same rows as `HistoryReader.scan`; cursors are of one kind."""
 
 
 class SeriesReader(Protocol):
@@ -112,6 +133,7 @@ class Backend:
 
     store: Store
     history: HistoryReader
+    history_columns: HistoryColumns
     series: SeriesReader
     summaries: SummaryReader
     groups: GroupReader

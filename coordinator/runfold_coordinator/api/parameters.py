@@ -10,13 +10,17 @@ from fastapi import Depends, Path, Query, Request
 from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.errors import BadRequestError, NotFoundError
 from runfold_coordinator.store.model import RunRow
+from runfold_coordinator.store.store import Store
 
 #: Longest name of an entity, project, run or group, in characters.
 MAX_NAME_CHARS = 1024
 #: Most keys in one request for history or series.
 MAX_KEYS = 500
 #: Most rows in one page of history.
-MAX_PAGE_ROWS = 1000
+MAX_PAGE_ROWS = 10_000
+#: Cells (rows x keys) that bound a page of more rows than SMALL_PAGE_ROWS.
+MAX_PAGE_CELLS = 1_000_000
+SMALL_PAGE_ROWS = 1000
 #: Most points asked for per series.
 MAX_SAMPLES = 1_000_000
 #: Largest step: 64-bit signed.
@@ -106,6 +110,14 @@ def checked_keys(keys: list[str] | None) -> list[str] | None:
     if any(len(key) > 4096 for key in keys):
         raise BadRequestError("a key is too long", field="keys", limit=4096)
     return list(dict.fromkeys(keys))
+
+
+def page_rows(store: Store, run: RunRow, keys: list[str] | None, limit: int) -> int:
+    """Return how many rows a page may have: pages of wide runs are short."""
+    if limit <= SMALL_PAGE_ROWS:
+        return limit
+    width = len(store.keys(run.run_pk)) if keys is None else len(keys)
+    return min(limit, max(SMALL_PAGE_ROWS, MAX_PAGE_CELLS // max(1, width)))
 
 
 def parsed_filters(text: str | None) -> Any:

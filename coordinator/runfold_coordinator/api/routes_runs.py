@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -25,16 +25,33 @@ from runfold_coordinator.api.parameters import (
     Step,
     TheRun,
     checked_keys,
+    page_rows,
 )
 from runfold_coordinator.api.routes_catalogue import Include
 from runfold_coordinator.api.table_answers import answer_table, check_size
 from runfold_coordinator.api.turns import large_read
+from runfold_coordinator.history_columns import ColumnsPage
 
 router = APIRouter(
     prefix="/api/v1/runs/{entity}/{project}/{run_id}",
     tags=["runs"],
     dependencies=[Depends(require_admission)],
 )
+
+
+class _Bounds(TypedDict):
+    """What both forms of a scan take."""
+
+    keys: list[str] | None
+    min_step: int | None
+    max_step: int | None
+    limit: int
+    cursor: str | None
+    rank: int | None
+    label: str | None
+    attempt: int | None
+    superseded: bool
+
 
 #: Keys listed on one page.
 _KEYS_PER_PAGE = 5000
@@ -128,29 +145,40 @@ def history(  # noqa: PLR0917 - one parameter of the query each
     label: Label = None,
     attempt: Attempt = None,
     superseded: bool = False,
+    form: Annotated[Literal["rows", "columns"], Query(description="columns: reduced rows only")] = "rows",
 ) -> Response:
     """Give a page of rows with min_step <= step < max_step: reduced over writers, or as each writer logged.
 
-    Answers {"rows": [...], "next_cursor": null on the last page}; a page may be empty and not be the last.
+    Answers {"rows": [...], "next_cursor": null on the last page}; with form=columns {"length", "columns":
+    [{"path", "values", "rows"}], "next_cursor"}. A page may be shorter than `limit`, even empty, and not be
+    the last.
     """
+    if form == "columns" and per_writer:
+        raise BadRequestError("rows of writers are given as rows only", field="form", hint="form=rows")
+    bounds: _Bounds = {
+        "keys": (wanted := checked_keys(keys)),
+        "min_step": min_step,
+        "max_step": max_step,
+        "limit": page_rows(backend.store, run, wanted, limit),
+        "cursor": cursor,
+        "rank": rank,
+        "label": label,
+        "attempt": attempt,
+        "superseded": superseded,
+    }
     try:
-        page = backend.history.scan(
-            run,
-            keys=checked_keys(keys),
-            min_step=min_step,
-            max_step=max_step,
-            per_writer=per_writer,
-            limit=limit,
-            cursor=cursor,
-            rank=rank,
-            label=label,
-            attempt=attempt,
-            superseded=superseded,
-        )
+        if form == "columns":
+            return answer(request, _columns_document(backend.history_columns.scan(run, **bounds)))
+        page = backend.history.scan(run, per_writer=per_writer, **bounds)
     except (ValueError, OverflowError) as error:
         hint = "start again without a cursor"
         raise BadRequestError(f"not a cursor of this scan: {error}", field="cursor", hint=hint) from error
     return answer(request, {"rows": page.rows, "next_cursor": page.next_cursor})
+
+
+def _columns_document(page: ColumnsPage) -> dict[str, object]:
+    columns = [{"path": column.path, "values": column.values, "rows": column.rows} for column in page.columns]
+    return {"length": page.length, "columns": columns, "next_cursor": page.next_cursor}
 
 
 @router.get("/series", dependencies=[Depends(large_read)])

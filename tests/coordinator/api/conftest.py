@@ -17,6 +17,7 @@ from runfold_coordinator.api.routes_intake import BODY_LIMITS
 from runfold_coordinator.api.server import HttpServer
 from runfold_coordinator.attempts_reader import AttemptsReader
 from runfold_coordinator.group_reader import GroupReader
+from runfold_coordinator.history_columns import HistoryColumns
 from runfold_coordinator.history_reader import HistoryReader
 from runfold_coordinator.series_reader import SeriesReader
 from runfold_coordinator.store.store import Store
@@ -62,6 +63,7 @@ def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
     values: dict[str, Any] = {
         "store": store,
         "history": HistoryReader(store),
+        "history_columns": HistoryColumns(store),
         "series": SeriesReader(store),
         "summaries": summaries,
         "groups": GroupReader(store, summaries),

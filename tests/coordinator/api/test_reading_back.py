@@ -11,10 +11,12 @@ import pandas
 import pytest
 
 import runfold.api
+from coordinator.api.asgi import AsgiClient
 from coordinator.readers.stored_run import Said, StoredRun
 from runfold.api import Api, GroupNotFoundError, RequestError, RunNotFoundError
+from runfold.api.connection import Connection
 from runfold.errors import CommError
-from runfold_coordinator.api import table_answers
+from runfold_coordinator.api import parameters, table_answers
 from runfold_coordinator.store.store import Store
 
 
@@ -324,3 +326,42 @@ def test_a_large_table_sent_in_pieces_is_the_same_table(
     whole = api.run("e/p/r").history(stats=True)
     monkeypatch.setattr(table_answers, "_PIECE_BYTES", 100)
     pandas.testing.assert_frame_equal(api.run("e/p/r").history(stats=True), whole)
+
+
+def test_a_long_scan_asks_for_more_at_a_time(store: Store, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared_run(store, ranks=1, steps=60)
+    asked: list[int] = []
+    get = Connection.get
+
+    def counted(self: Connection, path: str, parameters: Any = None) -> Any:
+        asked.append(parameters["limit"])
+        return get(self, path, parameters)
+
+    run = api.run("e/p/r")
+    monkeypatch.setattr(Connection, "get", counted)
+    for per_writer in (False, True):
+        asked.clear()
+        scan = run.scan_history(page_size=1, per_writer=per_writer)
+        assert [row["_step"] for row in scan] == list(range(60))
+        assert asked[:4] == [1, 4, 10, 10]
+        assert len(asked) < 15
+    run.scan_history(page_size=100_000).next()
+    assert asked[-1] == 10_000
+
+
+def test_pages_of_wide_runs_are_short(store: Store, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = shared_run(store)  # two keys
+    monkeypatch.setattr(parameters, "SMALL_PAGE_ROWS", 2)
+    monkeypatch.setattr(parameters, "MAX_PAGE_CELLS", 8)
+    for keys, expected in ((None, 4), (["loss"], 8)):
+        assert parameters.page_rows(store, stored.row, keys, 100) == expected
+    assert parameters.page_rows(store, stored.row, None, 1) == 1
+    assert len(list(api.run("e/p/r").scan_history())) == 20
+
+
+def test_rows_of_writers_have_no_columns(client: AsgiClient, store: Store) -> None:
+    shared_run(store)
+    answer = client.get("/api/v1/runs/e/p/r/history?form=columns&per_writer=true")
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "form")
+    page = client.get("/api/v1/runs/e/p/r/history?form=columns&keys=loss").json()
+    assert page["columns"] == [{"path": ["loss"], "values": [1.0 + step for step in range(20)], "rows": None}]

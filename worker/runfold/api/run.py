@@ -246,6 +246,7 @@ class Run:
 
         Args:
             keys: Only rows that have all of these, and only these keys of them.
+            page_size: Rows of the first request; a scan that goes on asks for up to ten times as many.
             use_cache: Accepted for W&B's scripts; nothing is cached.
             per_writer: Rows as each writer logged them, with _label, _rank, _attempt, _writer and _seq;
                 else one row per step, reduced over writers.
@@ -270,8 +271,9 @@ class Run:
         """Return the processes that write the run, as of now, a dict each.
 
         writer (its id, 32 hex digits), label, rank, local_rank, world_size, node_rank, attempt, host, pid;
-        state, reason, unreachable, stalled, traceback; last_step (None: no row), last_seen, started_at, ended_at
-        (unix s); last_seq (records stored), head_seq (records said), row_count, declared_gaps, dead_letters.
+        state, reason, unreachable, stalled, traceback; last_step (None: no row); last_seen, started_at and
+        ended_at (unix s); last_seq (records stored), head_seq (records said), row_count, declared_gaps and
+        dead_letters.
         What a launcher did not say is None.
         """
         found: list[dict[str, Any]] = self._connection.get(self._route("writers"))["writers"]
