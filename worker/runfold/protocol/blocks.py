@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -13,6 +14,8 @@ from runfold.protocol.rows import ROW_FIXED_BYTES, RowSchema, check_columns, unp
 
 #: 8n bytes: a column of n values.
 Column = bytes
+#: Key sets of at most so many keys are remembered once they are checked.
+_CACHED_KEYS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +114,7 @@ class RowBlock:
         n = found.get("n")
         if type(n) is not int or n < 1:
             raise DecodeError("a block has at least one row", field="n")
-        paths, kinds = unpack_paths(found.get("k")), found.get("y")
-        check_columns(paths, kinds)
+        paths, kinds = _known_columns(unpack_paths(found.get("k")), found.get("y"))
         columns, seqs, flags = found.get("c"), found.get("q"), found.get("f")
         if not isinstance(columns, list) or len(columns) != len(paths):
             raise DecodeError("a column for each key", field="c")
@@ -128,7 +130,24 @@ class RowBlock:
         else:
             _check_bytes("f", flags, n)
         _check_seqs(seqs, n)
-        return cls(paths, str(kinds), n, seqs, found["t"], found["s"], flags, tuple(columns))  # type: ignore[arg-type]
+        return cls(paths, kinds, n, seqs, found["t"], found["s"], flags, tuple(columns))  # type: ignore[arg-type]
+
+
+def _known_columns(paths: tuple[KeyPath, ...], kinds: Any) -> tuple[tuple[KeyPath, ...], str]:
+    """Check a block's columns; the same ones come in every frame of a writer, and are checked once."""
+    if len(paths) > _CACHED_KEYS:
+        check_columns(paths, kinds)
+        return paths, kinds
+    try:
+        return _check_once(paths, kinds)
+    except TypeError:  # something that can't be hashed, which no key is
+        raise DecodeError("a key path is one or more str", field="k") from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _check_once(paths: tuple[KeyPath, ...], kinds: str) -> tuple[tuple[KeyPath, ...], str]:
+    check_columns(paths, kinds)
+    return paths, kinds
 
 
 def _check_bytes(name: str, data: object, size: int) -> None:

@@ -22,7 +22,7 @@ from runfold.protocol.limits import (
     WRITER_ID_BYTES,
 )
 from runfold.protocol.records import Record
-from runfold.protocol.values import scan, unpack_unchecked
+from runfold.protocol.values import SCAN_ABOVE_BYTES, scan, unpack_unchecked
 
 __all__ = [
     "FRAME_VERSION",
@@ -145,7 +145,8 @@ def peek_frame(data: bytes | memoryview) -> Envelope | None:
 def _unpack(data: bytes | memoryview) -> dict[str, Any]:
     if len(data) > MAX_FRAME_BYTES:
         raise LimitError(f"a frame of {len(data)} bytes", field="frame", limit=MAX_FRAME_BYTES)
-    scan(data, max_depth=_MAX_DEPTH, max_elements=MAX_ELEMENTS)
+    if len(data) > SCAN_ABOVE_BYTES:
+        scan(data, max_depth=_MAX_DEPTH, max_elements=MAX_ELEMENTS)
     found = unpack_unchecked(data)
     if not isinstance(found, dict):
         raise DecodeError("a frame is a map", field="frame")

@@ -19,7 +19,7 @@ _EXT_BIG_INT = 1
 #: Integers of more bits than this have more than MAX_INT_DIGITS digits; asked before the costly conversion.
 _MAX_INT_BITS = int(MAX_INT_DIGITS * 3.3220) + 1
 #: Below this, even the worst nest of false lengths costs under 3 MB; the scan would cost more than decoding.
-_SCAN_ABOVE_BYTES = 1024
+SCAN_ABOVE_BYTES = 1024
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 _STR_ONLY = frozenset({str})
 _SCALAR_TYPES = (type(None), bool, int, float, str, bytes, bytearray, memoryview)
@@ -67,7 +67,7 @@ def unpack_value(
     """
     if len(data) > max_bytes:
         raise LimitError(f"a value of {len(data)} bytes; at most {max_bytes}", field="value", limit=max_bytes)
-    if len(data) > _SCAN_ABOVE_BYTES:
+    if len(data) > SCAN_ABOVE_BYTES:
         scan(data, max_depth=max_depth, max_elements=max_elements)
     value = unpack_unchecked(data)
     try:
