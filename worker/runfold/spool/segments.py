@@ -48,6 +48,8 @@ class SegmentChain:
         self._fixed = fixed
         self._limits = limits
         self._next_bytes = limits.first_segment_bytes
+        #: All segments so far together; those that were removed are counted until the quota presses.
+        self._held_bytes = 0
         self._unsynced: list[int] = []
         self._ahead: FileAhead | None = None
 
@@ -91,6 +93,7 @@ class SegmentChain:
             path.unlink(missing_ok=True)
             segment.close()
             raise
+        self._held_bytes += capacity
         self._retire(left)
         self._next_bytes = min(self._next_bytes * 2, self._limits.max_segment_bytes)
         return segment
@@ -182,10 +185,13 @@ class SegmentChain:
 
     def _check_quota(self, capacity: int) -> None:
         """Raise OSError when a segment of this size would take more than is allowed."""
-        held = sum(size for size, _ in segment_sizes(self.directory).values())
-        if held + capacity > self._limits.max_bytes:
+        if self._held_bytes + capacity > self._limits.max_bytes:
+            # The agent has removed some: counted anew, but not with each segment, as there may be thousands.
+            self._held_bytes = sum(size for size, _ in segment_sizes(self.directory).values())
+        if self._held_bytes + capacity > self._limits.max_bytes:
             raise OSError(
-                errno.EDQUOT, f"the spool holds {held} bytes; its quota is {self._limits.max_bytes}"
+                errno.EDQUOT,
+                f"the spool holds {self._held_bytes} bytes; its quota is {self._limits.max_bytes}",
             )
         # Looked up even without a limit: statvfs also tells that the directory is gone.
         free = free_bytes(self.directory)
