@@ -10,6 +10,8 @@ from runfold.protocol.rows import RowSchema
 MAX_SCHEMAS = 256
 #: Key sets remembered as seen once.
 _MAX_SEEN = 4 * MAX_SCHEMAS
+#: Ways remembered to get there: numpy's many number types lead to the same few schemas.
+_MAX_WAYS = 8 * MAX_SCHEMAS
 _KIND_OF = {float: "d", int: "q", bool: "?"}
 
 #: The keys of a flat dict, then the types of its values.
@@ -48,6 +50,8 @@ class RowSchemas:
                 return None
             schema = self._known[columns] = RowSchema(*columns)
         if types is not None and 2 * len(cells) == len(types) and _fit_as_they_are(types, schema):
+            if len(self.by_types) >= _MAX_WAYS:
+                self.by_types.clear()
             self.by_types[types] = schema
         return schema
 

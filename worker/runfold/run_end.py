@@ -60,10 +60,11 @@ class RunEnd:
     def _begin_end(self) -> None:
         #: The ending that an EXIT record has told already.
         self._said_ending: Ending | None = None
+        self._end_of_child: Any = None
 
     def _watch_process(self) -> None:
         hooks.add(self, record_signals=self._settings.x_record_signals)
-        watch_end_of_child(self._finish_in_child)
+        self._end_of_child = watch_end_of_child(self._finish_in_child)
 
     def _finish(self, ending: Ending, *, quiet: bool = False) -> None:
         if self._recorder.is_ended:
@@ -82,6 +83,8 @@ class RunEnd:
 
     def _leave(self, code: int | None = 0) -> None:
         hooks.remove(self)
+        if self._end_of_child is not None:
+            self._end_of_child.cancel()
         self._is_over.set()
         if self._on_finish is not None:
             self._on_finish(self, code)
@@ -160,11 +163,15 @@ class RunEnd:
         self.await_delivery(time.monotonic())
 
 
-def watch_end_of_child(finish: Callable[[], None]) -> None:
-    """Have `finish` called when this multiprocessing child ends: it leaves by os._exit, past atexit."""
+def watch_end_of_child(finish: Callable[[], None]) -> Any:
+    """Have `finish` called when this multiprocessing child ends: it leaves by os._exit, past atexit.
+
+    Returns:
+        What takes that back by its `cancel()`; None when this is no such child.
+    """
     process: Any = sys.modules.get("multiprocessing.process")
     if process is None or process.parent_process() is None:
-        return
+        return None
     from multiprocessing.util import Finalize
 
-    Finalize(None, finish, exitpriority=-1)
+    return Finalize(None, finish, exitpriority=-1)

@@ -56,6 +56,15 @@ def test_a_flood_of_key_sets_is_bounded_and_what_returns_gets_a_schema() -> None
     assert len(schemas._seen) <= 4 * MAX_SCHEMAS
 
 
+def test_many_number_types_for_the_same_keys_are_bounded() -> None:
+    schemas = RowSchemas()
+    kinds = (float, np.float16, np.float32, np.float64)
+    for number in range(4**6):
+        assert find(schemas, {f"k{at}": kinds[number >> 2 * at & 3](1) for at in range(6)})
+    assert len(schemas._known) == 1
+    assert len(schemas.by_types) <= 8 * MAX_SCHEMAS
+
+
 def test_a_key_that_is_too_long_is_refused() -> None:
     with pytest.raises(LimitError):
         find(RowSchemas(), {"k" * 5000: 1})
