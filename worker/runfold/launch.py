@@ -10,9 +10,9 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from runfold.ancestors import is_rank_inherited, launcher_pid
 from runfold.node.processes import boot_id, start_of
 
 
@@ -49,9 +49,9 @@ def detect(environ: Mapping[str, str], *, modules: Mapping[str, Any] | None = No
     found = next((launch for find in _FINDERS if (launch := find(environ, modules)) is not None), Launch())
     if found.job_id is None:
         found = replace(found, job_id=_job_of_the_scheduler(environ, found.source))
-    if found.rank is not None and _is_inherited(environ):
+    if found.rank is not None and is_rank_inherited(environ):
         found = replace(found, rank=None, local_rank=None)
-    pid = _launcher_pid()
+    pid = launcher_pid()
     return replace(found, launcher_pid=pid, launcher_start=start_of(pid) if pid else None)
 
 
@@ -266,39 +266,3 @@ def _number(environ: Mapping[str, str], *names: str) -> int | None:
         except (KeyError, ValueError):
             continue
     return None
-
-
-def _is_inherited(environ: Mapping[str, str]) -> bool:
-    """Whether this is a multiprocessing child that only inherited its rank, as a data loader's worker."""
-    process = sys.modules.get("multiprocessing.process")
-    if process is None or process.parent_process() is None:
-        return False
-    said = _environment_of(os.getppid())
-    return said is not None and said.get(b"RANK", b"").decode() == environ.get("RANK", "\0")
-
-
-def _launcher_pid() -> int | None:
-    """Return the nearest ancestor that has no rank of its own: shells between launcher and rank have one."""
-    pid = os.getppid()
-    for _ in range(16):
-        said = _environment_of(pid)
-        if pid <= 1 or said is None or not said.keys() & {b"RANK", b"LOCAL_RANK"}:
-            break
-        pid = _parent_of(pid) or 0
-    return pid or None
-
-
-def _environment_of(pid: int) -> dict[bytes, bytes] | None:
-    try:
-        found = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return None
-    return dict(pair.partition(b"=")[::2] for pair in found.split(b"\0") if pair)
-
-
-def _parent_of(pid: int) -> int | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    return int(stat[stat.rindex(b")") + 2 :].split()[1])
