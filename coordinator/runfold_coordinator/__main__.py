@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refusal = {"error": {"type": type(error).__name__, "message": str(error)}}
         print(json.dumps(refusal) if parsed.json else f"runfold: {error}", file=sys.stderr)  # noqa: T201 - for whoever started us
         return 1
+    gc.collect()
+    gc.freeze()  # what was imported stays: collections look at work only
     try:
         if parsed.ready_file is not None:
             write_private_json(parsed.ready_file, service.facts())

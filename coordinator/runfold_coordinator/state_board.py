@@ -5,6 +5,7 @@ In: signs of life, marks of stored data. Out: updated rows, in the transaction t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,6 +40,8 @@ from runfold_coordinator.watermarks import WriterMark
 #: How often last_seen is written for writers of which nothing else changed.
 SEEN_EVERY_S = 10.0
 
+#: A run with more open writers than this is judged once a tick, as its writers end: a judgement reads all.
+JUDGED_AT_ONCE = 32
 #: A writer lost for longer is taken up again when its data comes, no more by its heartbeat alone.
 WATCH_LOST_S = 7 * 86400.0
 #: Identities kept unpacked.
@@ -94,7 +97,7 @@ class StateBoard:
             testifying: Those whose records tell about their end.
         """
         is_open = self._load(tx.connection)
-        runs = {mark.run.run_pk for mark in testifying}
+        runs = self._ending(is_open, testifying)
         for mark in marks:
             run_pk = mark.run.run_pk
             known, sign = is_open.get(mark.writer_id), self._liveness.sign(mark.writer_id)
@@ -108,6 +111,16 @@ class StateBoard:
                 runs.add(run_pk)
             mark.is_new = False
         self._judge(tx, runs)
+
+    def _ending(self, is_open: dict[str, _Open], testifying: Sequence[WriterMark]) -> set[int]:
+        """Return the runs that this evidence may end; of larger ones the tick tells who has ended."""
+        told = Counter(mark.run.run_pk for mark in testifying)
+        if not told:
+            return set()
+        left = Counter(found.run_pk for found in is_open.values() if found.run_pk in told)
+        large = {run_pk for run_pk, count in told.items() if left[run_pk] - count > JUDGED_AT_ONCE}
+        self._later |= large
+        return told.keys() - large
 
     def tick(self) -> None:
         """Write what was heard, and judge writers that were silent for long. Call every second or so."""

@@ -232,6 +232,29 @@ def test_a_new_writer_of_a_later_attempt_reopens_the_run(bench: Bench) -> None:
     assert (run.state, run.reason) == ("finished", "exit code 0")
 
 
+def test_the_last_of_many_writers_ends_the_run_at_once_the_others_by_the_tick(bench: Bench) -> None:
+    many = [Speaker(bytes([i]) * 16) for i in range(60)]
+    bench.feed(*(speaker.hello(mode="shared", rank=i) for i, speaker in enumerate(many)))
+    bench.board.tick()
+
+    def ended() -> int:
+        (run,) = bench.store.list_runs()
+        return sum(writer.state == "finished" for writer in bench.store.writers(run.run_pk))
+
+    def end(speakers: list[Speaker]) -> None:
+        bench.feed(*(s.others((RecordKind.EXIT, ExitRecord(0, "finish").pack())) for s in speakers))
+
+    end(many[:10])
+    assert ended() == 0
+    bench.board.tick()
+    assert ended() == 10
+    end(many[10:40])
+    assert ended() == 40
+    end(many[40:])
+    assert ended() == 60
+    assert bench.store.list_runs()[0].state == "finished"
+
+
 def test_evidence_in_any_order_gives_the_same_state(bench: Bench) -> None:
     for i, order in enumerate(itertools.permutations(range(2))):
         speaker = Speaker(bytes([65 + i]) * 16, f"local/demo/r{i}")
