@@ -57,6 +57,8 @@ class _Open:
     unreachable: bool
     #: Its row reads crashed, for silence only.
     is_lost: bool = False
+    #: Evidence of its end may wait for the next tick.
+    has_testified: bool = False
     seen_written_s: float = 0.0
 
 
@@ -117,8 +119,11 @@ class StateBoard:
         told = Counter(mark.run.run_pk for mark in testifying)
         if not told:
             return set()
-        left = Counter(found.run_pk for found in is_open.values() if found.run_pk in told)
-        large = {run_pk for run_pk, count in told.items() if left[run_pk] - count > JUDGED_AT_ONCE}
+        for mark in testifying:
+            if (found := is_open.get(mark.writer_id)) is not None:
+                found.has_testified = True
+        left = Counter(o.run_pk for o in is_open.values() if o.run_pk in told and not o.has_testified)
+        large = {run_pk for run_pk in told if left[run_pk] > JUDGED_AT_ONCE}
         self._later |= large
         return told.keys() - large
 

@@ -248,7 +248,9 @@ def test_the_last_of_many_writers_ends_the_run_at_once_the_others_by_the_tick(be
     assert ended() == 0
     bench.board.tick()
     assert ended() == 10
-    end(many[10:40])
+    end(many[10:20])
+    assert ended() == 10
+    end(many[20:40])
     assert ended() == 40
     end(many[40:])
     assert ended() == 60
