@@ -14,9 +14,11 @@ from runfold_coordinator.store.chunks import MAX_PARTS, PART_BYTES, ROLLUP_PART_
 from runfold_coordinator.store.cold import ColdFiles
 from runfold_coordinator.store.engines import Engines
 from runfold_coordinator.store.errors import StoreRefusedError
-from runfold_coordinator.store.model import Block, Cells, Column, Rollup
+from runfold_coordinator.store.model import Block, Cells, Column, ColumnKind, Rollup
 from runfold_coordinator.store.names import MIXED_KEYSET, escape_key, key_digest, unescape_key
 from runfold_coordinator.store.reading import Reading
+from runfold_coordinator.store.rollup_cache import RollupCache
+from runfold_coordinator.store.rollups import Arrays
 
 #: Parts are fetched together up to so many, and up to about so many bytes.
 FETCH_PARTS = 500
@@ -32,6 +34,7 @@ class HistoryReads(Reading):
         super().__init__(engines)
         self._cold = cold
         self._cold_names: dict[int, str] = {}
+        self._rollups = RollupCache()
 
     def read_cells(
         self,
@@ -95,15 +98,25 @@ class HistoryReads(Reading):
             if key_pk is None:
                 return
             where = [*_of_key(run_pk, key_pk, writer_pks)]
+
+            def known(row: Any) -> Chunk | None:
+                pieces = self._rollups.get(row.chunk_pk, key_pk)
+                return None if pieces is None else _KnownRollups(key_pk, pieces)
+
             for row, chunk in self._open_all(
                 connection,
                 where,
                 lambda chunk: chunk.slots(key_pk, rollups=True),
                 part_bytes=ROLLUP_PART_BYTES,
+                known=known,
             ):
-                if key_pk in chunk.key_pks:
-                    for kind, arrays in chunk.rollups(key_pk):
-                        yield Rollup(writer_pk=row.writer_pk, kind=kind, **arrays)
+                if key_pk not in chunk.key_pks:
+                    continue
+                pieces = chunk.rollups(key_pk)
+                if not isinstance(chunk, _KnownRollups):
+                    pieces = self._rollups.put(row.chunk_pk, key_pk, pieces)
+                for kind, arrays in pieces:
+                    yield Rollup(writer_pk=row.writer_pk, kind=kind, **arrays)
 
     def _open_all(
         self,
@@ -111,15 +124,21 @@ class HistoryReads(Reading):
         where: Collection[sa.ColumnElement[bool]],
         slots: Callable[[Chunk], set[int]],
         part_bytes: int | None = None,
+        known: Callable[[Any], Chunk | None] = lambda _row: None,
     ) -> Iterator[tuple[Any, Chunk]]:
-        """Open chunks in order, the parts that will be asked for fetched many at a time."""
+        """Open chunks in order, the parts that will be asked for fetched many at a time.
+
+        Args:
+            known: Returns a row's chunk where it need not be opened.
+        """
         held: list[tuple[Any, Chunk]] = []
         wanted: dict[int, tuple[Chunk, int]] = {}
         byte_count = 0
         for row in _chunk_rows(connection, where):
-            chunk = self._open(connection, row)
+            found = known(row)
+            chunk = found or self._open(connection, row)
             held.append((row, chunk))
-            if row.data is None:
+            if row.data is None and found is None:
                 for slot in slots(chunk):
                     wanted[row.chunk_pk * MAX_PARTS + slot] = (chunk, slot)
                     byte_count += part_bytes or max(PART_BYTES, 8 * row.n)
@@ -143,6 +162,17 @@ class HistoryReads(Reading):
             raise StoreRefusedError("this history is in cold files, and the store was opened without them")
         name = self._cold_names[row.cold_file_pk]
         return self._cold.open_chunk(name, row.row_group, row.directory, fetch)
+
+
+class _KnownRollups(Chunk):
+    """A chunk of which the rollups of one key are at hand, and nothing else."""
+
+    def __init__(self, key_pk: int, pieces: list[tuple[ColumnKind, Arrays]]) -> None:
+        self._places = {key_pk: []}
+        self._pieces = pieces
+
+    def rollups(self, key_pk: int) -> list[tuple[ColumnKind, Arrays]]:  # noqa: ARG002 - of the one key
+        return self._pieces
 
 
 def _fetch_parts(connection: sa.Connection, wanted: dict[int, tuple[Chunk, int]]) -> None:
