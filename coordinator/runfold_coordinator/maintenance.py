@@ -67,6 +67,7 @@ class Maintenance:
             if self._cold_after_s:
                 self._compactor.sweep_orphans()
                 more = self._compactor.cool_some(self._clock.unix_s() - self._cold_after_s) or more
+                more = self._compactor.cool_full() or more
             if not more:
                 self._next_cold_s = now_s + COLD_EVERY_S
         return more

@@ -130,6 +130,24 @@ def test_cold_history_reads_as_the_hot_did(bench: Bench, store: Store, tmp_path:
     assert values_of(store, "loss", step_min=9999) == {speaker.seq: 42.0}
 
 
+def test_full_chunks_of_a_run_that_goes_on_move_to_files(bench: Bench, store: Store, tmp_path: Path) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello(), speaker.rows({"loss": np.arange(40_000.0).tolist()}))
+    compactor = Compactor(store)
+    assert not compactor.cool_full()
+    before = values_of(store, "loss")
+    assert compactor.cool_full(hot_bytes=1000)
+    assert not compactor.cool_full(hot_bytes=1000)
+    assert len(list((tmp_path / "cold").rglob("*.parquet"))) == 1
+    assert values_of(store, "loss") == before
+    bench.feed(speaker.rows({"loss": [-5.0, -6.0]}, steps=[7, 40_001]))
+    assert not compactor.cool_full(hot_bytes=1000)
+    assert values_of(store, "loss", step_max=7, seq_after=8) == {9: 7.0, 40_002: -5.0}
+    rollups = list(store.read_rollups(only_run(store).run_pk, "loss"))
+    assert min(rollup.min.min() for rollup in rollups) == -6.0
+    assert sum(int(rollup.count.sum()) for rollup in rollups) == 40_002
+
+
 def test_many_keys_and_many_writers(bench: Bench, store: Store) -> None:
     speakers = [Speaker(i.to_bytes(16, "big")) for i in range(1, 200)]
     bench.feed(*(speaker.hello(rank=i, mode="shared") for i, speaker in enumerate(speakers)))

@@ -35,6 +35,10 @@ MAX_DIRECTORY_BYTES = 1024 * 1024
 #: Rows of one cold file are cut here, bytes of their hot columns.
 COLD_FILE_BYTES = 64 * 1024 * 1024
 COLD_FILE_CHUNKS = 512
+#: A run that goes on has at most about so much of one key set in the database, bytes of full chunks.
+HOT_BYTES = 2 * COLD_FILE_BYTES
+#: Tier of a chunk whose columns are in a file.
+COLD_TIER = -3
 #: A mixed file of more columns is not made: it would be read column by column for ever.
 MAX_COLD_COLUMNS = 2000
 
@@ -137,6 +141,29 @@ class Compactor:
                 c.cold_file_pk.is_(None),
                 c.tier >= 0,
             )
+            pieces = self._read(where, limit=COLD_FILE_CHUNKS, most_bytes=COLD_FILE_BYTES)
+            self._cool(cold, group.run_pk, pieces)
+        return bool(groups)
+
+    def cool_full(self, hot_bytes: int = HOT_BYTES) -> bool:
+        """Move full chunks of a run that has more than this of one key set into a file, though it goes on.
+
+        What comes late or overwrites is in chunks of its own, and reads merge both.
+        """
+        cold = self._store.cold
+        if cold is None:
+            return False
+        c = t.chunks.c
+        is_full = (c.tier == FULL_TIER, c.cold_file_pk.is_(None))
+        groups = self._store.fetch(
+            sa.select(c.run_pk, c.keyset_pk)
+            .where(*is_full)
+            .group_by(c.run_pk, c.keyset_pk)
+            .having(sa.func.sum(c.byte_count) > hot_bytes)
+            .limit(1)
+        )
+        for group in groups:
+            where = (c.run_pk == group.run_pk, c.keyset_pk == group.keyset_pk, *is_full)
             pieces = self._read(where, limit=COLD_FILE_CHUNKS, most_bytes=COLD_FILE_BYTES)
             self._cool(cold, group.run_pk, pieces)
         return bool(groups)
@@ -267,4 +294,4 @@ def _delete_exactly(tx: Transaction, pieces: Sequence[_Stored]) -> None:
 def _cold_chunk(row: Any, rows: MergedRows, names: dict[int, str]) -> NewChunk:
     fields = [field_name(names[column.key_pk], column.kind) for column in rows.columns]
     encoded = encode_cold_chunk(rows.seq, rows.step, rows.columns, fields)
-    return NewChunk(row.run_pk, row.writer_pk, row.keyset_pk, encoded)
+    return NewChunk(row.run_pk, row.writer_pk, row.keyset_pk, encoded, COLD_TIER)
