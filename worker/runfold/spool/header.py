@@ -89,8 +89,10 @@ class WriterHeader:
             finally:
                 if fd != self.fd:
                     os.close(fd)
-        except OSError:
-            pass
+        except OSError as error:
+            if error.errno is None:
+                # Not from the system but from a signal handler of the program.
+                raise
         return self._ack
 
     def close(self) -> None:
