@@ -10,6 +10,7 @@ import pytest
 
 from contracts.spool_oracle import append_row, deliver, make, segments
 from runfold.spool.ahead import FileAhead
+from runfold.spool.segment import Segment
 
 
 def test_a_prepared_file_is_taken_once(tmp_path: Path) -> None:
@@ -64,3 +65,45 @@ def test_a_writer_that_prepares_ahead_loses_nothing(tmp_path: Path) -> None:
     assert not (writer.directory / "ahead.tmp").exists()
     delivered = deliver(writer.directory)
     assert (delivered.hi, delivered.gaps) == (writer.last_seq, [])
+
+
+def test_a_prepared_file_is_in_memory_before_it_is_needed(tmp_path: Path) -> None:
+    """A page that is met for the first time by a log() call costs it microseconds, or milliseconds."""
+    ahead = FileAhead(tmp_path / "ahead.tmp")
+    size = 4 * 1024 * 1024
+    ahead.prepare(size)
+    fd = ahead.take(size)
+    assert fd is not None
+    page = bytearray(4096)
+    try:
+        for at in range(0, size, 256 * 1024):
+            assert os.preadv(fd, [page], at, os.RWF_NOWAIT) == 4096, "it would have to wait for the disk"
+    except BlockingIOError:
+        pytest.fail("the page is not in memory")
+    except OSError as error:
+        pytest.skip(f"this file system does not tell: {error}")
+    finally:
+        os.close(fd)
+
+
+def test_the_segment_that_was_left_is_closed_beside_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = make(tmp_path, "mmap")
+    closed_in: list[int] = []
+    close = Segment.close
+
+    def watched(segment: Segment, *, truncate_at: int | None = None) -> None:
+        closed_in.append(_thread.get_ident())
+        close(segment, truncate_at=truncate_at)
+
+    monkeypatch.setattr(Segment, "close", watched)
+    while len(segments(writer.directory)) < 3:
+        append_row(writer)
+    for _ in range(10_000):
+        if len(closed_in) == 2:
+            break
+        append_row(writer)
+    assert len(closed_in) >= 2
+    assert _thread.get_ident() not in closed_in
+    writer.close()

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from runfold.protocol.failpoints import hit
-from runfold.spool.ahead import FileAhead
+from runfold.spool.ahead import FileAhead, close_beside
 from runfold.spool.directory import segment_sizes
 from runfold.spool.filesystem import free_bytes, total_bytes
 from runfold.spool.format import (
@@ -181,7 +181,7 @@ class SegmentChain:
             return
         if len(self._unsynced) < _MAX_UNSYNCED:
             self._unsynced.append(os.dup(segment.fd))
-        segment.close()
+        close_beside(segment)
 
     def _check_quota(self, capacity: int) -> None:
         """Raise OSError when a segment of this size would take more than is allowed."""
