@@ -18,6 +18,9 @@ from runfold_coordinator.service import Service, write_private_json
 from runfold_coordinator.settings import CoordinatorSettings
 from runfold_coordinator.store.errors import StoreError
 
+#: Exit status when another coordinator has taken over: starting again would take the partition from it.
+FENCED_STATUS = 3
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve; return the exit status."""
@@ -28,6 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for handler in logging.getLogger().handlers:
         handler.addFilter(_put_extra)
     ended = threading.Event()
+    fenced: list[str] = []
+
+    def end_fenced(why: str) -> None:
+        fenced.append(why)
+        ended.set()
+
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: ended.set())
     try:
@@ -40,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             port=parsed.port,
             partitions=parsed.partitions,
         )
-        service = Service(settings).start()
+        service = Service(settings, on_fenced=end_fenced).start()
     except (
         RedisConfigurationError,
         RedisUnavailableError,
@@ -49,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ValueError,
         RuntimeError,
     ) as error:
-        refusal = {"error": {"type": type(error).__name__, "message": str(error)}}
-        print(json.dumps(refusal) if parsed.json else f"runfold: {error}", file=sys.stderr)  # noqa: T201 - for whoever started us
+        _refuse(type(error).__name__, str(error), as_json=parsed.json)
         return 1
     gc.collect()
     gc.freeze()  # what was imported stays: collections look at work only
@@ -63,7 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         service.stop()
         if parsed.ready_file is not None:
             parsed.ready_file.unlink(missing_ok=True)
+    if fenced:
+        _refuse("FencedError", f"stopped: {fenced[0]}", as_json=parsed.json)
+        return FENCED_STATUS
     return 0
+
+
+def _refuse(kind: str, message: str, *, as_json: bool) -> None:
+    """Say on standard error why it does not serve (any more)."""
+    refusal = {"error": {"type": kind, "message": message}}
+    print(json.dumps(refusal) if as_json else f"runfold: {message}", file=sys.stderr)  # noqa: T201 - for whoever started us
 
 
 def _greeting(service: Service, *, as_json: bool) -> str:

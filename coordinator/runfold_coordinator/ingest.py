@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import sqlalchemy as sa
+
 from runfold.protocol import failpoints
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.frames import Envelope, Frame, decode_frame, encode_frame, peek_frame
@@ -20,7 +22,7 @@ from runfold_coordinator.dead_letters import DeadLetter, peek_in_child
 from runfold_coordinator.run_catalogs import RunCatalogs
 from runfold_coordinator.state_board import StateBoard
 from runfold_coordinator.store import tables as t
-from runfold_coordinator.store.errors import StoreError
+from runfold_coordinator.store.errors import FencedError, StoreError
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
 from runfold_coordinator.watermarks import Watermarks, WriterMark
@@ -102,7 +104,20 @@ class Ingest:
         self._watermarks.forget()
         self._catalogs.forget()
         self._epoch, cursor = self._store.writing.claim_partition(self._partition, self._owner)
+        self._board.check_owner = self.check_owner
         return cursor
+
+    def check_owner(self, tx: Transaction) -> None:
+        """Hold the partition until the end of the transaction; FencedError when it is another's by now."""
+        tx.check_owner(self._partition, self._epoch)
+
+    def ask_owner(self) -> None:
+        """Raise FencedError when the partition is another's by now; for times when nothing is committed."""
+        c = t.partitions.c
+        found = self._store.fetch(sa.select(c.owner_epoch).where(c.partition == self._partition))
+        epoch = found[0].owner_epoch if found else None
+        if epoch != self._epoch:
+            raise FencedError(self._partition, self._epoch, epoch)
 
     def committed_cursor(self) -> str:
         """Return the cursor that the database holds: after a commit of which the outcome is not known."""
@@ -170,7 +185,7 @@ class Ingest:
         now_unix_s = self._clock.unix_s()
         with self._store.writing.transaction() as tx:
             failpoints.hit("ingest.after_begin")
-            tx.check_owner(self._partition, self._epoch)
+            self.check_owner(tx)
             whose = [found.frame or found.envelope for found in decoded]
             marks = self._watermarks.load(tx, [who for who in whose if who is not None], now_unix_s)
             batch = _Batch(marks)

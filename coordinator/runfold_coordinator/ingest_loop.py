@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 #: Longest wait in Redis for something to read.
 BLOCK_S = 0.1
 TICK_EVERY_S = 1.0
+#: How often a loop that commits nothing asks whether the partition is still its own.
+OWNER_EVERY_S = 5.0
 MAX_BACKOFF_S = 2.0
 #: A turn of the loop that took longer was a stall: nobody could have been heard meanwhile.
 STALL_S = 5.0
@@ -130,11 +132,14 @@ class IngestLoop:
         attempt_path: Path,
         free_ballast: Callable[[], None],
         ahead: StreamReader | None = None,
+        on_fenced: Callable[[str], None] = lambda _why: None,
     ) -> None:
         """Prepare; start() claims the partition.
 
         Args:
             ahead: A second connection, which fetches the next batch of a backlog while one is committed.
+            on_fenced: Told, in this loop's thread, that another coordinator owns the partition now, and why
+                this is known.
         """
         self._reader = reader
         self._ingest = ingest
@@ -145,10 +150,12 @@ class IngestLoop:
         self._attempt = Attempt.load(attempt_path)
         self._free_ballast = free_ballast
         self._ahead = None if ahead is None else ReadAhead(ahead)
+        self._on_fenced = on_fenced
         self._max_entries = BATCH_ENTRIES
         self._untrimmed: str | None = None
         self._next_tick_s = 0.0
         self._next_check_s = 0.0
+        self._next_owner_s = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="runfold-ingest", daemon=True)
         self.cursor = START
@@ -201,6 +208,7 @@ class IngestLoop:
                     "another coordinator has taken the partition",
                     extra={"event": "ingest_fenced", "why": str(error)},
                 )
+                self._on_fenced(str(error))
                 return
             except StreamUnavailableError as error:
                 self.is_connected = False
@@ -245,6 +253,10 @@ class IngestLoop:
         if not has_entries and now_s >= self._next_check_s:
             self._next_check_s = now_s + TICK_EVERY_S
             self._check_cursor()
+        if now_s >= self._next_owner_s:
+            self._next_owner_s = now_s + OWNER_EVERY_S
+            if not has_entries:
+                self._ingest.ask_owner()
         self._downlink.publish(self.cursor)
         if has_entries:
             failpoints.hit("ingest.after_ack")

@@ -48,8 +48,21 @@ logger = logging.getLogger(__name__)
 class Service:
     """One coordinator. `start()` returns when it serves; `stop()` is idempotent and loses nothing."""
 
-    def __init__(self, settings: CoordinatorSettings, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: CoordinatorSettings,
+        *,
+        clock: Clock | None = None,
+        on_fenced: Callable[[str], None] = lambda _why: None,
+    ) -> None:
+        """Prepare; nothing is opened.
+
+        Args:
+            on_fenced: Told from another thread when a partition was taken over: the service has to be
+                stopped whole, as what it serves grows old and its summaries are another's to write.
+        """
         self.settings = settings
+        self._on_fenced = on_fenced
         self._clock = clock or SystemClock()
         #: What to undo, newest last.
         self._stops: list[Callable[[], None]] = []
@@ -152,6 +165,7 @@ class Service:
             attempt_path=settings.data_dir / f"ingest-{partition}.attempt",
             free_ballast=ballast.free,
             ahead=StreamReader(self.redis_url, partition),
+            on_fenced=self._on_fenced,
         )
         self.loops.append(loop)
         self._stops.append(loop.stop)

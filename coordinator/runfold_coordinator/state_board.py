@@ -6,7 +6,7 @@ In: signs of life, marks of stored data. Out: updated rows, in the transaction t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,6 +81,8 @@ class StateBoard:
         #: Runs to be judged by the next tick.
         self._later: set[int] = set()
         self._open_rows = OpenRows()
+        #: Raises FencedError where the partition is another's by now; a claim puts it in place.
+        self.check_owner: Callable[[Transaction], object] = lambda _tx: None
         store.writing.on_rollback(self.forget)
 
     def forget(self) -> None:
@@ -138,6 +140,7 @@ class StateBoard:
         signs = self._signs_to_write(is_open)
         if runs or signs:
             with self._store.writing.transaction() as tx:
+                self.check_owner(tx)
                 written = self._write_signs(tx, signs, runs)
                 self._judge(tx, runs)
             self._liveness.clean(written)

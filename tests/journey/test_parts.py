@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import redis
 
 import runfold
+from runfold_coordinator.__main__ import FENCED_STATUS
 from runfold_coordinator.embedded_redis import EmbeddedRedis
 from runfold_coordinator.testing import LocalServer
 from support.checks import check_accounting
+from support.postgres import postgres_server, postgres_url
 from support.processes import finish, start, until
+
+__all__ = ["postgres_server", "postgres_url"]
 
 PROGRAM = """
 import sys, runfold
@@ -71,3 +78,30 @@ def test_a_public_address_without_a_key_is_refused(tmp_path: Path) -> None:
         LocalServer(
             tmp_path / "data", runfold_dir=tmp_path / "runfold", arguments=("--host", "0.0.0.0")
         ).start()
+
+
+def test_a_server_whose_partition_another_takes_stops_and_says_so(tmp_path: Path, postgres_url: str) -> None:
+    def serve(name: str) -> tuple[subprocess.Popen[str], Path]:
+        ready = tmp_path / f"{name}.json"
+        command = [sys.executable, "-m", "runfold_coordinator", "--data", str(tmp_path / name)]
+        command += ["--db", postgres_url, "--port", "0", "--ready-file", str(ready)]
+        env = os.environ | {"RUNFOLD_DIR": str(tmp_path / "runfold")}
+        process = subprocess.Popen(
+            command, env=env, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        until(lambda: ready.exists() or process.poll() is not None)
+        assert process.poll() is None
+        return process, ready
+
+    first, first_ready = serve("first")
+    second, _ = serve("second")
+    try:
+        _, said = first.communicate(timeout=30)
+        assert first.returncode == FENCED_STATUS
+        assert "taken over by another coordinator" in said.splitlines()[-1]
+        assert not first_ready.exists()
+        assert second.poll() is None
+    finally:
+        second.terminate()
+        second.communicate(timeout=30)
+    assert second.returncode == 0

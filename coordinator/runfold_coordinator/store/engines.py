@@ -99,8 +99,9 @@ def _open_sqlite(path: Path, *, exclusive: bool) -> Engines:
     refuse_network_file_system(path.parent)
     lock_fd = _lock_file(path) if exclusive else None
     if sqlite3.sqlite_version_info < SAFE_SQLITE:
-        logger.info(
-            "SQLite has the WAL-reset race; one connection writes and checkpoints, which avoids it",
+        logger.warning(
+            "SQLite before 3.51.3 can damage a WAL database that two connections write at once; "
+            "it can't happen here, as one connection does both and a lock keeps other processes out",
             extra={"event": "sqlite_version", "version": sqlite3.sqlite_version},
         )
     if not path.exists():
@@ -153,7 +154,15 @@ def _open_postgresql(url: sa.URL) -> Engines:
         import psycopg  # noqa: F401
     except ImportError as error:
         raise StoreRefusedError("PostgreSQL needs psycopg: pip install 'runfold[postgres]'") from error
-    connect_args = {"connect_timeout": 10, "application_name": "runfold"}
+    connect_args = {
+        "connect_timeout": 10,
+        "application_name": "runfold",
+        # A server that is gone without a word is given up after about as long as its restart takes.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+    }
     writer = sa.create_engine(
         url,
         pool_size=1,

@@ -10,6 +10,7 @@ import pytest
 from runfold.protocol.records import ExitRecord, PreemptingRecord, RecordKind, SignalRecord
 from runfold.protocol.streams import Heartbeat, WriterBeat
 from runfold_coordinator.states import Evidence, Limits, Member, Verdict, run_state, writer_state
+from runfold_coordinator.store.errors import FencedError
 from support.frames import Bench, Speaker
 
 EXIT_0 = {"code": 0, "how": "finish", "t_ns": 5}
@@ -255,6 +256,18 @@ def test_the_last_of_many_writers_ends_the_run_at_once_the_others_by_the_tick(be
     end(many[40:])
     assert ended() == 60
     assert bench.store.list_runs()[0].state == "finished"
+
+
+def test_a_board_whose_partition_was_taken_judges_nobody(bench: Bench) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    Bench(bench.store)
+    bench.clock.now_s += 301
+    with pytest.raises(FencedError):
+        bench.board.tick()
+    assert only_state(bench) == ("running", False)
+    with pytest.raises(FencedError):
+        bench.ingest.ask_owner()
 
 
 def test_evidence_in_any_order_gives_the_same_state(bench: Bench) -> None:
