@@ -8,7 +8,7 @@ from typing import Any
 
 from stored_form import StoredRun, empty_run, history_row, masked, stored_config, stored_metric
 
-from runfold.in_process import LiveFold
+from runfold.live_fold import LiveFold
 from runfold.protocol.identity import Identity
 from runfold.protocol.records import (
     AlertRecord,

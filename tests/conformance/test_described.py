@@ -16,7 +16,7 @@ from server_view import StoredRuns
 from spool_view import identity, spools_in
 
 import runfold
-from runfold.in_process import LiveFold
+from runfold.live_fold import LiveFold
 
 
 def same(value: Any) -> Any:

@@ -17,7 +17,7 @@ from server_view import StoredRuns
 from spool_view import identity, spools_in
 
 import runfold
-from runfold.in_process import LiveFold
+from runfold.live_fold import LiveFold
 
 pytestmark = [pytest.mark.journey, pytest.mark.xdist_group("conformance"), pytest.mark.timeout(300)]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runfold import errors
 from runfold.alerts import AlertLevel
-from runfold.current import BeforeInit, forwarded, need_run
+from runfold.current_run import BeforeInit, forwarded, need_run
 from runfold.errors import CommError, Error, UsageError
 from runfold.init import finish, init
 from runfold.run import Run

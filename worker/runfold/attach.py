@@ -45,7 +45,7 @@ def pack_run(run: Run) -> dict[str, Any]:
 
 def attach(packed: dict[str, Any]) -> Run:
     """Return the run as it is in this process; RuntimeError in the process that packed it."""
-    from runfold.current import current_run, set_current
+    from runfold.current_run import current_run, set_current
     from runfold.run import Run
 
     if packed["pid"] == os.getpid():

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from runfold import terminal
-from runfold.ending import Ending, EndWatch, of_exception
+from runfold.process_end import Ending, EndWatch, of_exception
 from runfold.signal_watch import SignalWatch
 
 #: Signals by which people and schedulers stop a process.

@@ -10,7 +10,7 @@ from typing import Any
 from runfold import config as config_module
 from runfold import terminal
 from runfold.acknowledgement import knows_a_server
-from runfold.current import current_run, set_current
+from runfold.current_run import current_run, set_current
 from runfold.errors import Error, UsageError
 from runfold.joining import Joiner
 from runfold.resume import forget_last_run, last_run_id, remember_run

@@ -35,7 +35,7 @@ from runfold.settings import Settings
 from runfold.summary import Summary
 
 if TYPE_CHECKING:
-    from runfold.in_process import LiveFold
+    from runfold.live_fold import LiveFold
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +330,7 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
 
     def _live_fold(self) -> LiveFold | None:
         if self._live is None and self._spool.directory is not None:
-            from runfold.in_process import LiveFold
+            from runfold.live_fold import LiveFold
 
             self._live = LiveFold(self._spool.directory, self._spool.identity.started_unix_ns)
             if not self._recorder.is_ended:

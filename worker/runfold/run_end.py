@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from runfold import terminal
-from runfold.ending import Ending, of_exception, of_system_exit, write_status_at_last
 from runfold.hooks import hooks
 from runfold.joining import Membership
+from runfold.process_end import Ending, of_exception, of_system_exit, write_status_at_last
 from runfold.protocol.records import ExitRecord, RecordKind, SignalRecord
 from runfold.recorder import Recorder
 from runfold.run_spool import RunSpool, share_step

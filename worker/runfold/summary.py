@@ -1,6 +1,6 @@
 """run.summary, as W&B has it: reads what was logged and set by hand, writes what is set by hand.
 
-In: item and attribute access. Out: SUMMARY records to the run; reading goes by the fold in in_process.py.
+In: item and attribute access. Out: SUMMARY records to the run; reading goes by the fold in live_fold.py.
 """
 
 from __future__ import annotations

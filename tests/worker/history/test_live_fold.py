@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from runfold.errors import UsageError
-from runfold.in_process import LiveFold
+from runfold.live_fold import LiveFold
 from runfold.protocol.history.steps import StepCounter
 from runfold.protocol.records import ExitRecord, MetricRecord, RecordKind, RowMap, SummaryRecord
 from runfold.protocol.rows import STEP_GIVEN, RowSchema
