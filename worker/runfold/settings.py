@@ -73,7 +73,7 @@ class Settings:
     #: Longest wait of finish() for the acknowledgement, in seconds; 0: none. Also as `finish_timeout_s`.
     finish_timeout: float = 30.0
     finish_timeout_raises: bool = False
-    #: Whether SIGINT, SIGTERM and SIGHUP are recorded before they take effect.
+    #: Whether SIGTERM and SIGHUP, and a SIGINT that ends the script, are recorded before they take effect.
     x_record_signals: bool = True
     #: Only spool, in whatever mode: what mode="offline" in the environment means to a run with mode="shared".
     x_offline: bool = False
