@@ -73,3 +73,23 @@ def test_a_full_database_disk_delays_and_loses_nothing(tmp_path: Path) -> None:
             counts, missing = delivered(server, "full", oracle)
             assert missing == []
             assert counts["declared_gaps"] == 0
+
+
+def test_a_disk_that_is_full_when_training_starts_costs_the_rows_until_there_is_space(tmp_path: Path) -> None:
+    oracle = Oracle(tmp_path / "oracle")
+    with (
+        SmallDisk(tmp_path / "runfold", 6_000_000) as disk,
+        LocalServer(tmp_path / "data", runfold_dir=disk.path) as server,
+    ):
+        disk.fill()
+        arguments = ["--run-id", "full", "--rows", 400, "--pause-s", 0.01, "--oracle", oracle.path]
+        trainer = start("support.trainer", *arguments, env={**server.env, "RUNFOLD_FINISH_TIMEOUT": "10"})
+        until(lambda: oracle.acked > 50)
+        disk.free()
+        finish([trainer], 60)
+        counts, missing = delivered(server, "full", oracle)
+        assert 50 <= len(missing) < 400
+        # Metric definitions and the like count as records too; only rows are in the oracle.
+        assert counts["declared_gaps"] >= len(missing)
+        assert missing == list(range(1, len(missing) + 1))
+        assert runfold.Api(url=server.url).run("chaos/full").state == "finished"

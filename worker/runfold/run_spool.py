@@ -10,17 +10,22 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from errno import EIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runfold import terminal
 from runfold.acknowledgement import acked_seq, dies_with_the_container, knows_a_server, wait_for_ack
 from runfold.family_step import FILE_NAME, FamilyStep
 from runfold.joining import Membership, as_child
+from runfold.late_spool import LateSpool
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.identity import Identity
 from runfold.recorder import Recorder, Spool
 from runfold.settings import Settings, process_environment
+
+if TYPE_CHECKING:
+    from runfold.spool.writer import SpoolWriter
 
 #: Longest extra wait where the spool would be lost with the container.
 _LAST_CHANCE_S = 600.0
@@ -93,21 +98,42 @@ class RunSpool:
             )
             identity = replace(identity, start_step=start_step)
         self.identity = identity
-        node = self._membership.node
-        spool: Spool
         try:
-            from runfold.spool.writer import SpoolWriter
-
-            writer = SpoolWriter.create(
-                node.spool_root, node.target, {**identity.to_map(), "tags": list(identity.tags)}
-            )
-            spool, self.directory = writer, writer.directory
+            spool: Spool = self._make(identity)
         except (OSError, ProtocolError) as error:
             terminal.warn(f"run {identity.run_id}: nothing of it can be kept: {error}. Training goes on")
-            spool, self.directory = LostSpool(), None
+            self.directory = None
+            spool = LostSpool() if isinstance(error, ProtocolError) else self._late(identity, error)
         self.call_agent()
         self.on_open(identity)
         return spool
+
+    def _make(self, identity: Identity) -> SpoolWriter:
+        from runfold.spool.writer import SpoolWriter
+
+        node = self._membership.node
+        writer = SpoolWriter.create(
+            node.spool_root, node.target, {**identity.to_map(), "tags": list(identity.tags)}
+        )
+        self.directory = writer.directory
+        return writer
+
+    def _late(self, identity: Identity, reason: OSError) -> LateSpool:
+        """Return what makes the spool when there is space again, and declares what was lost until then."""
+
+        def make(lost_count: int) -> Spool | None:
+            if self._owner_pid not in (None, os.getpid()):
+                return None  # a fork's child opens its own
+            try:
+                writer = self._make(identity)
+            except (OSError, ProtocolError):
+                return None
+            if lost_count:
+                writer.declare_lost(lost_count, reason if reason.errno else OSError(EIO, str(reason)))
+            self.call_agent()
+            return writer
+
+        return LateSpool(make)
 
     @property
     def writer_id(self) -> str | None:

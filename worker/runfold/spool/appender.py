@@ -273,9 +273,12 @@ class Appender:
         """Count a record that cannot be kept; it takes its seq, so that the gap can be told."""
         if error is not None:
             self._loss.blame(error)
+        return self._lose(1)
+
+    def _lose(self, count: int) -> bool:
         self._row_until = self._write_until = -1
-        self._seq += 1
-        self._loss.add(self._seq, self._clock_ns())
+        self._seq += count
+        self._loss.add(self._seq, self._clock_ns(), count)
         return False
 
     def _declare_gap(self, need_bytes: int, *, urgent: bool) -> bool:

@@ -48,13 +48,13 @@ class Loss:
             raise error
         self._why = _REASONS.get(error.errno, f"I/O error: {error.strerror}")
 
-    def add(self, seq: int, now_ns: int) -> None:
-        """Count the record `seq`, which follows the last one lost or begins a gap."""
+    def add(self, seq: int, now_ns: int, count: int = 1) -> None:
+        """Count the `count` records up to `seq`, which follow the last one lost or begin a gap."""
         if not self._lo:
-            self._lo = seq
+            self._lo = seq - count + 1
             self._tried_at_ns = now_ns
         self._hi = seq
-        self.count += 1
+        self.count += count
         self._header.store(AT_DROPPED_COUNT, self.count)
         self._header.store(AT_DROPPED_LO, self._lo)
         self._header.store(AT_DROPPED_HI, seq)

@@ -140,6 +140,16 @@ class SpoolWriter(Appender):
             )
         return self._exclusively(lambda: self._keep_record(kind, flags, payload))
 
+    def declare_lost(self, count: int, error: OSError) -> bool:
+        """Declare `count` records that were lost before there was a spool; return whether it is written."""
+
+        def lose() -> bool:
+            self._loss.blame(error)
+            self._lose(count)
+            return self._declare_gap(0, urgent=True)
+
+        return self._exclusively(lose)
+
     @property
     def last_seq(self) -> int:
         """The seq of the last record, kept or not."""
