@@ -328,6 +328,11 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
         self._live = None
         self._is_over = threading.Event()
 
+    def _leave(self, code: int | None = 0) -> None:
+        super()._leave(code)
+        if self._live is not None:
+            self._live.close()
+
     def _live_fold(self) -> LiveFold | None:
         if self._live is None and self._spool.directory is not None:
             from runfold.live_fold import LiveFold
