@@ -7,6 +7,7 @@ In: a run. Out: the summary as nested dicts. A saved fold only saves work: the r
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,10 @@ STATE_VERSION = 2
 SAVE_AFTER_RECORDS = 100_000
 #: A run that goes on is saved at most so often in the background.
 KEEP_EVERY_S = 10.0
+#: A fold that took this long, seconds, is not an increment: rows come late, and each makes it start anew.
+COSTLY_S = 0.5
+#: Such a run gets at most this part of the background's time.
+KEEP_SHARE = 0.05
 #: Runs looked at in one background round, newest change first.
 RUNS_A_ROUND = 200
 
@@ -39,8 +44,8 @@ class SummaryReader:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        #: By run: the version that was saved last, and when (monotonic seconds).
-        self._kept: dict[int, tuple[int, float]] = {}
+        #: By run: the version that was saved last, and (monotonic seconds) when and how long that took.
+        self._kept: dict[int, tuple[int, float, float]] = {}
 
     def summary(self, run: RunRow) -> dict[str, Any]:
         """Return the run's summary over everything that is committed now, nested as logged, keys sorted."""
@@ -51,15 +56,21 @@ class SummaryReader:
         deadline_s = mono_s() + budget_s
         c = tables.runs.c
         for run in self._store.list_runs(order_by=[c.updated_unix_s.desc()], limit=RUNS_A_ROUND):
-            version, at_s = self._kept.get(run.run_pk, (-1, -KEEP_EVERY_S))
+            version, at_s, took_s = self._kept.get(run.run_pk, (-1, -math.inf, 0.0))
             if version == run.version:
                 continue
-            if run.state not in TERMINAL_STATES and mono_s() - at_s < KEEP_EVERY_S:
+            pause_s = took_s / KEEP_SHARE if took_s >= COSTLY_S else 0.0
+            if run.state not in TERMINAL_STATES:
+                pause_s = max(pause_s, KEEP_EVERY_S)
+            began_s = mono_s()
+            if began_s - at_s < pause_s:
                 continue
-            if mono_s() >= deadline_s:
+            if began_s >= deadline_s:
                 return True
             _, is_saved = self._fold(run, save_after=0)
-            self._kept[run.run_pk] = (run.version + is_saved, mono_s())  # saving makes one more version
+            now_s = mono_s()
+            # Saving makes one more version.
+            self._kept[run.run_pk] = (run.version + is_saved, now_s, now_s - began_s)
         if len(self._kept) > 100 * RUNS_A_ROUND:
             self._kept.clear()
         return False

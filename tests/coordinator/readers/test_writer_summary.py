@@ -132,6 +132,32 @@ def test_a_saved_fold_is_gone_on_with_and_filters_see_it(store, monkeypatch):
     assert run.row.version == version  # nothing new: nothing written
 
 
+def test_a_run_whose_folds_start_again_each_time_gets_a_small_part_of_the_background(store, monkeypatch):
+    said = Said(mode="grouped")
+    run = StoredRun(store)
+    now_s = 0.0
+    fold = SummaryReader._fold
+    folded: list[float] = []
+
+    def slow_fold(self, found, *, save_after):
+        nonlocal now_s
+        now_s += 4.0
+        folded.append(now_s)
+        return fold(self, found, save_after=save_after)
+
+    monkeypatch.setattr(SummaryReader, "_fold", slow_fold)
+    reader = SummaryReader(store)
+    for i in range(300):
+        said.log({"loss": 1.0}, step=100 - i % 50)
+        run.deliver(said)
+        reader.keep_up(lambda: now_s)
+        now_s += 1.0
+    assert 2 <= len(folded) <= 5
+    now_s += 100.0
+    reader.keep_up(lambda: now_s)
+    assert folded[-1] == now_s and run.row.summary["loss"] == 1.0
+
+
 def test_an_unreadable_state_is_folded_anew(store):
     said = Said(mode="grouped")
     said.log({"loss": 1.0})
