@@ -57,6 +57,8 @@ class _Open:
     unreachable: bool
     #: Its row reads crashed, for silence only.
     is_lost: bool = False
+    #: Its row says that the process is gone; records of it may be on the way.
+    is_gone: bool = False
     #: Evidence of its end may wait for the next tick.
     has_testified: bool = False
     seen_written_s: float = 0.0
@@ -106,7 +108,7 @@ class StateBoard:
             run_pk = mark.run.run_pk
             known, sign = is_open.get(mark.writer_id), self._liveness.sign(mark.writer_id)
             self._liveness.hear_data(mark.writer_id)
-            is_gone = sign is not None and sign.alive is False
+            is_gone = (sign is not None and sign.alive is False) or (known is not None and known.is_gone)
             if mark.is_new and not is_gone and self._run_states.get(run_pk) == RUNNING:
                 # One more writer of a run that runs anyway, and a thousand come at once: the tick sees to it.
                 is_open[mark.writer_id] = _Open(mark.writer_pk, run_pk, unreachable=False)
@@ -152,7 +154,7 @@ class StateBoard:
         if is_lost != found.is_lost or (silent_s >= self._limits.unreachable_s) != found.unreachable:
             return True
         sign = self._liveness.sign(writer_id)
-        is_gone = sign is not None and sign.alive is False
+        is_gone = found.is_gone or (sign is not None and sign.alive is False)
         return is_gone and self._liveness.stalled_s(writer_id) >= self._limits.late_records_s
 
     def _silent_s(self, writer_id: str, *, unreachable: bool, is_lost: bool) -> float:
@@ -210,13 +212,21 @@ class StateBoard:
             is_running = c.state.not_in(sorted(TERMINAL))
             watched_from_s = self._clock.unix_s() - WATCH_LOST_S
             rows = connection.execute(
-                sa.select(c.writer_id, c.writer_pk, c.run_pk, c.unreachable, is_running.label("runs")).where(
+                sa.select(
+                    c.writer_id, c.writer_pk, c.run_pk, c.unreachable, c.alive, is_running.label("runs")
+                ).where(
                     c.partition == self._partition,
                     sa.or_(is_running, sa.and_(c.unreachable, c.last_seen_unix_s > watched_from_s)),
                 )
             )
             self._open = {
-                row.writer_id: _Open(row.writer_pk, row.run_pk, row.unreachable, is_lost=not row.runs)
+                row.writer_id: _Open(
+                    row.writer_pk,
+                    row.run_pk,
+                    row.unreachable,
+                    is_lost=not row.runs,
+                    is_gone=row.alive is False,
+                )
                 for row in rows
             }
         return self._open
@@ -240,6 +250,7 @@ class StateBoard:
                     writer.writer_id, _Open(writer.writer_pk, run_pk, verdict.unreachable)
                 )
                 known.unreachable, known.is_lost = verdict.unreachable, is_ended
+                known.is_gone = writer.alive is False
             after = {
                 "state": verdict.state,
                 "reason": clean_text(verdict.reason),
@@ -301,6 +312,10 @@ class StateBoard:
             ),
             self._limits,
         )
+        is_gone = writer.alive is False or said is False
+        if is_gone and verdict.state == RUNNING and writer.state in TERMINAL and not writer.unreachable:
+            # Its late records do not wake the dead: readers would see it run again, and end once more.
+            return Verdict(writer.state, writer.reason, ended_unix_ns=writer.ended_unix_ns)
         if writer.exit is None and verdict.state == writer.state and writer.ended_unix_ns is not None:
             # It ended when that was first known; being judged again does not move it.
             return replace(verdict, ended_unix_ns=writer.ended_unix_ns)

@@ -201,6 +201,31 @@ def test_a_process_that_is_gone_waits_for_its_last_records(bench: Bench) -> None
     assert only_state(bench)[0] == "finished"
 
 
+def test_a_process_that_is_gone_is_told_when_its_records_come_after_a_restart(bench: Bench) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    beat(bench, speaker, False, head_seq=2)
+    bench.board.tick()
+    assert only_state(bench)[0] == "running"
+    again = Bench(bench.store)
+    again.board.tick()
+    again.feed(speaker.rows({"loss": [1.0]}))
+    assert only_state(bench)[0] == "crashed"
+
+
+def test_records_that_never_come_are_not_waited_for_after_a_restart(bench: Bench) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    beat(bench, speaker, False, head_seq=9)
+    bench.board.tick()
+    again = Bench(bench.store)
+    again.board.tick()
+    again.clock.now_s += 61
+    beat(again, speaker, None, head_seq=9)
+    again.board.tick()
+    assert only_state(bench)[0] == "crashed"
+
+
 def test_records_that_never_come_end_the_wait(bench: Bench) -> None:
     speaker = Speaker(b"w" * 16)
     bench.feed(speaker.hello())
@@ -209,6 +234,20 @@ def test_records_that_never_come_end_the_wait(bench: Bench) -> None:
     bench.clock.now_s += 61
     bench.board.tick()
     assert only_state(bench)[0] == "crashed"
+
+
+def test_late_records_do_not_wake_the_dead(bench: Bench) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    beat(bench, speaker, False, head_seq=4)
+    bench.board.tick()
+    bench.clock.now_s += 61
+    bench.board.tick()
+    assert only_state(bench)[0] == "crashed"
+    bench.feed(speaker.rows({"loss": [1.0, 2.0]}))
+    assert only_state(bench)[0] == "crashed"
+    bench.feed(speaker.others((RecordKind.EXIT, ExitRecord(0, "finish").pack())))
+    assert only_state(bench)[0] == "finished"
 
 
 def test_a_fresh_lease_after_a_stall_expires_nobody(bench: Bench) -> None:
