@@ -18,7 +18,7 @@ from runfold.family_step import FamilyStep
 from runfold.log_values import Cell, flatten
 from runfold.protocol.records import RecordKind, RowMap
 from runfold.protocol.rows import COMMIT_FALSE, COMMIT_TRUE, STEP_GIVEN, RowSchema
-from runfold.row_schemas import RowSchemas
+from runfold.row_schemas import NO_WAY, RowSchemas, Way
 
 #: What a slot refuses, before anything was written: an int over 64 bits, a value that is no number after all.
 _MISFIT = (struct.error, OverflowError, TypeError, ValueError)
@@ -52,12 +52,13 @@ class Recorder:
         "_deferred",
         "_family",
         "_family_words",
+        "_last_way",
         "_lock",
         "_open_spool",
         "_row_schemas",
-        "_schemas",
         "_spool",
         "_step",
+        "_ways",
         "is_ended",
         "rows_count",
         "run_id",
@@ -86,14 +87,21 @@ class Recorder:
         self._deferred: deque[Callable[[], None]] = deque()
         self._row_schemas = RowSchemas()
         #: (keys, types of the values) of a flat dict -> its schema; empty when no row may be logged.
-        self._schemas = self._row_schemas.by_types
+        self._ways = self._row_schemas.by_types
+        #: That of the last row: most rows are like the one before, and comparing costs less than hashing.
+        self._last_way: Way = NO_WAY
 
     def _take(self, spool: Spool | None) -> None:
         self._spool = spool
-        # Without a spool there are no schemas either, so log() does not get as far as calling this.
         self._append_row: Callable[[RowSchema, int, int, Any], bool] = (
-            _refuse if spool is None else spool.append_row
+            _go_the_slow_way if spool is None else spool.append_row
         )
+
+    def _forget_ways(self) -> None:
+        self._ways = {}
+        self._last_way = NO_WAY
+        # A log() of another thread may have found its way before, or remember it only now.
+        self._append_row = _go_the_slow_way
 
     @property
     def spool(self) -> Spool | None:
@@ -106,12 +114,15 @@ class Recorder:
         family = self._family
         return max(self._step, family.next_step) if family is not None and family.has_children else self._step
 
-    def log(self, data: Any, step: Any = None, commit: Any = None) -> None:
+    def log(self, data: Any, step: Any = None, commit: Any = None, sync: Any = None) -> None:  # noqa: ARG002
         """Append one row. See Run.log."""
         # The hot path: 8 floats in about 2 us. Everything unusual goes to _log_slowly.
         if type(data) is dict and commit is None:
             values = data.values()
-            schema = self._schemas.get((*data, *map(type, values)))
+            keys, types, schema = self._last_way
+            if [*data] != keys or [*map(type, values)] != types:
+                self._last_way = way = self._ways.get((*data, *map(type, values)), NO_WAY)
+                schema = way[2]
             if schema is not None and (step is None or (type(step) is int and 0 <= step <= _MAX_STEP)):
                 with self._lock:
                     family = self._family_words
@@ -194,7 +205,7 @@ class Recorder:
             if last is not None:
                 self._append(lambda: self._append_payload(RecordKind.EXIT, last))
             self.is_ended = True
-            self._schemas = {}
+            self._forget_ways()
             self._spool.close(final=True)
 
     def end_with_status(self, last: bytes, at_last: Callable[[int], bool]) -> None:
@@ -205,7 +216,7 @@ class Recorder:
         with self._lock:
             if not self.is_ended and self._spool is not None and self._spool.close_with_status(last, at_last):
                 self.is_ended = True
-                self._schemas = {}
+                self._forget_ways()
         self.end(last)
 
     @property
@@ -303,8 +314,8 @@ class Recorder:
         )
 
 
-def _refuse(*_: Any) -> bool:
-    return False
+def _go_the_slow_way(*_: Any) -> bool:
+    raise struct.error("no spool is open: the slow way opens it, or tells that the run is finished")
 
 
 def check_step(step: Any) -> int | None:

@@ -16,7 +16,11 @@ _KIND_OF = {float: "d", int: "q", bool: "?"}
 
 #: The keys of a flat dict, then the types of its values.
 Types = tuple[object, ...]
+#: The keys and the types once more, as lists: what log() compares with the row before; and their schema.
+Way = tuple[list[object], list[object], RowSchema | None]
 _Columns = tuple[tuple[KeyPath, ...], str]
+#: A way that no row takes: a key that is no text.
+NO_WAY: Way = ([None], [], None)
 
 
 class RowSchemas:
@@ -26,7 +30,7 @@ class RowSchemas:
 
     def __init__(self) -> None:
         #: For log() itself: rows of these keys and types need no conversion.
-        self.by_types: dict[Types, RowSchema] = {}
+        self.by_types: dict[Types, Way] = {}
         self._known: dict[_Columns, RowSchema] = {}
         self._seen: dict[_Columns, None] = {}
 
@@ -52,7 +56,7 @@ class RowSchemas:
         if types is not None and 2 * len(cells) == len(types) and _fit_as_they_are(types, schema):
             if len(self.by_types) >= _MAX_WAYS:
                 self.by_types.clear()
-            self.by_types[types] = schema
+            self.by_types[types] = ([*types[: len(cells)]], [*types[len(cells) :]], schema)
         return schema
 
     def _make_room_for(self, columns: _Columns) -> bool:
@@ -64,7 +68,7 @@ class RowSchemas:
             return False
         del self._seen[columns]
         gone = self._known.pop(next(iter(self._known)))
-        for types in [types for types, schema in self.by_types.items() if schema is gone]:
+        for types in [types for types, (_, _, schema) in self.by_types.items() if schema is gone]:
             del self.by_types[types]
         return True
 

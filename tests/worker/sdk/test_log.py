@@ -175,3 +175,36 @@ def test_a_row_above_16_mb_is_refused_with_a_clear_error(run: runfold.Run, spool
         run.log({"text": "x" * (17 * 1024 * 1024)})
     run.log({"a": 1})
     assert spool().steps == [0]
+
+
+def test_a_log_that_somebody_put_on_the_class_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(runfold.Run, "log", lambda self, data, **_: seen.append(data))
+    run = runfold.init(project="p")
+
+    run.log({"a": 1})
+
+    assert seen == [{"a": 1}]
+    assert "log" not in vars(run)
+
+
+def test_keys_and_types_of_one_row_are_never_taken_for_those_of_another(
+    run: runfold.Run, spool: Read
+) -> None:
+    rows: list[dict[str, object]] = [
+        {"a": 1.0, "b": 2.0},
+        {"a": 1.5, "b": 2},
+        {"b": 2.0, "a": 1.0},
+        {"a": True, "b": 2.0},
+        {"a": 3.0},
+        {"a": 3.0, "b": "text"},
+        {"a": 1.0, "b": 2.0},
+    ]
+    for row in rows * 3:
+        run.log(row)
+
+    found = spool().values
+    assert [list(row.items()) for row in found] == [list(row.items()) for row in rows * 3]
+    assert [[type(value) for value in row.values()] for row in found] == [
+        [type(value) for value in row.values()] for row in rows * 3
+    ]
