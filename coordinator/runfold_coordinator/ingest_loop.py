@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 #: Longest wait in Redis for something to read.
 BLOCK_S = 0.1
-TICK_EVERY_S = 1.0
+TICK_EVERY_S = 0.5
 #: How often a loop that commits nothing asks whether the partition is still its own.
 OWNER_EVERY_S = 5.0
 MAX_BACKOFF_S = 2.0

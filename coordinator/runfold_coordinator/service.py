@@ -29,7 +29,7 @@ from runfold_coordinator.group_reader import GroupReader
 from runfold_coordinator.history_columns import HistoryColumns
 from runfold_coordinator.history_reader import HistoryReader
 from runfold_coordinator.ingest import Ingest
-from runfold_coordinator.ingest_loop import IngestLoop
+from runfold_coordinator.ingest_loop import BLOCK_S, TICK_EVERY_S, IngestLoop
 from runfold_coordinator.intake import Intake
 from runfold_coordinator.liveness import Liveness
 from runfold_coordinator.maintenance import Maintenance
@@ -144,7 +144,9 @@ class Service:
         settings, clock = self.settings, self._clock
         self._stops.append(reader.close)
         liveness = Liveness(clock)
-        limits = Limits(unreachable_s=settings.unreachable_s, lost_s=settings.lost_s)
+        # Silence is looked for every so often: a turn early, so that the flag is not late.
+        early_s = min(TICK_EVERY_S + BLOCK_S, settings.unreachable_s / 10)
+        limits = Limits(unreachable_s=settings.unreachable_s - early_s, lost_s=settings.lost_s)
         board = StateBoard(store, liveness, clock, limits, partition=partition)
         ingest = Ingest(store, partition, board, clock, owner=owner)
 

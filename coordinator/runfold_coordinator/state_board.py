@@ -309,6 +309,7 @@ class StateBoard:
                 stalled_s=self._liveness.stalled_s(writer.writer_id),
                 is_caught_up=writer.last_seq >= head_seq,
                 last_seen_unix_ns=int(seen_unix_s * 1e9),
+                last_record_unix_ns=writer.last_record_unix_ns,
             ),
             self._limits,
         )

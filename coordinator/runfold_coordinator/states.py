@@ -17,6 +17,9 @@ TERMINAL = frozenset({FINISHED, FAILED, KILLED, CRASHED, PREEMPTED})
 
 #: Someone who wants a process to end sends one of these.
 _STOP_SIGNALS = frozenset({1, 2, 3, 9, 10, 12, 15})
+#: A process that still speaks so long after a signal, seconds, has survived it: something else was its end.
+#: Long enough for a checkpoint to be written first.
+SURVIVED_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Evidence:
     #: Whether every record that the agent has seen is stored.
     is_caught_up: bool = True
     last_seen_unix_ns: int = 0
+    #: Newest time in its records, by its own clock.
+    last_record_unix_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +86,11 @@ def _said_exit(said: Mapping[str, Any], evidence: Evidence) -> Verdict:
     ended = said.get("t_ns") or evidence.last_seen_unix_ns
     if code == 0:
         return Verdict(FINISHED, "exit code 0", ended_unix_ns=ended)
-    signum = (evidence.signal or {}).get("signum")
-    if evidence.signal is not None and signum in _STOP_SIGNALS:
+    signal = _last_signal(evidence)
+    if signal is not None and signal.get("signum") in _STOP_SIGNALS:
         if evidence.preempting:
-            return Verdict(PREEMPTED, f"preempted with {_signal_name(evidence.signal)}", ended_unix_ns=ended)
-        return Verdict(KILLED, f"killed by {_signal_name(evidence.signal)}", ended_unix_ns=ended)
+            return Verdict(PREEMPTED, f"preempted with {_signal_name(signal)}", ended_unix_ns=ended)
+        return Verdict(KILLED, f"killed by {_signal_name(signal)}", ended_unix_ns=ended)
     exception = said.get("exception")
     if exception:
         return Verdict(FAILED, _exception_line(str(exception), said.get("traceback")), ended_unix_ns=ended)
@@ -96,12 +101,21 @@ def _vanished(evidence: Evidence) -> Verdict:
     ended = evidence.last_seen_unix_ns
     if evidence.preempting:
         return Verdict(PREEMPTED, "preempted: the process is gone after its notice", ended_unix_ns=ended)
-    if evidence.signal is not None:
-        name = _signal_name(evidence.signal)
-        if evidence.signal.get("signum") in _STOP_SIGNALS:
-            return Verdict(KILLED, f"killed by {name}", ended_unix_ns=evidence.signal.get("t_ns") or ended)
-        return Verdict(CRASHED, f"crashed with {name}", ended_unix_ns=evidence.signal.get("t_ns") or ended)
+    signal = _last_signal(evidence)
+    if signal is not None:
+        name = _signal_name(signal)
+        if signal.get("signum") in _STOP_SIGNALS:
+            return Verdict(KILLED, f"killed by {name}", ended_unix_ns=signal.get("t_ns") or ended)
+        return Verdict(CRASHED, f"crashed with {name}", ended_unix_ns=signal.get("t_ns") or ended)
     return Verdict(CRASHED, "the process vanished without an exit record", ended_unix_ns=ended)
+
+
+def _last_signal(evidence: Evidence) -> Mapping[str, Any] | None:
+    """Return the signal that may have ended the process; None where it went on for long after it."""
+    signal = evidence.signal
+    if signal is None or evidence.last_record_unix_ns - (signal.get("t_ns") or 0) <= SURVIVED_S * 1e9:
+        return signal
+    return None if signal.get("t_ns") else signal
 
 
 def _signal_name(signal: Mapping[str, Any]) -> str:
