@@ -41,8 +41,10 @@ def _kill_coordinator(stage: Stage, fault: Fault) -> Undo:
 
 
 def _kill_redis(stage: Stage, fault: Fault) -> Undo:
-    if stage.redis.pid:
-        os.kill(stage.redis.pid, signal.SIGKILL)
+    pid = stage.redis.pid
+    if pid:
+        with contextlib.suppress(ProcessLookupError):  # killed a moment ago
+            os.kill(pid, signal.SIGKILL)
     return stage.restart_redis
 
 
@@ -107,7 +109,8 @@ def _freeze_coordinator(stage: Stage, fault: Fault) -> Undo:
 def _freeze_redis(stage: Stage, fault: Fault) -> Undo:
     pid = stage.redis.pid
     if pid:
-        os.kill(pid, signal.SIGSTOP)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
 
     def undo() -> None:
         if pid:

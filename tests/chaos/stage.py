@@ -149,6 +149,7 @@ class Stage:
         for trainer in self.trainers:
             if trainer.process.poll() is None:
                 trainer.process.kill()
+            if trainer.process.stdout is not None and not trainer.process.stdout.closed:
                 trainer.process.communicate()
 
 
