@@ -60,7 +60,14 @@ def program(tmp_path: Path, end: str, *, nested: bool = False) -> Path:
 
 def environment(tmp_path: Path) -> dict[str, str]:
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("RUNFOLD_", "WANDB_"))}
-    return {**kept, "RUNFOLD_DIR": str(tmp_path / "home"), "RUNFOLD_MODE": "offline", "RUNFOLD_SILENT": "1"}
+    own = {
+        "RUNFOLD_DIR": str(tmp_path / "home"),
+        "RUNFOLD_MODE": "offline",
+        "RUNFOLD_SILENT": "1",
+        # No agent stays behind to look for a server that never comes.
+        "RUNFOLD_AGENT_PATIENCE_S": "1",
+    }
+    return {**kept, **own}
 
 
 def ran(tmp_path: Path, *arguments: str) -> int:
