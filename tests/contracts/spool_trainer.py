@@ -32,8 +32,6 @@ def main(root: str, mode: str, count: str, what: str) -> None:
             append_row(writer, EVAL if number % 5 == 1 else LOSS)
         if what != "quiet":
             say(str(writer.last_seq))
-        if number % 40 == 39 and what == "plain":
-            writer.sync()
     writer.close()
     say("closed")
 

@@ -227,16 +227,6 @@ def test_a_forked_child_lets_go_without_a_trace(tmp_path: Path, mode: Mode) -> N
     assert (delivered.hi, delivered.gaps) == (311, [])
 
 
-def test_sync_brings_everything_to_disk_and_may_be_repeated(tmp_path: Path, mode: Mode) -> None:
-    writer = make(tmp_path, mode)
-    for _ in range(5):
-        fill(writer, 100)
-        writer.sync()
-        writer.sync()
-    writer.close()
-    assert deliver(writer.directory).hi == 501
-
-
 # --- acknowledgements ---------------------------------------------------------------------------------------
 
 

@@ -41,7 +41,6 @@ FAILPOINTS = [
     *("spool.after_body", "spool.after_body:2", "spool.after_body:77", "spool.after_body:200"),
     *("spool.after_record", "spool.after_record:2", "spool.after_record:77", "spool.after_record:200"),
     *("spool.after_head", "spool.after_head:2", "spool.after_head:77", "spool.after_head:200"),
-    *("spool.before_sync", "spool.before_sync:3"),
     "spool.before_closed",
 ]
 

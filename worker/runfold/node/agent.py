@@ -1,7 +1,8 @@
 """The agent's loop: watch, find, ship, heartbeat, tidy up, and end when nothing is left to do.
 
 In: settings and the lock on a target directory. Out: everything in its spools, durably at the server.
-One thread; every wait is bounded, so that a death is told within a moment and SIGTERM is heard.
+One thread; every wait is bounded, so that a death is told within a moment and SIGTERM is heard. A second one
+brings to disk what no server has stored (`disk_sync.py`), since that wait is not bounded.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import cast
 
 from . import retention
 from .delivery import Delivery, Round
+from .disk_sync import DiskSync
 from .failures import LinkError
 from .heartbeat import Heartbeats, NodeIdentity, WriterNews
 from .lock import AgentLock
@@ -82,6 +84,7 @@ class Agent:
         self._heartbeats = Heartbeats(
             NodeIdentity(f"{host}/{boot[:8]}", host, boot), interval_s=settings.heartbeat_interval_s
         )
+        self._disk_sync = DiskSync(settings.target_dir, within_s=settings.sync_spool_s)
         self._settled_s = self._retained_s = -1e9
         #: the last times that the coordinator was seen alive, and that a writer was.
         self._reachable_s = self._busy_s = clock()
@@ -94,6 +97,7 @@ class Agent:
     def run(self, *, should_stop: Callable[[], bool]) -> str:
         """Ship until idle or told to stop; return why it ended."""
         retention.remove_leftovers(self._settings.target_dir)
+        self._disk_sync.start()
         stop_by_s: float | None = None
         sleep_s, looked_s = 0.0, -1e9
         try:
@@ -113,6 +117,7 @@ class Agent:
 
     def close(self) -> None:
         """Close link and spools; what is not delivered stays in the spools. Idempotent."""
+        self._disk_sync.stop()
         self._uplink.close()
         self.writers.close()
         self._watch.close()

@@ -62,6 +62,8 @@ class NodeSettings:
     drain_s: float = 10.0
     #: RUNFOLD_WINDOW_BYTES: frames sent and not yet acked, all writers together.
     window_bytes: int = 16_000_000
+    #: RUNFOLD_SPOOL_SYNC_S: seconds until what no server has stored is on disk; 0: as the kernel likes.
+    sync_spool_s: float = 1.0
     #: RUNFOLD_SPOOL_KEEP_S: seconds the spool of an ended process is kept after everything in it was acked.
     keep_spool_s: float = 3600.0
     #: RUNFOLD_SPOOL_KEEP_BYTES: acked spools of a target are removed above this, oldest first.
@@ -135,6 +137,7 @@ _NUMBERS: Final = {
     "unreachable_exit_s": "RUNFOLD_AGENT_PATIENCE_S",
     "drain_s": "RUNFOLD_AGENT_DRAIN_S",
     "window_bytes": "RUNFOLD_WINDOW_BYTES",
+    "sync_spool_s": "RUNFOLD_SPOOL_SYNC_S",
     "keep_spool_s": "RUNFOLD_SPOOL_KEEP_S",
     "keep_spool_bytes": "RUNFOLD_SPOOL_KEEP_BYTES",
 }

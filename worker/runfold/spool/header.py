@@ -111,6 +111,30 @@ class WriterHeader:
 _NO_WORDS = WriterWords(0, 0, 0, 0, 0, 0)
 
 
+def _unpack_words(data: bytes) -> WriterWords:
+    words = WriterWords(*_WORDS.unpack(data.ljust(_WORDS.size, b"\0")))
+    if max(words.head_seq, words.final_seq, words.dropped_hi) > _HIGHEST_SEQ:
+        return _NO_WORDS
+    return words
+
+
+def read_progress(path: Path) -> tuple[WriterWords, int] | None:
+    """Return what the writer stored and the acked seq, changing nothing; None when the page is damaged.
+
+    Raises:
+        OSError: There is no such file, or it can't be read.
+    """
+    fd = open_private(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        page = os.pread(fd, HEADER_BYTES, 0)
+    finally:
+        os.close(fd)
+    if len(page) < HEADER_BYTES or FixedHeader.unpack(page) is None:
+        return None
+    ack = Ack.unpack(page[AT_ACK : AT_ACK + ACK_BYTES]) or Ack()
+    return _unpack_words(page[AT_HEAD_SEQ : AT_HEAD_SEQ + _WORDS.size]), ack.seq
+
+
 class HeaderView:
     """The agent's end. By pread and pwrite: a page that was cut short cannot kill the agent by SIGBUS.
 
@@ -137,11 +161,7 @@ class HeaderView:
 
     def words(self) -> WriterWords:
         """Return everything that the writer stored, by one read; zeros where the page is cut short."""
-        found = os.pread(self._fd, _WORDS.size, AT_HEAD_SEQ)
-        words = WriterWords(*_WORDS.unpack(found.ljust(_WORDS.size, b"\0")))
-        if max(words.head_seq, words.final_seq, words.dropped_hi) > _HIGHEST_SEQ:
-            return _NO_WORDS
-        return words
+        return _unpack_words(os.pread(self._fd, _WORDS.size, AT_HEAD_SEQ))
 
     @property
     def head_seq(self) -> int:

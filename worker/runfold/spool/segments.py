@@ -8,7 +8,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from runfold.protocol.failpoints import hit
 from runfold.spool.ahead import FileAhead, close_beside
 from runfold.spool.directory import segment_sizes
 from runfold.spool.filesystem import free_bytes, total_bytes
@@ -24,8 +23,6 @@ from runfold.spool.segment import Segment, create_file, publish
 
 #: The end of a segment that is kept for urgent records: enough for a traceback of full length.
 _RESERVE_BYTES = 96 * 1024
-#: Segments that were left but not yet brought to disk by `sync`; more than that are left to the kernel.
-_MAX_UNSYNCED = 4
 _PAGE_BYTES = 4096
 
 
@@ -50,7 +47,6 @@ class SegmentChain:
         self._next_bytes = limits.first_segment_bytes
         #: All segments so far together; those that were removed are counted until the quota presses.
         self._held_bytes = 0
-        self._unsynced: list[int] = []
         self._ahead: FileAhead | None = None
 
     @property
@@ -94,7 +90,8 @@ class SegmentChain:
             segment.close()
             raise
         self._held_bytes += capacity
-        self._retire(left)
+        if left is not None:
+            close_beside(left)
         self._next_bytes = min(self._next_bytes * 2, self._limits.max_segment_bytes)
         return segment
 
@@ -149,24 +146,8 @@ class SegmentChain:
         if self._ahead.is_idle:
             self._ahead.prepare(capacity)
 
-    def sync(self) -> None:
-        """Bring all segments to disk; safe beside appends from another thread."""
-        while self._unsynced:
-            # Taken one by one: the writer may add another at any moment.
-            _sync_and_close(self._unsynced.pop(0))
-        current = self.current
-        if current is not None:
-            try:
-                # A descriptor of our own: the writer may close this segment while we wait for the disk.
-                _sync_and_close(os.dup(current.fd))
-            except OSError:
-                return
-
     def close(self, *, truncate_at: int | None) -> None:
         """Close everything; give back what the last segment allocated beyond `truncate_at`, when given."""
-        for fd in self._unsynced:
-            os.close(fd)
-        self._unsynced = []
         segment, self.current = self.current, None
         if segment is not None:
             try:
@@ -175,13 +156,6 @@ class SegmentChain:
                 pass
         if self._ahead is not None and truncate_at is not None:
             self._ahead.discard()
-
-    def _retire(self, segment: Segment | None) -> None:
-        if segment is None:
-            return
-        if len(self._unsynced) < _MAX_UNSYNCED:
-            self._unsynced.append(os.dup(segment.fd))
-        close_beside(segment)
 
     def _check_quota(self, capacity: int) -> None:
         """Raise OSError when a segment of this size would take more than is allowed."""
@@ -207,14 +181,3 @@ def _reserve(capacity: int) -> int:
 
 def _whole_pages(size: int) -> int:
     return (size + _PAGE_BYTES - 1) // _PAGE_BYTES * _PAGE_BYTES
-
-
-def _sync_and_close(fd: int) -> None:
-    hit("spool.before_sync")
-    try:
-        getattr(os, "fdatasync", os.fsync)(fd)
-    except OSError:
-        # The kernel has dropped the pages that it could not write; asking again would only look like success.
-        pass
-    finally:
-        os.close(fd)

@@ -175,12 +175,6 @@ class SpoolWriter(Appender):
         """True after `close`."""
         return self._is_closed
 
-    def sync(self) -> None:
-        """Bring to disk what was appended before the call. May block; safe from another thread."""
-        self._chain.sync()
-        with suppress(OSError):
-            os.fsync(self._header.fd)
-
     def close(self, *, final: bool = True) -> None:
         """Close the files; idempotent. Appending is refused from now on.
 
