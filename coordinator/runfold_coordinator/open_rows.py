@@ -13,8 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from runfold.protocol.history.rows import RowFold
+from runfold.protocol.history.saved_values import unpack_saved
 from runfold.protocol.keypath import encode_path
-from runfold.protocol.values import unpack_value
 from runfold_coordinator.row_chunks import ChunkBuilder
 from runfold_coordinator.step_sync import inserted_cells
 from runfold_coordinator.store import tables as t
@@ -67,7 +67,7 @@ def _delete(tx: Transaction, writer_pks: Collection[int]) -> None:
 
 
 def _complete(tx: Transaction, run_pk: int, ending: Ending) -> None:
-    state: Any = unpack_value(ending.row_fold)
+    state: Any = unpack_saved(ending.row_fold)
     cells = inserted_cells(RowFold.from_state(state).finish(ending.last_seq + 1))
     if cells:
         keys = tx.names.key_pks(tx.connection, [encode_path(found.path) for found in cells])

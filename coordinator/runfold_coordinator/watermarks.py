@@ -14,8 +14,9 @@ import sqlalchemy as sa
 
 from runfold.protocol.frames import Envelope, Frame
 from runfold.protocol.history.rows import RowFold
+from runfold.protocol.history.saved_values import pack_saved, unpack_saved
 from runfold.protocol.rows import STEP_GIVEN
-from runfold.protocol.values import pack_value, unpack_value
+from runfold.protocol.values import pack_value
 from runfold_coordinator.row_chunks import Rows
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.names import clean_text
@@ -180,7 +181,7 @@ class Watermarks:
                 path, RunMark(row.run_pk, path, row.last_step, row.run_last_record_unix_ns)
             )
             facts = {name: getattr(row, name) for name in _WRITER_COLUMNS}
-            fold = None if row.row_fold is None else RowFold.from_state(unpack_value(bytes(row.row_fold)))
+            fold = None if row.row_fold is None else RowFold.from_state(unpack_saved(bytes(row.row_fold)))
             self._writers[bytes.fromhex(row.writer_id)] = WriterMark(run=mark, row_fold=fold, **facts)
 
     def _create_writers(self, tx: Transaction, new: dict[bytes, str], now_unix_s: float) -> None:
@@ -216,7 +217,7 @@ class Watermarks:
         by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for mark in marks:
             if mark.row_fold is not None:
-                mark.changes["row_fold"] = pack_value(mark.row_fold.to_state())
+                mark.changes["row_fold"] = pack_saved(mark.row_fold.to_state())
             if mark.changes:
                 row = {"writer_pk": mark.writer_pk} | mark.changes
                 by_columns.setdefault(tuple(sorted(row)), []).append(row)

@@ -252,10 +252,17 @@ def _conflict(a: KeyPath, b: KeyPath) -> bool:
 
 def merge_cells(row: Cells, cells: Iterable[tuple[KeyPath, Any]]) -> None:
     """Lay a later call over a row: a later value replaces what lies at, above or below its key."""
+    above: set[KeyPath] | None = None  # what lies above a key of the row; looked for once
     for path, value in cells:
         if path in UNLOGGABLE_KEYS:
             continue
-        if path not in row and row:
-            for other in [other for other in row if _conflict(path, other)]:
-                del row[other]
+        if path not in row:
+            if above is None:
+                above = {key[:at] for key in row if len(key) > 1 for at in range(1, len(key))}
+            if path in above:
+                for other in [other for other in row if _conflict(path, other)]:
+                    del row[other]
+            for at in range(1, len(path)):
+                row.pop(path[:at], None)
+                above.add(path[:at])
         row[path] = value
