@@ -7,10 +7,10 @@ import threading
 
 from runfold_coordinator.ballast import Ballast
 from runfold_coordinator.clock import Clock
+from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.compaction import Compactor
 from runfold_coordinator.store.errors import StoreError
 from runfold_coordinator.store.store import Store
-from runfold_coordinator.summary_reader import SummaryReader
 
 logger = logging.getLogger(__name__)
 

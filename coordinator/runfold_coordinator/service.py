@@ -20,27 +20,27 @@ from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.api.routes_intake import BODY_LIMITS
 from runfold_coordinator.api.server import HttpServer
-from runfold_coordinator.attempts_reader import AttemptsReader
 from runfold_coordinator.ballast import Ballast
 from runfold_coordinator.clock import Clock, SystemClock
 from runfold_coordinator.downlink import KEEP_ACK_S, Downlink
 from runfold_coordinator.embedded_redis import EmbeddedRedis
-from runfold_coordinator.group_reader import GroupReader
-from runfold_coordinator.history_columns import HistoryColumns
-from runfold_coordinator.history_reader import HistoryReader
-from runfold_coordinator.ingest import Ingest
-from runfold_coordinator.ingest_loop import BLOCK_S, TICK_EVERY_S, IngestLoop
-from runfold_coordinator.intake import Intake
+from runfold_coordinator.ingest.intake import Intake
+from runfold_coordinator.ingest.loop import BLOCK_S, TICK_EVERY_S, IngestLoop
+from runfold_coordinator.ingest.transaction import Ingest
 from runfold_coordinator.liveness import Liveness
 from runfold_coordinator.maintenance import Maintenance
+from runfold_coordinator.readers.attempts_reader import AttemptsReader
+from runfold_coordinator.readers.group_reader import GroupReader
+from runfold_coordinator.readers.history_columns import HistoryColumns
+from runfold_coordinator.readers.history_reader import HistoryReader
+from runfold_coordinator.readers.series_reader import SeriesReader
+from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.redis_checks import RedisUnavailableError, check_redis
-from runfold_coordinator.series_reader import SeriesReader
 from runfold_coordinator.settings import CoordinatorSettings
 from runfold_coordinator.state_board import StateBoard
 from runfold_coordinator.states import Limits
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.stream_reader import StreamReader
-from runfold_coordinator.summary_reader import SummaryReader
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from runfold.protocol.values import pack_value
 from runfold_coordinator.aggregate.attempts import place_writers
 from runfold_coordinator.clock import Clock
+from runfold_coordinator.ingest.open_rows import Ending, OpenRows
+from runfold_coordinator.ingest.watermarks import WriterMark
 from runfold_coordinator.liveness import Liveness, Sign
-from runfold_coordinator.open_rows import Ending, OpenRows
-from runfold_coordinator.run_lanes import facts_of
+from runfold_coordinator.readers.run_lanes import facts_of
 from runfold_coordinator.states import (
     RUNNING,
     TERMINAL,
@@ -35,7 +36,6 @@ from runfold_coordinator.store.model import WriterRow
 from runfold_coordinator.store.names import clean_text
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
-from runfold_coordinator.watermarks import WriterMark
 
 #: How often last_seen is written for writers of which nothing else changed.
 SEEN_EVERY_S = 10.0

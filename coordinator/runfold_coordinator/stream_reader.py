@@ -22,7 +22,7 @@ from runfold.protocol.streams import (
     data_stream,
     downlink,
 )
-from runfold_coordinator.ingest import Entry
+from runfold_coordinator.ingest.transaction import Entry
 
 logger = logging.getLogger(__name__)
 

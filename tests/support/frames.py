@@ -13,7 +13,7 @@ from runfold.protocol.blocks import Gap, RowBlock
 from runfold.protocol.frames import Frame, encode_frame
 from runfold.protocol.identity import Identity, Launcher
 from runfold.protocol.records import Record, RecordKind, RowMap
-from runfold_coordinator.ingest import Applied, Entry, Ingest
+from runfold_coordinator.ingest.transaction import Applied, Entry, Ingest
 from runfold_coordinator.liveness import Liveness
 from runfold_coordinator.state_board import StateBoard
 from runfold_coordinator.states import Limits

@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from runfold_coordinator.answers import HistoryPage, Table
 from runfold_coordinator.api.gate import GatePolicy
-from runfold_coordinator.history_columns import ColumnsPage
+from runfold_coordinator.readers.answers import HistoryPage, Table
+from runfold_coordinator.readers.history_columns import ColumnsPage
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 

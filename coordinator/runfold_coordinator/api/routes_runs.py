@@ -30,7 +30,7 @@ from runfold_coordinator.api.parameters import (
 from runfold_coordinator.api.routes_catalogue import Include
 from runfold_coordinator.api.table_answers import answer_table, check_size
 from runfold_coordinator.api.turns import large_read
-from runfold_coordinator.history_columns import ColumnsPage
+from runfold_coordinator.readers.history_columns import ColumnsPage
 
 router = APIRouter(
     prefix="/api/v1/runs/{entity}/{project}/{run_id}",

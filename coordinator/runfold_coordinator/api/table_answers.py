@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
-from runfold_coordinator.answers import Table
 from runfold_coordinator.api.encoding import MSGPACK, accepts_msgpack, answer, pack
 from runfold_coordinator.api.errors import BadRequestError
+from runfold_coordinator.readers.answers import Table
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 

@@ -15,13 +15,13 @@ from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.api.routes_intake import BODY_LIMITS
 from runfold_coordinator.api.server import HttpServer
-from runfold_coordinator.attempts_reader import AttemptsReader
-from runfold_coordinator.group_reader import GroupReader
-from runfold_coordinator.history_columns import HistoryColumns
-from runfold_coordinator.history_reader import HistoryReader
-from runfold_coordinator.series_reader import SeriesReader
+from runfold_coordinator.readers.attempts_reader import AttemptsReader
+from runfold_coordinator.readers.group_reader import GroupReader
+from runfold_coordinator.readers.history_columns import HistoryColumns
+from runfold_coordinator.readers.history_reader import HistoryReader
+from runfold_coordinator.readers.series_reader import SeriesReader
+from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.store import Store
-from runfold_coordinator.summary_reader import SummaryReader
 
 
 @dataclass

@@ -12,10 +12,10 @@ import pytest
 
 from coordinator.api.conftest import HeardIntake, backend_over
 from coordinator.readers.stored_run import Said, StoredRun
-from runfold_coordinator.answers import HistoryPage
 from runfold_coordinator.api.app import create_app
 from runfold_coordinator.api.errors import UnavailableError
 from runfold_coordinator.api.turns import MAX_AT_ONCE, Turns
+from runfold_coordinator.readers.answers import HistoryPage
 from runfold_coordinator.store.store import Store
 
 

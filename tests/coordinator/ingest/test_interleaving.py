@@ -18,11 +18,11 @@ from runfold.protocol.records import (
     SummaryRecord,
 )
 from runfold.protocol.streams import Heartbeat, WriterBeat
-from runfold_coordinator.history_reader import HistoryReader
-from runfold_coordinator.run_lanes import load_lanes
+from runfold_coordinator.readers.history_reader import HistoryReader
+from runfold_coordinator.readers.run_lanes import load_lanes
+from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.compaction import Compactor
 from runfold_coordinator.store.store import Store
-from runfold_coordinator.summary_reader import SummaryReader
 from support.frames import START_NS, Bench, Speaker, only_run
 
 Line = list[Frame | bytes]

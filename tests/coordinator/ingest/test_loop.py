@@ -14,7 +14,7 @@ from runfold.protocol.frames import Frame, encode_frame
 from runfold.protocol.streams import Heartbeat, WriterBeat
 from runfold_coordinator.downlink import Downlink
 from runfold_coordinator.embedded_redis import EmbeddedRedis
-from runfold_coordinator.ingest_loop import Attempt, IngestLoop
+from runfold_coordinator.ingest.loop import Attempt, IngestLoop
 from runfold_coordinator.store.errors import StoreFullError
 from runfold_coordinator.stream_reader import StreamReader, StreamUnavailableError, is_behind
 from support.frames import Bench, Speaker

@@ -9,9 +9,9 @@ import pytest
 from runfold.protocol.frames import Frame
 from runfold.protocol.records import ExitRecord, MetricRecord, RecordKind
 from runfold.protocol.streams import Heartbeat, WriterBeat
+from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.compaction import Compactor
 from runfold_coordinator.store.model import INSERTED
-from runfold_coordinator.summary_reader import SummaryReader
 from support.frames import Bench, Speaker, only_run
 
 GIVEN = 1  # step=, without commit: the row stays open

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from runfold.protocol.frames import encode_frame
-from runfold_coordinator import writer_batch
-from runfold_coordinator.ingest import Entry
-from runfold_coordinator.ingest_loop import Attempt
+from runfold_coordinator.ingest import writer_batch
+from runfold_coordinator.ingest.loop import Attempt
+from runfold_coordinator.ingest.transaction import Entry
 from runfold_coordinator.store.model import Accounting
 from support.frames import Bench, Speaker
 
@@ -27,7 +27,7 @@ def test_the_frame_that_raises_is_isolated(bench: Bench, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(writer_batch.WriterBatch, "make_chunks", make_chunks)
     frames = [speaker.rows({"loss": [1.0, 2.0]}) for speaker in speakers]
-    monkeypatch.setattr("runfold_coordinator.ingest.logger.exception", lambda *_, **__: None)
+    monkeypatch.setattr("runfold_coordinator.ingest.transaction.logger.exception", lambda *_, **__: None)
     applied = bench.feed(*frames)
     assert set(applied.acks.values()) == {3}
     for i in range(7):
@@ -52,7 +52,7 @@ def test_a_run_that_can_not_even_be_buried_holds_nobody_up(
             raise ZeroDivisionError("a bug of ours")
 
     monkeypatch.setattr(writer_batch.WriterBatch, "make_chunks", make_chunks)
-    monkeypatch.setattr("runfold_coordinator.ingest.logger.exception", lambda *_, **__: None)
+    monkeypatch.setattr("runfold_coordinator.ingest.transaction.logger.exception", lambda *_, **__: None)
     applied = bench.feed(bad.rows({"loss": [1.0]}), good.rows({"loss": [1.0]}))
     assert applied.acks == {good.writer: 2}
     (letter,) = bench.store.dead_letters(None)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runfold_coordinator.ballast import Ballast
-from runfold_coordinator.intake import Intake
+from runfold_coordinator.ingest.intake import Intake
 from runfold_coordinator.maintenance import Maintenance
 from runfold_coordinator.settings import CoordinatorSettings
 from runfold_coordinator.stream_reader import StreamUnavailableError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coordinator.readers.stored_run import START_NS, Said, StoredRun
-from runfold_coordinator.attempts_reader import AttemptsReader
+from runfold_coordinator.readers.attempts_reader import AttemptsReader
 
 
 def test_lost_steps_and_restart_times(store):

@@ -10,8 +10,8 @@ import pytest
 
 from coordinator.readers.stored_run import Said, StoredRun
 from coordinator.readers.test_series_reader import columns
-from runfold_coordinator import group_reader
-from runfold_coordinator.group_reader import GroupReader, leaves_of
+from runfold_coordinator.readers import group_reader
+from runfold_coordinator.readers.group_reader import GroupReader, leaves_of
 
 SUMMARIES = {f"run{i}": {"acc": i / 10, "loss": {"min": float(i)}, "_step": 3, "text": "x"} for i in range(9)}
 

@@ -12,11 +12,11 @@ import pytest
 from coordinator.readers.stored_run import Said, StoredRun
 from runfold.api.columns import nested_rows_of
 from runfold.api.connection import _extension
-from runfold_coordinator import history_columns
 from runfold_coordinator.api.encoding import pack
 from runfold_coordinator.api.routes_runs import _columns_document
-from runfold_coordinator.history_columns import HistoryColumns
-from runfold_coordinator.history_reader import HistoryReader
+from runfold_coordinator.readers import history_columns
+from runfold_coordinator.readers.history_columns import HistoryColumns
+from runfold_coordinator.readers.history_reader import HistoryReader
 
 
 def scanned(run: StoredRun, limit: int, **arguments: Any) -> list[dict[str, Any]]:

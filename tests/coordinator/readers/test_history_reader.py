@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from coordinator.readers.stored_run import START_NS, Said, StoredRun
-from runfold_coordinator import history_reader
-from runfold_coordinator.history_reader import HistoryReader
+from runfold_coordinator.readers import history_reader
+from runfold_coordinator.readers.history_reader import HistoryReader
 
 
 def scan(run: StoredRun, **arguments: Any) -> list[dict[str, Any]]:

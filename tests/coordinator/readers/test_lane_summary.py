@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from coordinator.readers.stored_run import Said, StoredRun
 from coordinator.readers.test_writer_summary import bits
-from runfold_coordinator import lane_summary, summary_reader
+from runfold_coordinator.readers import lane_summary, summary_reader
+from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.store import Store
-from runfold_coordinator.summary_reader import SummaryReader
 
 NUMBERS = itertools.count(1000, 100)
 

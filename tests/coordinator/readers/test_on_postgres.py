@@ -6,11 +6,11 @@ import pytest
 
 from coordinator.readers.stored_run import Said, StoredRun
 from coordinator.readers.test_series_reader import columns
-from runfold_coordinator.group_reader import GroupReader
-from runfold_coordinator.history_reader import HistoryReader
-from runfold_coordinator.series_reader import SeriesReader
+from runfold_coordinator.readers.group_reader import GroupReader
+from runfold_coordinator.readers.history_reader import HistoryReader
+from runfold_coordinator.readers.series_reader import SeriesReader
+from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.store import Store
-from runfold_coordinator.summary_reader import SummaryReader
 from support.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]

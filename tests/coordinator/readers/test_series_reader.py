@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from coordinator.readers.stored_run import START_NS, Said, StoredRun
-from runfold_coordinator import series_reader
-from runfold_coordinator.answers import Table
-from runfold_coordinator.series_reader import SeriesReader
+from runfold_coordinator.readers import series_reader
+from runfold_coordinator.readers.answers import Table
+from runfold_coordinator.readers.series_reader import SeriesReader
 
 
 def read(run: StoredRun, **arguments: Any) -> Table:

@@ -17,11 +17,11 @@ from runfold.protocol.history.refold import rows_in_step_order, summary_in_step_
 from runfold.protocol.history.summary import nest
 from runfold.protocol.history.writer_fold import WriterFold
 from runfold.protocol.records import ExitRecord, Record, RecordKind
-from runfold_coordinator import history_reader, writer_summary
-from runfold_coordinator.history_reader import HistoryReader
+from runfold_coordinator.readers import history_reader, writer_summary
+from runfold_coordinator.readers.history_reader import HistoryReader
+from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.compaction import Compactor
 from runfold_coordinator.store.store import Store
-from runfold_coordinator.summary_reader import SummaryReader
 from support.frames import Bench, Speaker
 from worker.history.said import START_NS, batches, programs, say
 

@@ -15,9 +15,9 @@ from coordinator.readers.stored_run import Said, StoredRun
 from runfold.protocol.history.refold import summary_in_step_order
 from runfold.protocol.history.writer_fold import WriterFold
 from runfold.protocol.records import MetricRecord, SummaryRecord
-from runfold_coordinator import summary_reader, writer_summary
+from runfold_coordinator.readers import summary_reader, writer_summary
+from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.store import Store
-from runfold_coordinator.summary_reader import SummaryReader
 from worker.history.said import Operation, programs
 
 NUMBERS = itertools.count()

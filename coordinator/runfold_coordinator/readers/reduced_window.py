@@ -17,8 +17,8 @@ from runfold_coordinator.aggregate.merge import merge_columns
 from runfold_coordinator.aggregate.reduce import Reduced, reduce_with_stats
 from runfold_coordinator.aggregate.rows import U64, LaneRows
 from runfold_coordinator.aggregate.stats import Stats
-from runfold_coordinator.lane_rows import read_lane
-from runfold_coordinator.run_lanes import RunLanes, read_lane_columns
+from runfold_coordinator.readers.lane_rows import read_lane
+from runfold_coordinator.readers.run_lanes import RunLanes, read_lane_columns
 from runfold_coordinator.store.store import Store
 
 

@@ -18,10 +18,16 @@ from runfold_coordinator.aggregate.attempts import Placement
 from runfold_coordinator.aggregate.call_rows import NEVER, CallRows, rows_of_calls
 from runfold_coordinator.aggregate.rows import merge_blocks
 from runfold_coordinator.aggregate.summary_fold import RowsFold
-from runfold_coordinator.run_lanes import RunLanes, Seat
-from runfold_coordinator.said_between_rows import SaidBetweenRows, read_events
-from runfold_coordinator.seq_windows import calls_of, cut_blocks, keep_rows, logged_steps, windows_by_seq
-from runfold_coordinator.step_windows import read_spans
+from runfold_coordinator.readers.run_lanes import RunLanes, Seat
+from runfold_coordinator.readers.said_between_rows import SaidBetweenRows, read_events
+from runfold_coordinator.readers.seq_windows import (
+    calls_of,
+    cut_blocks,
+    keep_rows,
+    logged_steps,
+    windows_by_seq,
+)
+from runfold_coordinator.readers.step_windows import read_spans
 from runfold_coordinator.store.model import Block
 from runfold_coordinator.store.store import Store
 

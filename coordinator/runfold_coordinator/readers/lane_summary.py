@@ -26,13 +26,13 @@ from runfold_coordinator.aggregate.column import Column
 from runfold_coordinator.aggregate.reduce import reduce_columns
 from runfold_coordinator.aggregate.rows import conflicts
 from runfold_coordinator.aggregate.summary_fold import UNLOGGABLE, observe_column
-from runfold_coordinator.lane_rows import read_lane
-from runfold_coordinator.run_lanes import RunLanes, Seat, read_lane_columns, top_step
-from runfold_coordinator.step_windows import ChunkSpans, read_spans
+from runfold_coordinator.readers.lane_rows import read_lane
+from runfold_coordinator.readers.run_lanes import RunLanes, Seat, read_lane_columns, top_step
+from runfold_coordinator.readers.step_windows import ChunkSpans, read_spans
+from runfold_coordinator.readers.writer_summary import TERMINAL_STATES
 from runfold_coordinator.store import tables
 from runfold_coordinator.store.names import MIXED_KEYSET, unescape_key
 from runfold_coordinator.store.store import Store
-from runfold_coordinator.writer_summary import TERMINAL_STATES
 
 #: Cells of one key over all lanes that are held at a time.
 MAX_WINDOW_CELLS = 1_000_000

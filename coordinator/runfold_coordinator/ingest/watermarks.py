@@ -17,7 +17,7 @@ from runfold.protocol.history.rows import RowFold
 from runfold.protocol.history.saved_values import pack_saved, unpack_saved
 from runfold.protocol.rows import STEP_GIVEN
 from runfold.protocol.values import pack_value
-from runfold_coordinator.row_chunks import Rows
+from runfold_coordinator.ingest.row_chunks import Rows
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.names import clean_text
 from runfold_coordinator.store.writes import Transaction

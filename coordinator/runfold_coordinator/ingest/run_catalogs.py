@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.identity import Identity
 from runfold.protocol.records import ConfigRecord, MetricRecord, Record, RecordKind, RunRecord
-from runfold_coordinator.catalog import WriterWords, project
-from runfold_coordinator.dead_letters import decode_record
+from runfold_coordinator.ingest.catalog import WriterWords, project
+from runfold_coordinator.ingest.dead_letters import decode_record
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.json_values import to_json
 from runfold_coordinator.store.names import clean_text

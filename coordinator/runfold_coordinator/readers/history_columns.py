@@ -15,18 +15,18 @@ from runfold.protocol.keypath import KeyPath, decode_path
 from runfold_coordinator.aggregate.column import Column
 from runfold_coordinator.aggregate.merge import merge_columns
 from runfold_coordinator.aggregate.rows import NO_ROWS, LaneRows
-from runfold_coordinator.history_reader import (
+from runfold_coordinator.readers.history_reader import (
     MAX_ROWS_IN_VAIN,
     MAX_WINDOW_CELLS,
     OWN_KEYS,
     at_steps,
     with_all,
 )
-from runfold_coordinator.lane_rows import read_lane, reduce_lanes
-from runfold_coordinator.reduced_window import Window, join_windows
-from runfold_coordinator.run_lanes import STEP, TIMESTAMP, RunLanes, load_lanes
-from runfold_coordinator.series_reader import rows_in
-from runfold_coordinator.step_windows import read_spans
+from runfold_coordinator.readers.lane_rows import read_lane, reduce_lanes
+from runfold_coordinator.readers.reduced_window import Window, join_windows
+from runfold_coordinator.readers.run_lanes import STEP, TIMESTAMP, RunLanes, load_lanes
+from runfold_coordinator.readers.series_reader import rows_in
+from runfold_coordinator.readers.step_windows import read_spans
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 

@@ -16,7 +16,7 @@ import numpy as np
 from runfold.protocol.blocks import RowBlock
 from runfold.protocol.history.rows import CommittedRow, RowFold
 from runfold.protocol.keypath import decode_path
-from runfold_coordinator.row_chunks import InsertedCells, MapRow, Rows, block_rows
+from runfold_coordinator.ingest.row_chunks import InsertedCells, MapRow, Rows, block_rows
 from runfold_coordinator.store.model import Block
 
 

@@ -20,7 +20,7 @@ from runfold.protocol.errors import ProtocolError
 from runfold.protocol.streams import Heartbeat
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.downlink import Downlink
-from runfold_coordinator.ingest import Ingest
+from runfold_coordinator.ingest.transaction import Ingest
 from runfold_coordinator.liveness import Liveness
 from runfold_coordinator.state_board import StateBoard
 from runfold_coordinator.store.errors import FencedError, StoreError, StoreFullError

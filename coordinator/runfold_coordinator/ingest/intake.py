@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from runfold_coordinator.ingest_loop import IngestLoop
+from runfold_coordinator.ingest.loop import IngestLoop
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.stream_reader import StreamReader, StreamUnavailableError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from runfold_coordinator.run_lanes import Seat, load_lanes, top_step
+from runfold_coordinator.readers.run_lanes import Seat, load_lanes, top_step
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 

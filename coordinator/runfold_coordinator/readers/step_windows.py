@@ -12,7 +12,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from runfold_coordinator.aggregate.column import Ints
-from runfold_coordinator.run_lanes import RunLanes
+from runfold_coordinator.readers.run_lanes import RunLanes
 from runfold_coordinator.store import tables
 from runfold_coordinator.store.store import Store
 

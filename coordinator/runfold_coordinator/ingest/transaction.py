@@ -18,15 +18,15 @@ from runfold.protocol import failpoints
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.frames import Envelope, Frame, decode_frame, encode_frame, peek_frame
 from runfold_coordinator.clock import Clock
-from runfold_coordinator.dead_letters import DeadLetter, peek_in_child
-from runfold_coordinator.run_catalogs import RunCatalogs
+from runfold_coordinator.ingest.dead_letters import DeadLetter, peek_in_child
+from runfold_coordinator.ingest.run_catalogs import RunCatalogs
+from runfold_coordinator.ingest.watermarks import Watermarks, WriterMark
+from runfold_coordinator.ingest.writer_batch import WriterBatch
 from runfold_coordinator.state_board import StateBoard
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.errors import FencedError, StoreError
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
-from runfold_coordinator.watermarks import Watermarks, WriterMark
-from runfold_coordinator.writer_batch import WriterBatch
 
 logger = logging.getLogger(__name__)
 

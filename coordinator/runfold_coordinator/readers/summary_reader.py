@@ -14,12 +14,12 @@ from typing import Any
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.history.saved_values import pack_saved, unpack_saved
 from runfold.protocol.history.summary import SummaryTree
-from runfold_coordinator.lane_summary import LaneSummary
-from runfold_coordinator.run_lanes import RunLanes, load_lanes
+from runfold_coordinator.readers.lane_summary import LaneSummary
+from runfold_coordinator.readers.run_lanes import RunLanes, load_lanes
+from runfold_coordinator.readers.writer_summary import TERMINAL_STATES, WriterSummary
 from runfold_coordinator.store import tables
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
-from runfold_coordinator.writer_summary import TERMINAL_STATES, WriterSummary
 
 logger = logging.getLogger(__name__)
 

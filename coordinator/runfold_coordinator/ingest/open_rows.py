@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from runfold.protocol.history.rows import RowFold
 from runfold.protocol.history.saved_values import unpack_saved
 from runfold.protocol.keypath import encode_path
-from runfold_coordinator.row_chunks import ChunkBuilder
-from runfold_coordinator.step_sync import inserted_cells
+from runfold_coordinator.ingest.row_chunks import ChunkBuilder
+from runfold_coordinator.ingest.step_sync import inserted_cells
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.writes import OPEN_ROW_TIER, Transaction
 

@@ -17,10 +17,10 @@ from runfold.protocol.keypath import decode_path
 from runfold_coordinator.aggregate.align import find
 from runfold_coordinator.aggregate.column import Column
 from runfold_coordinator.aggregate.rows import LaneRows
-from runfold_coordinator.answers import HistoryPage
-from runfold_coordinator.lane_rows import nest_rows, put, read_lane, reduce_lanes
-from runfold_coordinator.run_lanes import RUNTIME, STEP, TIMESTAMP, RunLanes, Seat, load_lanes
-from runfold_coordinator.step_windows import read_spans
+from runfold_coordinator.readers.answers import HistoryPage
+from runfold_coordinator.readers.lane_rows import nest_rows, put, read_lane, reduce_lanes
+from runfold_coordinator.readers.run_lanes import RUNTIME, STEP, TIMESTAMP, RunLanes, Seat, load_lanes
+from runfold_coordinator.readers.step_windows import read_spans
 from runfold_coordinator.store.model import INSERTED, Block, RunRow
 from runfold_coordinator.store.store import Store
 

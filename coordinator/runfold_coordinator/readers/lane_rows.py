@@ -11,7 +11,7 @@ from runfold.protocol.keypath import KeyPath, decode_path
 from runfold_coordinator.aggregate.align import align, find
 from runfold_coordinator.aggregate.reduce import reduce_columns
 from runfold_coordinator.aggregate.rows import LaneRows, join_attempts, merge_blocks
-from runfold_coordinator.run_lanes import Lane, RunLanes
+from runfold_coordinator.readers.run_lanes import Lane, RunLanes
 from runfold_coordinator.store.store import Store
 
 

@@ -20,11 +20,11 @@ from runfold_coordinator.aggregate.fold_table import Member, fold_table, newest_
 from runfold_coordinator.aggregate.groups import on_axis, over_runs
 from runfold_coordinator.aggregate.merge import merge_axis
 from runfold_coordinator.aggregate.reduce import reduce_columns
-from runfold_coordinator.answers import Table, TableColumn
-from runfold_coordinator.reduced_window import Window, join_windows, read_window
-from runfold_coordinator.run_lanes import STEP, RunLanes, load_many, read_columns_of_runs
-from runfold_coordinator.series_reader import rows_in, statistics_columns
-from runfold_coordinator.step_windows import join_spans, read_spans
+from runfold_coordinator.readers.answers import Table, TableColumn
+from runfold_coordinator.readers.reduced_window import Window, join_windows, read_window
+from runfold_coordinator.readers.run_lanes import STEP, RunLanes, load_many, read_columns_of_runs
+from runfold_coordinator.readers.series_reader import rows_in, statistics_columns
+from runfold_coordinator.readers.step_windows import join_spans, read_spans
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 

@@ -15,7 +15,7 @@ import numpy as np
 from runfold_coordinator.aggregate.column import EMPTY, Column, Floats, Ints
 from runfold_coordinator.aggregate.merge import merge_cells, merge_columns
 from runfold_coordinator.aggregate.rows import in_run_steps
-from runfold_coordinator.run_lanes import RunLanes, Seat
+from runfold_coordinator.readers.run_lanes import RunLanes, Seat
 from runfold_coordinator.store.model import Rollup
 from runfold_coordinator.store.store import Store
 

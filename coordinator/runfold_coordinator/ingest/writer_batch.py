@@ -25,15 +25,15 @@ from runfold.protocol.records import (
     SignalRecord,
 )
 from runfold.protocol.values import pack_value
-from runfold_coordinator.dead_letters import DeadLetter, decode_record
-from runfold_coordinator.row_chunks import ChunkBuilder, InsertedCells, MapRow, Schema, schema_keys
-from runfold_coordinator.run_catalogs import RunCatalogs
-from runfold_coordinator.step_sync import Calls, insert_steps, prime
+from runfold_coordinator.ingest.dead_letters import DeadLetter, decode_record
+from runfold_coordinator.ingest.row_chunks import ChunkBuilder, InsertedCells, MapRow, Schema, schema_keys
+from runfold_coordinator.ingest.run_catalogs import RunCatalogs
+from runfold_coordinator.ingest.step_sync import Calls, insert_steps, prime
+from runfold_coordinator.ingest.watermarks import MAX_INT, WriterMark
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.names import clean_text
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import NewChunk, Transaction
-from runfold_coordinator.watermarks import MAX_INT, WriterMark
 
 _ROW_KINDS = frozenset({RecordKind.ROW, RecordKind.SCHEMA})
 

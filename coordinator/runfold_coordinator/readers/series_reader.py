@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from runfold_coordinator.aggregate.align import find
 from runfold_coordinator.aggregate.column import Axis, Column, Ints
 from runfold_coordinator.aggregate.merge import merge_columns
-from runfold_coordinator.answers import Table, TableColumn
-from runfold_coordinator.reduced_window import Window, join_windows, read_window
-from runfold_coordinator.rollup_series import read_rollup_points
-from runfold_coordinator.run_lanes import RUNTIME, STEP, TIMESTAMP, RunLanes, load_lanes
-from runfold_coordinator.step_windows import read_spans
+from runfold_coordinator.readers.answers import Table, TableColumn
+from runfold_coordinator.readers.reduced_window import Window, join_windows, read_window
+from runfold_coordinator.readers.rollup_series import read_rollup_points
+from runfold_coordinator.readers.run_lanes import RUNTIME, STEP, TIMESTAMP, RunLanes, load_lanes
+from runfold_coordinator.readers.step_windows import read_spans
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 

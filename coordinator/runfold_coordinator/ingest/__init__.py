@@ -1,0 +1,1 @@
+"""From entries of a stream to the store: one transaction a batch, each record once."""
