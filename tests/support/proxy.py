@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 
@@ -17,8 +18,10 @@ class Proxy:
     reset. `heal()`: all is well again (what was swallowed stays lost: the connections are reset).
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> None:
+        """`tls`: clients speak TLS to the proxy; the target gets the plain bytes."""
         self._target = (host, port)
+        self._tls = tls
         self._state = "open"
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -54,7 +57,7 @@ class Proxy:
             self._loop.call_soon_threadsafe(self._reset_all)
 
     async def _serve(self) -> int:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def _close(self) -> None:
