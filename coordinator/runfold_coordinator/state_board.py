@@ -105,6 +105,8 @@ class StateBoard:
         is_open = self._load(tx.connection)
         runs = self._ending(is_open, testifying)
         for mark in marks:
+            if mark.role != "process":
+                continue
             run_pk = mark.run.run_pk
             known, sign = is_open.get(mark.writer_id), self._liveness.sign(mark.writer_id)
             self._liveness.hear_data(mark.writer_id)
@@ -216,6 +218,7 @@ class StateBoard:
                     c.writer_id, c.writer_pk, c.run_pk, c.unreachable, c.alive, is_running.label("runs")
                 ).where(
                     c.partition == self._partition,
+                    c.role == "process",
                     sa.or_(is_running, sa.and_(c.unreachable, c.last_seen_unix_s > watched_from_s)),
                 )
             )
@@ -236,7 +239,9 @@ class StateBoard:
             self._judge_run(tx, run_pk)
 
     def _judge_run(self, tx: Transaction, run_pk: int) -> None:
-        rows = tx.connection.execute(sa.select(t.writers).where(t.writers.c.run_pk == run_pk)).all()
+        rows = tx.connection.execute(
+            sa.select(t.writers).where(t.writers.c.run_pk == run_pk, t.writers.c.role == "process")
+        ).all()
         writers = [(writer_row(row, self._identity(row)), row.preempting) for row in rows]
         is_open = self._load(tx.connection)
         verdicts, changed = {}, []

@@ -13,9 +13,11 @@ from runfold.protocol.records import (
     AlertRecord,
     ConfigRecord,
     ConsoleRecord,
+    EvidenceRecord,
     ExitRecord,
     GapRecord,
     MetricRecord,
+    NodeRecord,
     PreemptingRecord,
     Record,
     RecordKind,
@@ -86,6 +88,10 @@ PAYLOADS: dict[RecordKind, Any] = {
     RecordKind.PREEMPTING: PreemptingRecord("slurm", 30.0, "requeue"),
     RecordKind.ALERT: AlertRecord("title", "text", "WARN", 60.0),
     RecordKind.CONSOLE: ConsoleRecord("stderr", 3, ("one", "two ü")),
+    RecordKind.EVIDENCE: EvidenceRecord(WRITER.hex(), "wait", {"status": 9, "by": "pidfd"}),
+    RecordKind.NODE: NodeRecord(
+        "node-1", "boot", ({"index": 0, "uuid": "GPU-1", "memory_bytes": 2**37},), {"cpu_count": 8}
+    ),
 }
 
 SCHEMA = RowSchema([("loss",), ("train", "a.b"), ("steps",), ("ok",)], "ddq?")

@@ -107,8 +107,10 @@ class Projection:
 
 def project(writers: Iterable[WriterWords]) -> Projection:
     """Return the projection of one run's writers; at least one."""
-    in_order = sorted(writers, key=lambda writer: writer.order)
-    assert in_order, "a run has a writer"
+    found = sorted(writers, key=lambda writer: writer.order)
+    assert found, "a run has a writer"
+    # What keeps a process's output is not one of the run's processes; alone, it still tells whose run it is.
+    in_order = [w for w in found if w.identity is None or w.identity.role != "console"] or found
     primary = pick_primary(in_order)
     others = [writer for writer in in_order if writer is not primary]
     ranked = [primary, *others]

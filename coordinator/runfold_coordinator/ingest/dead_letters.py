@@ -13,9 +13,11 @@ from runfold.protocol.records import (
     AlertRecord,
     ConfigRecord,
     ConsoleRecord,
+    EvidenceRecord,
     ExitRecord,
     GapRecord,
     MetricRecord,
+    NodeRecord,
     PreemptingRecord,
     Record,
     RecordKind,
@@ -41,6 +43,8 @@ _DECODERS: dict[int, Any] = {
     RecordKind.PREEMPTING: PreemptingRecord.unpack,
     RecordKind.ALERT: AlertRecord.unpack,
     RecordKind.CONSOLE: ConsoleRecord.unpack,
+    RecordKind.EVIDENCE: EvidenceRecord.unpack,
+    RecordKind.NODE: NodeRecord.unpack,
 }
 
 

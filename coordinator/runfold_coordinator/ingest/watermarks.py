@@ -56,6 +56,7 @@ class WriterMark:
     auto_step_min: int | None = None
     auto_step_max: int | None = None
     last_record_unix_ns: int = 0
+    role: str = "process"
     #: Created in this transaction.
     is_new: bool = False
     row_fold: RowFold | None = None
@@ -127,6 +128,7 @@ _WRITER_COLUMNS = (
     "auto_step_min",
     "auto_step_max",
     "last_record_unix_ns",
+    "role",
 )
 
 

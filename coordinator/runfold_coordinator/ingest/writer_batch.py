@@ -187,6 +187,10 @@ class WriterBatch:
                 identity = payload.to_map()
                 del identity["config"]
                 changes["identity"] = pack_value(identity)
+                mark.role = changes["role"] = payload.role
+                changes["console_of"] = payload.console_of
+                changes["host"] = None if payload.host is None else clean_text(payload.host)
+                changes["boot_id"] = None if payload.boot_id is None else clean_text(payload.boot_id)
                 mark.started_unix_ns = min(payload.started_unix_ns, MAX_INT) or mark.started_unix_ns
                 changes["started_unix_ns"] = mark.started_unix_ns
             elif isinstance(payload, ExitRecord):

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from runfold.protocol.identity import NODE_ENTITY
 from runfold.protocol.values import unpack_value
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.model import (
@@ -104,19 +105,21 @@ class CatalogueReads(Reading):
         )
         return [(row[0], row[1]) for row in rows]
 
-    def writers(self, run_pk: int) -> list[WriterRow]:
-        """Return a run's writers in order of (started_unix_ns, writer_id)."""
+    def writers(self, run_pk: int, *, role: str = "process") -> list[WriterRow]:
+        """Return a run's writers of this role in order of (started_unix_ns, writer_id)."""
         c = t.writers.c
         return self._writers(
-            sa.select(t.writers).where(c.run_pk == run_pk).order_by(c.started_unix_ns, c.writer_id)
+            sa.select(t.writers)
+            .where(c.run_pk == run_pk, c.role == role)
+            .order_by(c.started_unix_ns, c.writer_id)
         )
 
     def writers_of(self, run_pks: Collection[int]) -> dict[int, list[WriterRow]]:
-        """Return the writers of many runs by run_pk, each list in the order of writers()."""
+        """Return the processes that write these runs by run_pk, each list in the order of writers()."""
         pks, c = sorted(set(run_pks)), t.writers.c
         found: dict[int, list[WriterRow]] = {pk: [] for pk in pks}
         for at in range(0, len(pks), 500):
-            statement = sa.select(t.writers).where(c.run_pk.in_(pks[at : at + 500]))
+            statement = sa.select(t.writers).where(c.run_pk.in_(pks[at : at + 500]), c.role == "process")
             for writer in self._writers(statement.order_by(c.started_unix_ns, c.writer_id)):
                 found[writer.run_pk].append(writer)
         return found
@@ -251,8 +254,8 @@ def unpack_stored(blob: bytes | None) -> Any:
 def _path(
     entity: str | None, project: str | None, where: sa.ColumnElement[bool] | None
 ) -> Iterable[sa.ColumnElement[bool]]:
-    if entity is not None:
-        yield t.runs.c.entity == entity
+    # Agents keep what they see of their nodes in runs of their own, which nobody lists.
+    yield t.runs.c.entity != NODE_ENTITY if entity is None else t.runs.c.entity == entity
     if project is not None:
         yield t.runs.c.project == project
     if where is not None:
@@ -291,6 +294,9 @@ def _run_row(row: Any) -> RunRow:
         program=row.program,
         host=row.host,
         summary=unpack_stored(row.summary),
+        confidence=row.confidence,
+        stalled=row.stalled,
+        verdicts=unpack_stored(row.verdicts),
     )
 
 
@@ -302,6 +308,8 @@ def writer_row(row: Any, identity: dict[str, Any]) -> WriterRow:
         writer_pk=row.writer_pk,
         writer_id=row.writer_id,
         run_pk=row.run_pk,
+        role=row.role,
+        console_of=row.console_of,
         label=identity.get("label"),
         rank=identity.get("rank"),
         local_rank=identity.get("local_rank"),
@@ -338,4 +346,6 @@ def writer_row(row: Any, identity: dict[str, Any]) -> WriterRow:
         reason=row.reason,
         unreachable=row.unreachable,
         ended_unix_ns=row.ended_unix_ns,
+        confidence=row.confidence,
+        stalled=row.stalled,
     )

@@ -184,6 +184,11 @@ class RunRow:
     host: str | None
     #: Projection of the folded summary, as saved by `save_fold`; {} before the first fold.
     summary: dict[str, Any]
+    #: How sure the state is: certain, said, inferred; "" while it runs.
+    confidence: str = ""
+    stalled: bool = False
+    #: {stall, stragglers, desync} as judged last.
+    verdicts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,3 +243,8 @@ class WriterRow:
     reason: str
     unreachable: bool
     ended_unix_ns: int | None
+    confidence: str = ""
+    stalled: bool = False
+    #: protocol.identity.ROLES; a console writer keeps the output of the writer `console_of`.
+    role: str = "process"
+    console_of: str | None = None

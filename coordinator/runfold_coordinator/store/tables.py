@@ -71,6 +71,11 @@ runs = sa.Table(
     sa.Column("projection", Blob, nullable=False),
     #: msgpack of the summary as saved with the fold
     sa.Column("summary", Blob),
+    #: certain, said, inferred, or "" while it runs (see states.py)
+    sa.Column("confidence", sa.String, nullable=False, server_default=""),
+    sa.Column("stalled", sa.Boolean, nullable=False, server_default=sa.false()),
+    #: msgpack {stall, stragglers, desync}, as judged last; NULL when nothing was
+    sa.Column("verdicts", Blob),
     sa.UniqueConstraint("entity", "project", "run_id", name="runs_path"),
     sa.Index("runs_by_start", "entity", "project", "started_unix_ns"),
     sa.Index("runs_by_group", "entity", "project", "group_name"),
@@ -107,6 +112,70 @@ writers = sa.Table(
     sa.Column("ended_unix_ns", Big),
     #: State of the writer's own RowFold while it has step_sync definitions, else NULL
     sa.Column("row_fold", Blob),
+    #: protocol.identity.ROLES
+    sa.Column("role", sa.String, nullable=False, server_default="process"),
+    #: Writer id of the process whose output a console writer keeps
+    sa.Column("console_of", sa.String(32)),
+    sa.Column("host", sa.String),
+    sa.Column("boot_id", sa.String),
+    sa.Column("confidence", sa.String, nullable=False, server_default=""),
+    sa.Column("stalled", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Index("writers_by_place", "role", "host", "boot_id"),
+)
+
+#: What was seen of writers' processes (protocol/evidence.py). A writer need not be known yet.
+evidence = sa.Table(
+    "evidence",
+    metadata,
+    sa.Column("writer_id", sa.String(32), primary_key=True),
+    sa.Column("source", sa.String, primary_key=True),
+    #: Tells two of one source apart: Evidence.key
+    sa.Column("ident", sa.String, primary_key=True),
+    sa.Column("t_ns", Big, nullable=False),
+    sa.Column("received_unix_s", Seconds, nullable=False),
+    sa.Column("facts", Blob, nullable=False),
+    #: Not judged yet: the partition of the writer's run does so with its next tick
+    sa.Column("is_fresh", sa.Boolean, nullable=False),
+    sa.Index(
+        "evidence_fresh", "is_fresh", sqlite_where=sa.text("is_fresh"), postgresql_where=sa.text("is_fresh")
+    ),
+)
+
+#: What people were told, or were to be told: Run.alert() and the rules of the server.
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("alert_pk", Big, primary_key=True, autoincrement=False),
+    sa.Column("run_pk", Big, nullable=False, index=True),
+    sa.Column("writer_pk", Big),
+    #: "run": Run.alert(); else the rule's name
+    sa.Column("source", sa.String, nullable=False),
+    #: The same alert is raised once: (run, writer, seq), or (rule, run, what made it true)
+    sa.Column("ident", sa.String, nullable=False, unique=True),
+    sa.Column("title", sa.String, nullable=False),
+    sa.Column("text", sa.String, nullable=False),
+    sa.Column("level", sa.String, nullable=False),
+    sa.Column("wait_duration_s", Seconds, nullable=False),
+    sa.Column("raised_unix_s", Seconds, nullable=False),
+    #: Not delivered, as one with the same title was within wait_duration_s
+    sa.Column("suppressed", sa.Boolean, nullable=False),
+)
+
+#: One alert to one receiver.
+alert_deliveries = sa.Table(
+    "alert_deliveries",
+    metadata,
+    sa.Column("alert_pk", Big, primary_key=True, autoincrement=False),
+    #: Name of the receiver in the server's configuration
+    sa.Column("receiver", sa.String, primary_key=True),
+    #: waiting, delivered, given_up
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_unix_s", Seconds, nullable=False),
+    sa.Column("delivered_unix_s", Seconds),
+    #: Of the last attempt that failed
+    sa.Column("error", sa.String, nullable=False),
+    sa.Index("alert_deliveries_due", "state", "next_unix_s"),
 )
 
 records = sa.Table(

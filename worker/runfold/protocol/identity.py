@@ -9,6 +9,10 @@ from runfold.protocol.errors import DecodeError, VersionError
 from runfold.protocol.records import FieldTypes, MapPayload
 
 IDENTITY_VERSION = 1
+#: What a writer may be; only those of role process count as a run's processes.
+ROLES = ("process", "console", "node")
+#: Entity of the runs in which agents keep what they see of their nodes; nobody else may write there.
+NODE_ENTITY = "_nodes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,10 @@ class Launcher(MapPayload):
     restart_hint: int | None = None
     launcher_pid: int | None = None
     launcher_start: float | None = None
+    #: Where torchelastic wants the process to write its error (TORCHELASTIC_ERROR_FILE).
+    error_file: str | None = None
+    #: Slurm's job id as scontrol takes it; for other schedulers, their own name of the job.
+    scheduler_job: str | None = None
 
     TYPES: ClassVar[FieldTypes] = {
         "source": str,
@@ -27,7 +35,10 @@ class Launcher(MapPayload):
         "restart_hint": int,
         "launcher_pid": int,
         "launcher_start": (int, float),
+        "error_file": str,
+        "scheduler_job": str,
     }
+    YOUNG: ClassVar[frozenset[str]] = frozenset({"error_file", "scheduler_job"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +77,21 @@ class Identity(MapPayload):
     python: str | None = None
     sdk_version: str | None = None
     start_step: int = 0
+    #: process: a user's; console: keeps what `console_of` prints; node: the agent's own, of host and GPUs.
+    role: str = "process"
+    #: Writer id (hex) of the process whose console output this is.
+    console_of: str | None = None
+    #: CUDA_VISIBLE_DEVICES as the process has it; None: not set.
+    visible_devices: str | None = None
+    #: A signal that makes the process write its stacks (faulthandler) into its spool; None: it has no such.
+    stack_signum: int | None = None
 
     TYPES: ClassVar[FieldTypes] = {
         **dict.fromkeys(("entity", "project", "run_id", "mode", "group", "job_type", "name", "notes"), str),
         **dict.fromkeys(("label", "host", "boot_id", "program", "python", "sdk_version", "forked_from"), str),
+        **dict.fromkeys(("role", "console_of", "visible_devices"), str),
         **dict.fromkeys(("rank", "local_rank", "world_size", "node_rank"), int),
-        **dict.fromkeys(("pid", "pid_namespace", "started_unix_ns", "start_step"), int),
+        **dict.fromkeys(("pid", "pid_namespace", "started_unix_ns", "start_step", "stack_signum"), int),
         "fold": (int, str),
         "tags": list,
         "config": dict,
@@ -81,6 +101,9 @@ class Identity(MapPayload):
         "pid_start": (int, float),
     }
     REQUIRED: ClassVar[frozenset[str]] = frozenset({"entity", "project", "run_id", "mode"})
+    YOUNG: ClassVar[frozenset[str]] = frozenset(
+        {"pid_namespace", "forked_from", "role", "console_of", "visible_devices", "stack_signum"}
+    )
 
     @property
     def run_path(self) -> str:
@@ -91,9 +114,6 @@ class Identity(MapPayload):
         """Return the identity map, version included."""
         found = {"v": IDENTITY_VERSION, **MapPayload.to_map(self)}
         found["launcher"] = self.launcher.to_map()
-        for name in ("pid_namespace", "forked_from"):
-            if found[name] is None:  # younger than version 1: it travels only where it says something
-                del found[name]
         return found
 
     @classmethod
@@ -112,4 +132,6 @@ class Identity(MapPayload):
         object.__setattr__(identity, "launcher", launcher)
         if identity.mode not in ("grouped", "shared"):
             raise DecodeError(f"mode {identity.mode!r}", field="mode")
+        if identity.role not in ROLES:
+            raise DecodeError(f"role {identity.role!r}", field="role")
         return identity

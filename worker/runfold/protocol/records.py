@@ -5,7 +5,7 @@ Every payload class has `pack() -> bytes` and `unpack(payload)`, which raises Pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import Any, ClassVar, Self
 
@@ -35,6 +35,10 @@ class RecordKind(IntEnum):
     PREEMPTING = 18
     ALERT = 19
     CONSOLE = 20
+    #: What somebody else saw of a writer's process; in the spool of the node's agent.
+    EVIDENCE = 21
+    #: What a node consists of; in the spool of the node's agent.
+    NODE = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +119,16 @@ class MapPayload:
     REQUIRED: ClassVar[frozenset[str]] = frozenset()
     #: Field names that are not the key in the map.
     KEYS: ClassVar[dict[str, str]] = {}
+    #: Fields younger than version 1: they travel only where they differ from their default.
+    YOUNG: ClassVar[frozenset[str]] = frozenset()
 
     def to_map(self) -> dict[str, Any]:
         """Return the map that travels."""
-        return {self.KEYS.get(field.name, field.name): getattr(self, field.name) for field in fields(self)}
+        return {
+            self.KEYS.get(one.name, one.name): value
+            for one in fields(self)
+            if (value := getattr(self, one.name)) != one.default or one.name not in self.YOUNG
+        }
 
     def pack(self) -> bytes:
         """Return the payload."""
@@ -130,13 +140,13 @@ class MapPayload:
         if not isinstance(found, dict):
             raise DecodeError(f"{cls.__name__} is a map", field="payload")
         said: dict[str, Any] = {}
-        for field in fields(cls):
-            value = found.get(cls.KEYS.get(field.name, field.name))
+        for one in fields(cls):
+            value = found.get(cls.KEYS.get(one.name, one.name))
             if value is None:
-                if field.name in cls.REQUIRED:
-                    raise DecodeError(f"{cls.__name__} without {field.name}", field=field.name)
+                if one.name in cls.REQUIRED:
+                    raise DecodeError(f"{cls.__name__} without {one.name}", field=one.name)
                 continue
-            said[field.name] = cls._checked(field.name, value)
+            said[one.name] = cls._checked(one.name, value)
         return cls(**said)
 
     @classmethod
@@ -196,6 +206,10 @@ class MetricRecord(MapPayload):
     overwrite: bool | None = None
     reduce: str | None = None
     weight: str | None = None
+    #: "equal": all ranks must log the same, but for `rtol` (a ratio) and `atol`.
+    expect: str | None = None
+    rtol: float | None = None
+    atol: float | None = None
 
     TYPES: ClassVar[FieldTypes] = {
         "name": str,
@@ -207,7 +221,11 @@ class MetricRecord(MapPayload):
         "overwrite": bool,
         "reduce": str,
         "weight": str,
+        "expect": str,
+        "rtol": (int, float),
+        "atol": (int, float),
     }
+    YOUNG: ClassVar[frozenset[str]] = frozenset({"expect", "rtol", "atol"})
     REQUIRED: ClassVar[frozenset[str]] = frozenset({"name"})
 
 
@@ -282,14 +300,73 @@ class AlertRecord(MapPayload):
 
 @dataclass(frozen=True, slots=True)
 class ConsoleRecord(MapPayload):
-    """Lines of console output; `first_line` counts from 0 per stream."""
+    """Lines of console output, without their line ends; the record's time is that of the first line.
+
+    Attributes:
+        stream: stdout, stderr, or logger (Run.write_logs).
+        first_line: Number of the first of these lines; they count from 0 per stream, dropped ones included.
+        offsets_ms: For each line, milliseconds after the record's time, as uint32 little-endian; b"": all 0.
+        dropped: Lines right before the first one that were not kept, since there were too many.
+    """
 
     stream: str = "stdout"
     first_line: int = 0
     lines: tuple[str, ...] = ()
+    offsets_ms: bytes = b""
+    dropped: int = 0
 
-    TYPES: ClassVar[FieldTypes] = {"stream": str, "first_line": int, "lines": list}
+    TYPES: ClassVar[FieldTypes] = {
+        "stream": str,
+        "first_line": int,
+        "lines": list,
+        "offsets_ms": bytes,
+        "dropped": int,
+    }
+    YOUNG: ClassVar[frozenset[str]] = frozenset({"offsets_ms", "dropped"})
     REQUIRED: ClassVar[frozenset[str]] = frozenset({"stream", "first_line"})
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRecord(MapPayload):
+    """What somebody saw of a writer's process; see `protocol.evidence` for sources and their facts.
+
+    Attributes:
+        writer: Whose process, id in hex.
+        source: Who saw it and how, as `protocol.evidence` names it.
+    """
+
+    writer: str = ""
+    source: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    TYPES: ClassVar[FieldTypes] = {"writer": str, "source": str, "facts": dict}
+    REQUIRED: ClassVar[frozenset[str]] = frozenset({"writer", "source"})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord(MapPayload):
+    """What a node consists of, as its agent found it.
+
+    Attributes:
+        gpus: One map a device: index, uuid, name, memory_bytes, and what else the driver says.
+        facts: Everything else: cpu_count, memory_bytes, os, kernel, driver, ...
+    """
+
+    host: str = ""
+    boot_id: str = ""
+    gpus: tuple[dict[str, Any], ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    TYPES: ClassVar[FieldTypes] = {"host": str, "boot_id": str, "facts": dict}
+    REQUIRED: ClassVar[frozenset[str]] = frozenset({"host", "boot_id"})
+
+    @classmethod
+    def _checked(cls, name: str, value: Any) -> Any:
+        if name != "gpus":
+            return super(NodeRecord, cls)._checked(name, value)
+        if not isinstance(value, list | tuple) or not all(isinstance(gpu, dict) for gpu in value):
+            raise DecodeError("NodeRecord.gpus is a list of maps", field=name)
+        return tuple(value)
 
 
 def _is_int64(value: object) -> bool:

@@ -22,6 +22,9 @@ PARTITIONS_FIELD = b"parts"
 _ACK_PREFIX = b"a:"
 _STOP_PREFIX = b"stop:"
 
+#: Longest time that a stop request may leave between SIGTERM and SIGKILL, seconds.
+MAX_GRACE_S = 86_400.0
+
 #: Largest heartbeat that is read: about 25,000 writers.
 MAX_HEARTBEAT_BYTES = 1024 * 1024
 
@@ -68,11 +71,58 @@ def partition_of(run_path: str, group: str | None, partitions: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class WriterBeat:
-    """What an agent knows of one writer; `alive` is None when it cannot tell."""
+    """What an agent knows of one writer; `alive` is None when it cannot tell.
+
+    Attributes:
+        is_stopped: It lives and does not run: SIGSTOP, or a debugger.
+        phase: The run.timer() that it is in, None outside of any or where it has none.
+        phase_s: For how long, seconds.
+    """
 
     writer: bytes
     head_seq: int
     alive: bool | None
+    is_stopped: bool = False
+    phase: str | None = None
+    phase_s: float | None = None
+
+    def to_list(self) -> list[object]:
+        """Return what travels: three parts, and a map of what else there is."""
+        parts: list[object] = [self.writer, self.head_seq, None if self.alive is None else int(self.alive)]
+        more: dict[str, object] = {"stopped": 1} if self.is_stopped else {}
+        if self.phase is not None:
+            more |= {"phase": self.phase, "phase_s": self.phase_s}
+        return [*parts, more] if more else parts
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequest:
+    """Somebody wants a writer's process to end: SIGTERM now, SIGKILL after `grace_s`.
+
+    Attributes:
+        request: Id; the same request told again is the same.
+        by: Who asked, for people.
+    """
+
+    request: str
+    by: str
+    grace_s: float
+
+    def pack(self) -> bytes:
+        """Return the value of the downlink's stop field."""
+        return pack_value({"request": self.request, "by": self.by, "grace_s": self.grace_s})
+
+    @classmethod
+    def unpack(cls, data: bytes) -> StopRequest:
+        """Return the request in `data`; ProtocolError if there is none."""
+        found = unpack_value(data, max_bytes=4096)
+        try:
+            request, by, grace_s = str(found["request"]), str(found["by"]), float(found["grace_s"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DecodeError(f"no stop request: {error}", field="stop") from error
+        if not 0 <= grace_s <= MAX_GRACE_S:
+            raise DecodeError(f"a grace of {grace_s} s", field="grace_s")
+        return cls(request, by, grace_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +147,7 @@ class Heartbeat:
                 "boot_id": self.boot_id,
                 "unix_s": self.unix_s,
                 "interval_s": self.interval_s,
-                "writers": [
-                    [beat.writer, beat.head_seq, None if beat.alive is None else int(beat.alive)]
-                    for beat in self.writers
-                ],
+                "writers": [beat.to_list() for beat in self.writers],
             },
             max_bytes=MAX_HEARTBEAT_BYTES,
         )
@@ -127,9 +174,20 @@ class Heartbeat:
             raise DecodeError(f"a damaged heartbeat: {error}", field="writers") from error
 
 
-def _writer_beat(writer: object, head_seq: object, alive: object) -> WriterBeat:
+def _writer_beat(writer: object, head_seq: object, alive: object, more: object = None) -> WriterBeat:
     if not isinstance(writer, bytes) or len(writer) != WRITER_ID_BYTES:
         raise DecodeError("a writer id has 16 bytes", field="writers")
     if not isinstance(head_seq, int) or alive not in (None, 0, 1):
         raise DecodeError("a writer's beat is [id, head_seq, alive]", field="writers")
-    return WriterBeat(writer, head_seq, None if alive is None else bool(alive))
+    if more is not None and not isinstance(more, dict):
+        raise DecodeError("what else is known of a writer is a map", field="writers")
+    said = more or {}
+    phase, phase_s = said.get("phase"), said.get("phase_s")
+    return WriterBeat(
+        writer,
+        head_seq,
+        None if alive is None else bool(alive),
+        is_stopped=bool(said.get("stopped")),
+        phase=phase[:200] if isinstance(phase, str) else None,
+        phase_s=float(phase_s) if isinstance(phase_s, int | float) else None,
+    )

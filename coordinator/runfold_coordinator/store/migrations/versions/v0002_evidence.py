@@ -1,0 +1,72 @@
+"""Evidence about processes, roles of writers, verdicts on runs, alerts."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    for table in ("runs", "writers"):
+        op.add_column(table, sa.Column("confidence", sa.String(), server_default="", nullable=False))
+        op.add_column(table, sa.Column("stalled", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.add_column("runs", sa.Column("verdicts", sa.LargeBinary()))
+    op.add_column("writers", sa.Column("role", sa.String(), server_default="process", nullable=False))
+    op.add_column("writers", sa.Column("console_of", sa.String(32)))
+    op.add_column("writers", sa.Column("host", sa.String()))
+    op.add_column("writers", sa.Column("boot_id", sa.String()))
+    op.create_index("writers_by_place", "writers", ["role", "host", "boot_id"])
+    op.create_table(
+        "evidence",
+        sa.Column("writer_id", sa.String(32), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("ident", sa.String(), nullable=False),
+        sa.Column("t_ns", BIG, nullable=False),
+        sa.Column("received_unix_s", sa.Double(), nullable=False),
+        sa.Column("facts", sa.LargeBinary(), nullable=False),
+        sa.Column("is_fresh", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("writer_id", "source", "ident"),
+    )
+    op.create_index(
+        "evidence_fresh",
+        "evidence",
+        ["is_fresh"],
+        sqlite_where=sa.text("is_fresh"),
+        postgresql_where=sa.text("is_fresh"),
+    )
+    op.create_table(
+        "alerts",
+        sa.Column("alert_pk", BIG, autoincrement=False, nullable=False),
+        sa.Column("run_pk", BIG, nullable=False),
+        sa.Column("writer_pk", BIG),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("ident", sa.String(), nullable=False),
+        sa.Column("title", sa.String(), nullable=False),
+        sa.Column("text", sa.String(), nullable=False),
+        sa.Column("level", sa.String(), nullable=False),
+        sa.Column("wait_duration_s", sa.Double(), nullable=False),
+        sa.Column("raised_unix_s", sa.Double(), nullable=False),
+        sa.Column("suppressed", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("alert_pk"),
+        sa.UniqueConstraint("ident"),
+    )
+    op.create_index("ix_alerts_run_pk", "alerts", ["run_pk"])
+    op.create_table(
+        "alert_deliveries",
+        sa.Column("alert_pk", BIG, autoincrement=False, nullable=False),
+        sa.Column("receiver", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_unix_s", sa.Double(), nullable=False),
+        sa.Column("delivered_unix_s", sa.Double()),
+        sa.Column("error", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("alert_pk", "receiver"),
+    )
+    op.create_index("alert_deliveries_due", "alert_deliveries", ["state", "next_unix_s"])
