@@ -33,6 +33,7 @@ from runfold_coordinator.readers.attempts_reader import AttemptsReader
 from runfold_coordinator.readers.group_reader import GroupReader
 from runfold_coordinator.readers.history_columns import HistoryColumns
 from runfold_coordinator.readers.history_reader import HistoryReader
+from runfold_coordinator.readers.live_reader import LiveReader, NothingHeard
 from runfold_coordinator.readers.series_reader import SeriesReader
 from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.redis_checks import RedisUnavailableError, check_redis
@@ -182,6 +183,7 @@ class Service:
             summaries=summaries,
             groups=GroupReader(store, summaries),
             attempts=AttemptsReader(store),
+            live=LiveReader(store, self._clock, NothingHeard()),
             intake=intake,
             gate=gate,
             server_id=store.server_id,

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.readers.answers import HistoryPage, Table
 from runfold_coordinator.readers.history_columns import ColumnsPage
+from runfold_coordinator.readers.live_reader import LiveReader
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 
@@ -138,6 +139,7 @@ class Backend:
     summaries: SummaryReader
     groups: GroupReader
     attempts: AttemptsReader
+    live: LiveReader
     intake: Intake
     gate: GatePolicy
     server_id: str

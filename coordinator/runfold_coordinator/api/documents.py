@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+from runfold_coordinator.readers.live_reader import Live, LiveView, LiveWriter
+from runfold_coordinator.states import TERMINAL
 from runfold_coordinator.store.model import RunRow, WriterRow
 
 #: Worst first: what the state of a group is when none of its runs goes on.
@@ -20,8 +22,11 @@ def run_document(run: RunRow) -> dict[str, Any]:
         "name": run.name,
         "state": run.state,
         "reason": run.reason,
+        "confidence": run.confidence,
         "first_failure": run.first_failure,
         "unreachable": run.unreachable,
+        "stalled": run.stalled,
+        "verdicts": run.verdicts,
         "mode": run.mode,
         "group": run.group,
         "job_type": run.job_type,
@@ -40,8 +45,15 @@ def run_document(run: RunRow) -> dict[str, Any]:
     }
 
 
-def writer_document(writer: WriterRow, attempt: int | None) -> dict[str, Any]:
-    """Return a writer: who it is, how it goes, how far it came."""
+def writer_document(
+    writer: WriterRow, attempt: int | None, live: Live | None = None, *, has_console: bool = False
+) -> dict[str, Any]:
+    """Return a writer: who it is, how it goes, how far it came.
+
+    Args:
+        live: What was heard of it last; None: nothing since the coordinator began.
+        has_console: Its output is kept.
+    """
     return {
         "writer": writer.writer_id,
         "label": writer.label,
@@ -54,8 +66,10 @@ def writer_document(writer: WriterRow, attempt: int | None) -> dict[str, Any]:
         "pid": writer.pid,
         "state": writer.state,
         "reason": writer.reason,
+        "confidence": writer.confidence,
         "unreachable": writer.unreachable,
-        "stalled": False,  # detected when evidence of processes is collected; until then never claimed
+        "stalled": writer.stalled,
+        **_live_fields(writer, live),
         "last_step": writer.step_max,
         "last_seen": writer.last_seen_unix_s,
         "started_at": writer.started_unix_ns / 1e9,
@@ -66,6 +80,53 @@ def writer_document(writer: WriterRow, attempt: int | None) -> dict[str, Any]:
         "declared_gaps": writer.gap_count,
         "dead_letters": writer.dead_letter_count,
         "traceback": (writer.exit or {}).get("traceback"),
+        "launcher": writer.launcher.get("source"),
+        "console": has_console,
+    }
+
+
+def live_document(view: LiveView) -> dict[str, Any]:
+    """Return a run as it stands now: its head, a row a process, its nodes."""
+    return {
+        "unix_s": view.unix_s,
+        "run": run_document(view.run)
+        | {"attempt": view.attempt, "states": dict(view.states), "steps_per_s": view.steps_per_s},
+        "writers": [_live_writer(each) for each in view.writers],
+    }
+
+
+def _live_writer(found: LiveWriter) -> dict[str, Any]:
+    writer = found.writer
+    return {
+        "writer": writer.writer_id,
+        "rank": writer.rank,
+        "label": writer.label,
+        "host": writer.host,
+        "pid": writer.pid,
+        "attempt": found.attempt,
+        "state": writer.state,
+        "reason": writer.reason,
+        "confidence": writer.confidence,
+        "unreachable": writer.unreachable,
+        "stalled": writer.stalled,
+        **_live_fields(writer, found.live),
+        "last_step": found.step,
+        "step_lag": found.step_lag,
+        "step_s": found.step_s,
+        "log_age_s": found.log_age_s,
+        "spool_lag": max(0, writer.head_seq - writer.last_seq),
+    }
+
+
+def _live_fields(writer: WriterRow, live: Live | None) -> dict[str, Any]:
+    """Return what is known of a process that goes on; of one that ended, nothing of it holds any more."""
+    if live is None or writer.state in TERMINAL:
+        return {"stopped": False, "phase": None, "phase_s": None, "silent_s": None}
+    return {
+        "stopped": live.is_stopped,
+        "phase": live.phase,
+        "phase_s": live.phase_s,
+        "silent_s": live.silent_s,
     }
 
 

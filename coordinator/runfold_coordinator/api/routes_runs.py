@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypedDict
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from runfold.protocol.keypath import decode_path, display_name
-from runfold_coordinator.api.documents import run_document, writer_document
+from runfold_coordinator.api.documents import live_document, run_document, writer_document
 from runfold_coordinator.api.encoding import answer
 from runfold_coordinator.api.errors import BadRequestError
 from runfold_coordinator.api.gate import require_admission
@@ -91,9 +91,28 @@ def writers(request: Request, backend: At, run: TheRun) -> Response:
     """List the processes that write the run."""
     attempts = backend.attempts.attempt_of_writers(run)
     found = backend.store.writers(run.run_pk)
-    return answer(
-        request, {"writers": [writer_document(each, attempts.get(each.writer_pk)) for each in found]}
-    )
+    kept = backend.store.consoles(run.run_pk)
+    documents = [
+        writer_document(
+            each,
+            attempts.get(each.writer_pk),
+            backend.live.facts.of(each.writer_id),
+            has_console=each.writer_id in kept,
+        )
+        for each in found
+    ]
+    return answer(request, {"writers": documents})
+
+
+@router.get("/live")
+def live(
+    request: Request,
+    backend: At,
+    run: TheRun,
+    every_attempt: Annotated[bool, Query(description="also the processes of earlier attempts")] = False,
+) -> Response:
+    """Tell how the job stands now: its state, a row a process of its newest attempt, its nodes."""
+    return answer(request, live_document(backend.live.look(run, every_attempt=every_attempt)))
 
 
 @router.get("/accounting")

@@ -114,6 +114,12 @@ class CatalogueReads(Reading):
             .order_by(c.started_unix_ns, c.writer_id)
         )
 
+    def consoles(self, run_pk: int) -> set[str]:
+        """Return the ids of the processes of a run whose console output is kept."""
+        c = t.writers.c
+        found = self.fetch(sa.select(c.console_of).where(c.run_pk == run_pk, c.role == "console"))
+        return {row.console_of for row in found if row.console_of is not None}
+
     def writers_of(self, run_pks: Collection[int]) -> dict[int, list[WriterRow]]:
         """Return the processes that write these runs by run_pk, each list in the order of writers()."""
         pks, c = sorted(set(run_pks)), t.writers.c

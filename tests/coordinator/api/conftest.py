@@ -15,10 +15,12 @@ from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.api.routes_intake import BODY_LIMITS
 from runfold_coordinator.api.server import HttpServer
+from runfold_coordinator.clock import SystemClock
 from runfold_coordinator.readers.attempts_reader import AttemptsReader
 from runfold_coordinator.readers.group_reader import GroupReader
 from runfold_coordinator.readers.history_columns import HistoryColumns
 from runfold_coordinator.readers.history_reader import HistoryReader
+from runfold_coordinator.readers.live_reader import LiveReader, NothingHeard
 from runfold_coordinator.readers.series_reader import SeriesReader
 from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.store import Store
@@ -68,6 +70,7 @@ def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
         "summaries": summaries,
         "groups": GroupReader(store, summaries),
         "attempts": AttemptsReader(store),
+        "live": LiveReader(store, SystemClock(), NothingHeard()),
         "intake": intake,
         "gate": GatePolicy.for_address("127.0.0.1", body_limits=BODY_LIMITS),
         "server_id": store.server_id,

@@ -271,12 +271,30 @@ class Run:
         """Return the processes that write the run, as of now, a dict each.
 
         writer (its id, 32 hex digits), label, rank, local_rank, world_size, node_rank, attempt, host, pid;
-        state, reason, unreachable, stalled, traceback; last_step (None: no row); last_seen, started_at and
-        ended_at (unix s); last_seq (records stored), head_seq (records said), row_count, declared_gaps and
-        dead_letters.
+        state, reason, confidence, unreachable, stalled, stopped (it lives and does not run), traceback; phase
+        and phase_s (the run.timer() it is in), silent_s (since a heartbeat); last_step (None: no row);
+        last_seen, started_at and ended_at (unix s); last_seq (records stored), head_seq (records said),
+        row_count, declared_gaps and dead_letters; launcher (torchrun, slurm, ...), console (whether its
+        output is kept).
         What a launcher did not say is None.
         """
         found: list[dict[str, Any]] = self._connection.get(self._route("writers"))["writers"]
+        return found
+
+    def live(self, *, every_attempt: bool = False) -> dict[str, Any]:
+        """Return how the job stands now, in one answer that is cheap to ask for again.
+
+        unix_s: the server's clock. run: its document with attempt (the newest), states (processes in each)
+        and steps_per_s. writers: a dict a process of the newest attempt in order of rank, with writer, rank,
+        label, host, pid, attempt; state, reason, confidence, unreachable, stalled, stopped; phase and
+        phase_s (the run.timer() it is in); silent_s (since a heartbeat), log_age_s (since its newest
+        record); last_step, step_lag (behind the foremost rank), step_s (median time of its newest steps);
+        spool_lag (records not yet stored). What is not known is None.
+
+        Args:
+            every_attempt: Also the processes of earlier attempts.
+        """
+        found: dict[str, Any] = self._connection.get(self._route("live"), {"every_attempt": every_attempt})
         return found
 
     def accounting(self) -> dict[str, int]:
