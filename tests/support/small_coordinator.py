@@ -15,7 +15,9 @@ from typing import Any
 import redis
 
 from runfold.protocol import streams
+from runfold.protocol.evidence import Evidence, control_kind
 from runfold.protocol.frames import Frame, decode_frame
+from runfold.protocol.records import EvidenceRecord, RecordKind
 from runfold.protocol.streams import Heartbeat
 
 
@@ -32,6 +34,9 @@ class SmallCoordinator:
         self.gaps: dict[bytes, list[tuple[int, int, str]]] = defaultdict(list)
         self.kinds: dict[bytes, list[int]] = defaultdict(list)
         self.beats: dict[bytes, list[tuple[float, int, bool | None]]] = defaultdict(list)
+        #: Evidence from control messages, and from records of agents.
+        self.heard: dict[bytes, list[Evidence]] = defaultdict(list)
+        self.kept: dict[bytes, list[Evidence]] = defaultdict(list)
         self.frames = 0
         self.frames_bytes = 0
         self.duplicates = 0
@@ -96,7 +101,7 @@ class SmallCoordinator:
             for entry, fields in entries:
                 if stream == control.encode():
                     self._control = entry
-                    self._take_heartbeat(fields[streams.MESSAGE_FIELD])
+                    self._take_control(fields[streams.MESSAGE_FIELD])
                 else:
                     self._cursor = entry
                     self._take_frame(fields)
@@ -135,6 +140,10 @@ class SmallCoordinator:
         writer = frame.writer
         self.gaps[writer] += [(gap.lo, gap.hi, gap.why) for gap in frame.gaps]
         self.kinds[writer] += [record.kind for record in frame.others]
+        for record in frame.others:
+            if record.kind == RecordKind.EVIDENCE:
+                evidence = Evidence.from_record(EvidenceRecord.unpack(record.payload), record.t_ns)
+                self.kept[evidence.writer].append(evidence)
         self.points[writer] += sum(block.n * len(block.paths) for block in frame.blocks)
         if not self.keeps_seqs:
             return
@@ -145,7 +154,12 @@ class SmallCoordinator:
         for record in frame.others:
             counts[record.seq] += 1
 
-    def _take_heartbeat(self, message: bytes) -> None:
+    def _take_control(self, message: bytes) -> None:
+        kind, found = control_kind(message)
+        if kind == "evidence":
+            evidence = Evidence.from_message(found)
+            self.heard[evidence.writer].append(evidence)
+            return
         for beat in Heartbeat.unpack(message).writers:
             self.beats[beat.writer].append((time.monotonic(), beat.head_seq, beat.alive))
 

@@ -17,15 +17,19 @@ from pathlib import Path
 from typing import cast
 
 from . import retention
+from .deaths import Deaths
 from .delivery import Delivery, Round
 from .disk_sync import DiskSync
+from .duties import Duties, Duty
 from .failures import LinkError
 from .heartbeat import Heartbeats, NodeIdentity, WriterNews
 from .lock import AgentLock
+from .node_spool import NodeSpool
 from .processes import ProcessWatch, boot_id
 from .settings import NodeSettings
 from .shipper import Shipper, WindowLimits
 from .uplink import Uplink
+from .witness import Witness
 from .writers import Writers
 
 logger = logging.getLogger(__name__)
@@ -85,6 +89,9 @@ class Agent:
             NodeIdentity(f"{host}/{boot[:8]}", host, boot), interval_s=settings.heartbeat_interval_s
         )
         self._disk_sync = DiskSync(settings.target_dir, within_s=settings.sync_spool_s)
+        spool = NodeSpool(settings.target_dir, host=host, clock=clock)
+        self.witness = Witness(self.writers, spool, keeps=mine is not None)
+        self.duties = Duties(self._make_duties() if mine is not None else [Deaths(self.witness)])
         self._settled_s = self._retained_s = -1e9
         #: the last times that the coordinator was seen alive, and that a writer was.
         self._reachable_s = self._busy_s = clock()
@@ -105,6 +112,8 @@ class Agent:
                 self._step_safely(sleep_s)
                 if stop_by_s is None and should_stop():
                     stop_by_s = self._clock() + self._settings.drain_s
+                    self._end_duties()
+                    continue  # what was said last is delivered too
                 if stop_by_s is not None and (not self._has_work() or self._clock() >= stop_by_s):
                     return "stopped"
                 if self._settled_s > looked_s:
@@ -117,6 +126,7 @@ class Agent:
 
     def close(self) -> None:
         """Close link and spools; what is not delivered stays in the spools. Idempotent."""
+        self._end_duties()
         self._disk_sync.stop()
         self._uplink.close()
         self.writers.close()
@@ -132,9 +142,12 @@ class Agent:
         ended = self._watch.wait(sleep_s)
         began_s = time.thread_time()
         if ended:
-            self.writers.ended(cast("list[bytes]", ended))
+            for tail in self.writers.ended(cast("list[bytes]", ended)):
+                self.duties.ended(tail)
             self._heartbeats.hurry()
-        if self.writers.discover():
+        if found := self.writers.discover():
+            for tail in found:
+                self.duties.found(tail)
             self._heartbeats.hurry()
         self._last = self._exchange()
         now_s = self._clock()
@@ -142,6 +155,7 @@ class Agent:
             self._settled_s = now_s
             if self.writers.settle():
                 self._heartbeats.hurry()
+            self.duties.step(now_s)
             self._tidy(now_s)
             self._tell_state()
         self._worked_s = 0.5 * self._worked_s + 0.5 * (time.thread_time() - began_s)
@@ -182,18 +196,20 @@ class Agent:
         if not was_open:
             self._link_opened()
         now_s = self._clock()
-        controls, news = self._due_heartbeat(now_s)
+        evidence = self.witness.offer()
+        beats, news = self._due_heartbeat(now_s)
         try:
             did = self._delivery.round(
                 link,
-                controls,
+                evidence + beats,  # in this order: whoever hears of a death knows its cause by then
                 budget_bytes=self._uplink.budget_bytes,
                 may_send=not self._uplink.held_for_s,
             )
         except LinkError as error:
             self._uplink.lost(error)
             return Round()
-        if controls and did.controls_taken:
+        self.witness.answered(were_taken=did.controls_taken)
+        if beats and did.controls_taken:
             self._heartbeats.sent(now_s)
             self.writers.reported(news)
         self._after(did)
@@ -226,7 +242,15 @@ class Agent:
     def _link_lost(self) -> None:
         self._delivery.link_lost()
 
-    # --- duties -----------------------------------------------------------------------------------------
+    # --- beside shipping --------------------------------------------------------------------------------
+
+    def _make_duties(self) -> list[Duty]:
+        """Return what this agent does for its node; each part has a switch in the settings."""
+        return [Deaths(self.witness)]
+
+    def _end_duties(self) -> None:
+        self.duties.close()
+        self.witness.spool.close()
 
     def _tidy(self, now_s: float) -> None:
         if now_s - self._retained_s < RETAIN_EVERY_S:
@@ -269,8 +293,15 @@ class Agent:
             self._busy_s = now_s
             return False
         if self.writers.are_all_drained():
-            return now_s - self._busy_s >= self._settings.idle_exit_s
+            return now_s - self._busy_s >= self._settings.idle_exit_s and self._is_own_spool_delivered()
         return now_s - max(self._busy_s, self._reachable_s) >= self._settings.unreachable_exit_s
+
+    def _is_own_spool_delivered(self) -> bool:
+        """Nothing more is to be seen: end the own spool, so that it is delivered like everybody's."""
+        if not self.witness.spool.is_open:
+            return True
+        self.witness.spool.close()
+        return False
 
     def _leave(self) -> bool:
         """Give the lock back, then look once more: a Run that saw it held must not be left alone."""

@@ -56,6 +56,8 @@ class NodeSpool:
         self._keys: set[str] = set()
         self._schemas = RowSchemas()
         self._node: NodeRecord | None = None
+        #: Time of the record that is being appended, where it is not now.
+        self._stamp_ns: int | None = None
         #: Rows and records that no spool could be made for.
         self.lost_count = 0
 
@@ -64,6 +66,11 @@ class NodeSpool:
         """Id of the writer that is open now."""
         writer = self._writer
         return None if writer is None else writer.writer_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a writer that may still grow."""
+        return self._writer is not None
 
     def describe(self, node: NodeRecord) -> None:
         """Say what the node consists of; said again in each new spool."""
@@ -90,13 +97,17 @@ class NodeSpool:
             self._step += 1
 
     def add_evidence(self, evidence: Evidence) -> None:
-        """Keep what was seen of a process; the time is that of the append."""
+        """Keep what was seen of a process, with the time at which it was seen."""
         with self._lock:
             writer = self._open(len(self._keys))
             if writer is None:
                 self.lost_count += 1
                 return
-            writer.append_record(RecordKind.EVIDENCE, evidence.to_record().pack())
+            self._stamp_ns = evidence.t_ns
+            try:
+                writer.append_record(RecordKind.EVIDENCE, evidence.to_record().pack())
+            finally:
+                self._stamp_ns = None
 
     def close(self) -> None:
         """End the spool, so that it is delivered whole and then removed. Another is made if more comes."""
@@ -136,10 +147,13 @@ class NodeSpool:
         )
         found: dict[str, Any] = {**identity.to_map(), "tags": list(identity.tags)}
         root, target = self._target_dir.parent, self._target_dir.name
-        writer = SpoolWriter.create(root, target, found, writer_id=writer_id, clock_ns=self._clock_ns)
+        writer = SpoolWriter.create(root, target, found, writer_id=writer_id, clock_ns=self._record_time_ns)
         if self._node is not None:
             writer.append_record(RecordKind.NODE, self._node.pack())
         return writer
+
+    def _record_time_ns(self) -> int:
+        return self._clock_ns() if self._stamp_ns is None else self._stamp_ns
 
     def _end(self) -> None:
         if self._writer is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runfold.protocol.failpoints import hit
+from runfold.protocol.identity import Identity
 from runfold.protocol.streams import partition_of
 from runfold.spool import list_writers
 from runfold.spool.format import NO_SERVER
@@ -169,11 +170,12 @@ class Writers:
             return None
         return self._watch.watch(tail.writer, who.pid, who.pid_start)
 
-    def ended(self, writers: Iterable[bytes]) -> None:
-        """Processes ended: what their spools hold is now all there will be."""
-        for writer in writers:
-            if writer in self.tails:
-                self.tails[writer].is_alive = False
+    def ended(self, writers: Iterable[bytes]) -> list[WriterTail]:
+        """Processes ended: what their spools hold is now all there will be. Return their tails."""
+        tails = [self.tails[writer] for writer in writers if writer in self.tails]
+        for tail in tails:
+            tail.is_alive = False
+        return tails
 
     def news(self) -> list[WriterNews]:
         """Return what the heartbeat should say, of all but those that were acked whole a while ago."""
@@ -267,9 +269,23 @@ class Writers:
         for tail in self.tails.values():
             tail.close()
 
+    def processes(self) -> list[tuple[bytes, Identity, bool]]:
+        """Return (writer id, identity, whether it is alive) of this place's processes. Thread-safe."""
+        return [
+            (life.tail.writer, life.tail.identity, life.tail.is_alive)
+            for life in list(self._lives.values())
+            if life.tail.is_alive is not None and life.tail.identity.role == "process"
+        ]
+
     def open_count(self) -> int:
-        """Return how many writers of this place may still write, as the last `settle` found."""
-        return sum(writer not in self._ended and not life.is_foreign for writer, life in self._lives.items())
+        """Return how many writers of this place may still write, as the last `settle` found.
+
+        Agents write for others only: what they keep is a reason to deliver, none to stay.
+        """
+        return sum(
+            writer not in self._ended and not self._is_not_awaited(life)
+            for writer, life in self._lives.items()
+        )
 
     def are_all_acked(self) -> bool:
         """Return True when everything that was written so far is acked."""
@@ -280,11 +296,19 @@ class Writers:
         return all(life.is_reported_dead or life.tail.is_alive is not False for life in self._lives.values())
 
     def are_all_drained(self) -> bool:
-        """Return True when every writer ended and was acked whole, and every death was told."""
+        """Return True when every writer ended and was acked whole, and every death was told.
+
+        Of those that nobody here waits for (of another place, an agent's own) what they wrote so far counts.
+        """
         return self.are_deaths_told() and all(
-            life.is_drained or (life.is_foreign and self._shipper.acked(writer) >= life.tail.head_seq())
+            life.is_drained
+            or (self._is_not_awaited(life) and self._shipper.acked(writer) >= life.tail.head_seq())
             for writer, life in self._lives.items()
         )
+
+    def _is_not_awaited(self, life: _Life) -> bool:
+        is_own = life.tail.identity.role == "node"
+        return life.is_foreign or (is_own and life.tail.writer not in self._ended)
 
     def is_all_sent(self) -> bool:
         """Return True when everything that was written so far is at least on its way."""
