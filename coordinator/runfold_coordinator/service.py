@@ -30,6 +30,7 @@ from runfold_coordinator.ingest.transaction import Ingest
 from runfold_coordinator.liveness import Liveness
 from runfold_coordinator.maintenance import Maintenance
 from runfold_coordinator.readers.attempts_reader import AttemptsReader
+from runfold_coordinator.readers.goodput_reader import GoodputReader
 from runfold_coordinator.readers.group_reader import GroupReader
 from runfold_coordinator.readers.history_columns import HistoryColumns
 from runfold_coordinator.readers.history_reader import HistoryReader
@@ -183,6 +184,7 @@ class Service:
             summaries=summaries,
             groups=GroupReader(store, summaries),
             attempts=AttemptsReader(store),
+            goodput=GoodputReader(store, self._clock),
             live=LiveReader(store, self._clock, NothingHeard()),
             intake=intake,
             gate=gate,

@@ -112,6 +112,13 @@ class AttemptsReader(Protocol):
         """Return the attempt number by writer_pk."""
 
 
+class GoodputReader(Protocol):
+    """What a run's wall clock was spent on."""
+
+    def goodput(self, run: RunRow) -> dict[str, Any]:
+        """Return the report as of now."""
+
+
 class Intake(Protocol):
     """The second way in, for agents that can't reach Redis."""
 
@@ -139,6 +146,7 @@ class Backend:
     summaries: SummaryReader
     groups: GroupReader
     attempts: AttemptsReader
+    goodput: GoodputReader
     live: LiveReader
     intake: Intake
     gate: GatePolicy

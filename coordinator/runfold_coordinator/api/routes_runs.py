@@ -127,6 +127,12 @@ def attempts(request: Request, backend: At, run: TheRun) -> Response:
     return answer(request, {"attempts": backend.attempts.attempts(run)})
 
 
+@router.get("/goodput")
+def goodput(request: Request, backend: At, run: TheRun) -> Response:
+    """Tell what the wall clock was spent on: steps that count, lost ones, restarts, startups, stalls."""
+    return answer(request, backend.goodput.goodput(run))
+
+
 @router.get("/keys")
 def keys(request: Request, backend: At, run: TheRun, cursor: Cursor = None) -> Response:
     """List the metric keys with the kinds of their values: d float, q int, ? bool, o anything else.

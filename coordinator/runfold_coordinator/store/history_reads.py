@@ -14,7 +14,7 @@ from runfold_coordinator.store.chunks import MAX_PARTS, PART_BYTES, ROLLUP_PART_
 from runfold_coordinator.store.cold import ColdFiles
 from runfold_coordinator.store.engines import Engines
 from runfold_coordinator.store.errors import StoreRefusedError
-from runfold_coordinator.store.model import Block, Cells, Column, ColumnKind, Rollup
+from runfold_coordinator.store.model import Block, Cells, Column, ColumnKind, Rollup, RowTimes
 from runfold_coordinator.store.names import MIXED_KEYSET, escape_key, key_digest, unescape_key
 from runfold_coordinator.store.reading import Reading
 from runfold_coordinator.store.rollup_cache import RollupCache
@@ -25,6 +25,8 @@ FETCH_PARTS = 500
 FETCH_BYTES = 8 * 1024 * 1024
 #: Rows of the chunks table fetched at a time; inline data makes each at most 16 kB.
 PAGE_CHUNKS = 256
+#: No key has it: a chunk's parts without any column.
+_NO_KEY = -1
 
 
 class HistoryReads(Reading):
@@ -88,6 +90,32 @@ class HistoryReads(Reading):
                 block = _cut_block(connection, row.writer_pk, chunk, names, bounds)
                 if block is not None:
                     yield block
+
+    def read_row_times(
+        self,
+        run_pk: int,
+        writer_pk: int,
+        *,
+        seq_after: int | None = None,
+        seq_max: int | None = None,
+        step_min: int | None = None,
+        step_max: int | None = None,
+    ) -> Iterator[RowTimes]:
+        """Yield when a writer's rows were logged, pieces in order of their first seq; no column is read.
+
+        Bounds as in read_cells().
+        """
+        bounds = (step_min, step_max, seq_after, seq_max)
+        c = t.chunks.c
+        with self.snapshot() as connection:
+            where = [c.run_pk == run_pk, c.writer_pk == writer_pk, *_bounded(*bounds)]
+            for _, chunk in self._open_all(connection, where, lambda chunk: chunk.slots(_NO_KEY)):
+                seq, step, t_ns = chunk.seq, chunk.step, chunk.t_ns
+                inside = _mask(step, seq, bounds)
+                if inside is not None:
+                    seq, step, t_ns = seq[inside], step[inside], t_ns[inside]
+                if len(seq):
+                    yield RowTimes(seq, step, t_ns)
 
     def read_rollups(
         self, run_pk: int, key: str, writer_pks: Collection[int] | None = None

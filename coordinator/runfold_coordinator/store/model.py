@@ -40,6 +40,15 @@ class Cells:
 
 
 @dataclass(frozen=True, slots=True)
+class RowTimes:
+    """When rows of one stored piece of one writer were logged, ascending in seq; one array element each."""
+
+    seq: U64
+    step: I64
+    t_ns: U64
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """One key's values inside a block: `rows` is None when every row has one, else their indices."""
 

@@ -17,6 +17,7 @@ from runfold_coordinator.api.routes_intake import BODY_LIMITS
 from runfold_coordinator.api.server import HttpServer
 from runfold_coordinator.clock import SystemClock
 from runfold_coordinator.readers.attempts_reader import AttemptsReader
+from runfold_coordinator.readers.goodput_reader import GoodputReader
 from runfold_coordinator.readers.group_reader import GroupReader
 from runfold_coordinator.readers.history_columns import HistoryColumns
 from runfold_coordinator.readers.history_reader import HistoryReader
@@ -70,6 +71,7 @@ def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
         "summaries": summaries,
         "groups": GroupReader(store, summaries),
         "attempts": AttemptsReader(store),
+        "goodput": GoodputReader(store, SystemClock()),
         "live": LiveReader(store, SystemClock(), NothingHeard()),
         "intake": intake,
         "gate": GatePolicy.for_address("127.0.0.1", body_limits=BODY_LIMITS),

@@ -24,12 +24,17 @@ def test_lost_steps_and_restart_times(store):
     reader = AttemptsReader(store)
     assert sorted(reader.attempt_of_writers(run.row).values()) == [1, 1, 2, 2]
     one, two = reader.attempts(run.row)
+    failure = one.pop("first_failure")
+    assert (failure["rank"], failure["state"], failure["reason"]) == (0, "crashed", "gone")
     assert one == {
         "attempt": 1,
         "started_unix_s": START_NS / 1e9,
         "ended_unix_s": START_NS / 1e9 + 11,
         "writers": 2,
         "states": {"crashed": 2},
+        "state": "crashed",
+        "reason": "rank 0: gone",
+        "failures": 2,
         "first_step": 0,
         "last_step": 5,
         "cut_step": 6,
@@ -38,6 +43,7 @@ def test_lost_steps_and_restart_times(store):
     }
     assert (two["first_step"], two["last_step"], two["cut_step"], two["lost_steps"]) == (6, 8, None, 0)
     assert two["restart_s"] == 89.0 and two["states"] == {"finished": 2}
+    assert (two["state"], two["first_failure"], two["failures"]) == ("finished", None, 0)
 
 
 def test_a_run_without_rows_or_writers(store):

@@ -20,6 +20,7 @@ from support.processes import environment
 pytestmark = pytest.mark.journey
 
 ROOT = Path(__file__).parents[3]
+PARTS = ["productive_s", "lost_s", "startup_s", "stalled_s", "restart_s", "other_s"]
 STATISTICS = ["mean", "std", "min", "max", "count", "argmin", "argmax"]
 
 #: The runs that README.md and docs/api.md speak of: a shared run of two ranks, one that failed, groups of folds.
@@ -47,7 +48,6 @@ raise ValueError("diverged")
 #: Names that scripts may rely on and that belong to parts not built yet.
 LATER = {
     "stop": "stop requests travel with the supervision of processes",
-    "goodput": "needs the times of attempts that supervision collects",
     "console_logs": "needs the capture of consoles",
 }
 
@@ -86,6 +86,11 @@ RUN: dict[str, Callable[[Any], bool]] = {
         and counts["acknowledged"] == counts["stored"] > 20
     ),
     "attempts": lambda run: len(run.attempts()) == 1,
+    "goodput": lambda run: (
+        (report := run.goodput())["failures"] == 0
+        and 0 < report["ratio"] <= 1
+        and abs(sum(report[name] for name in PARTS) - report["wall_s"]) < 1e-6
+    ),
 }  # fmt: skip
 
 GROUP: dict[str, Callable[[Any], bool]] = {

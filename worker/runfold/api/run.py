@@ -308,13 +308,27 @@ class Run:
     def attempts(self) -> list[dict[str, Any]]:
         """Return the generations of the job's processes, as of now, first to last, a dict each.
 
-        attempt (from 1), started_unix_s, ended_unix_s (its newest record), writers (how many), states (how
+        attempt (from 1), started_unix_s, ended_unix_s (newest word of it), writers (how many), states (how
         many in each), first_step and last_step (None without rows). cut_step: from here on its steps are
         superseded by a later attempt (None: none are), lost_steps: how many those are. restart_s: seconds
-        from the newest record of the attempt before to the start of this one (None for the first).
+        from the end of the attempt before to the start of this one (None for the first). state and reason:
+        how it stands or why it ended, first_failure: as a run's, failures: processes that did not finish.
         """
         found: list[dict[str, Any]] = self._connection.get(self._route("attempts"))["attempts"]
         return found
+
+    def goodput(self) -> dict[str, Any]:
+        """Return what the run's wall clock was spent on, as of now.
+
+        wall_s = productive_s (time that brought steps which still count) + lost_s (steps that a later attempt
+        did again) + startup_s (start of an attempt to its first row) + restart_s (between attempts) +
+        stalled_s + other_s. ratio = productive_s / wall_s, None where wall_s is 0. lost_steps. failures:
+        attempts of which a process failed, was killed, crashed or was preempted.
+        mean_time_between_failures_s: time that attempts ran / failures, None without a failure.
+        started_unix_s, ended_unix_s, as_of_unix_s; per_attempt: the same of each attempt.
+        """
+        report: dict[str, Any] = self._connection.get(self._route("goodput"))
+        return report
 
     def definitions(self) -> list[dict[str, Any]]:
         """Return what `define_metric` said, in the order in which it applies; None for what was not said."""
