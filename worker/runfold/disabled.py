@@ -16,6 +16,7 @@ from runfold.protocol.identity import Identity
 from runfold.run import Run, RunStatus
 from runfold.run_spool import LostSpool, RunSpool
 from runfold.settings import Settings
+from runfold.timers import NoTimer, Timer
 
 
 class DisabledSummary(dict[str, Any]):
@@ -88,6 +89,10 @@ class DisabledRun(Run):
     def define_metric(self, name: str, *args: Any, **kwargs: Any) -> Metric:  # checks nothing
         """Return a metric that nobody reads."""
         return Metric(name)
+
+    def timer(self, name: str, *, collective: bool = False) -> Timer:
+        """Return a timer that counts nothing."""
+        return NoTimer()
 
     def alert(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing."""

@@ -38,6 +38,11 @@ class LateSpool:
         """How many records could not be kept."""
         return self._lost_count if self._spool is None else self._spool.dropped_count
 
+    @property
+    def header_words(self) -> memoryview | None:
+        """The header page as words, once there is a spool."""
+        return getattr(self._spool, "header_words", None)
+
     def append_row(self, schema: Any, flags: int, step: int, values: Any) -> bool:
         """Append one row; return whether it was kept."""
         spool = self._spool or self._try()

@@ -36,6 +36,7 @@ from runfold.summary import Summary
 
 if TYPE_CHECKING:
     from runfold.live_fold import LiveFold
+    from runfold.timers import Timer, Timers
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
         self._tags = identity.tags
         self._console_lines_count = 0
         self._live: LiveFold | None = None
+        #: Made with the first timer: rows of scripts that use none stay as they are.
+        self._timers: Timers | None = None
         self._is_over = threading.Event()
         #: The summary: what was logged last, or what define_metric() asked for.
         self.summary = Summary(self._read_summary, self._record_summary)
@@ -99,6 +102,8 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
         self._recorder = Recorder(
             identity.run_id, self._spool.open, start_step=identity.start_step, is_lazy=run_spool is not None
         )
+        #: What log() does: the recorder's own, until there are timings to add.
+        self._log_row: Callable[..., None] = self._recorder.log
         if type(self).log is _LOG:
             # Found on the run itself, log() saves a call: 5 % of it. Not where somebody put another one.
             self.__dict__["log"] = self._recorder.log
@@ -146,7 +151,39 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
             TypeError, ValueError: Wrong argument: nothing was stored, and the step did not move.
             UsageError: The run is finished.
         """
-        self._recorder.log(data, step, commit)
+        self._log_row(data, step, commit)
+
+    def timer(self, name: str, *, collective: bool = False) -> Timer:
+        """Return what counts the time of a phase: `with run.timer("data"): ...`, or a decorator.
+
+        The next row that is committed carries `timing/<name>`, seconds since the row before, for each timer
+        used meanwhile, and `timing/step`, seconds since that row. Of nested timers the innermost counts. Each
+        thread has timers of its own; their times add up. At most 64 names a run.
+
+        Args:
+            name: Of the phase: data, forward, backward, checkpoint, ...; not step, collective or busy.
+            collective: It is spent waiting for other ranks: counted in `timing/collective` too.
+
+        Raises:
+            TypeError, ValueError: No such name can be.
+        """
+        timers = self._timers
+        if timers is None:
+            timers = self._begin_timing()
+        return timers.get(name, collective=collective)
+
+    def _begin_timing(self) -> Timers:
+        from runfold.timers import Timers
+
+        timers = Timers(self._recorder.log, self._header_words)
+        self._timers = timers
+        self._log_row = timers.log
+        if "log" in self.__dict__:
+            self.__dict__["log"] = timers.log
+        return timers
+
+    def _header_words(self) -> memoryview | None:
+        return getattr(self._recorder.spool, "header_words", None)
 
     def define_metric(  # noqa: PLR0917  # W&B's signature
         self,
@@ -329,6 +366,8 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
         super().reset_after_fork()
         # The parent's other threads may have held locks of these, and did not come along.
         self._live = None
+        if self._timers is not None:
+            self._timers.reset_after_fork()
         self._is_over = threading.Event()
 
     def _leave(self, code: int | None = 0) -> None:

@@ -19,6 +19,7 @@ from runfold.spool.format import (
     FixedHeader,
     open_private,
 )
+from runfold.spool.phase import Phase, unpack_phase
 
 _WORD = struct.Struct("<Q")
 _WORDS = struct.Struct("<QQQQQQ")
@@ -162,6 +163,10 @@ class HeaderView:
     def words(self) -> WriterWords:
         """Return everything that the writer stored, by one read; zeros where the page is cut short."""
         return _unpack_words(os.pread(self._fd, _WORDS.size, AT_HEAD_SEQ))
+
+    def phase(self, now_ns: int) -> Phase | None:
+        """Return what the writer's process is doing, at `now_ns` of CLOCK_MONOTONIC; None: it did not say."""
+        return unpack_phase(os.pread(self._fd, HEADER_BYTES, 0), now_ns)
 
     @property
     def head_seq(self) -> int:

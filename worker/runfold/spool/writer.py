@@ -166,6 +166,11 @@ class SpoolWriter(Appender):
         return self._header.ack.server_id
 
     @property
+    def header_words(self) -> memoryview | None:
+        """The header page as words, for the phase (`phase.py`); None where it is not mapped, or closed."""
+        return self._header.words
+
+    @property
     def dropped_count(self) -> int:
         """How many records could not be kept."""
         return self._loss.count
