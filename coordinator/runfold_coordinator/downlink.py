@@ -1,12 +1,23 @@
-"""What agents are told through Redis: durable acks, cursor, beat. A hint: what is lost is published again."""
+"""What agents are told through Redis: durable acks, cursor, beat, who is asked to stop.
+
+A hint: what is lost is published again.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
-from runfold.protocol.streams import BEAT_FIELD, CURSOR_FIELD, PARTITIONS_FIELD, SERVER_FIELD, ack_field
+from runfold.protocol.streams import (
+    BEAT_FIELD,
+    CURSOR_FIELD,
+    PARTITIONS_FIELD,
+    SERVER_FIELD,
+    STOPS_FIELD,
+    ack_field,
+)
 from runfold_coordinator.clock import Clock
+from runfold_coordinator.stops import NOTHING_TOLD, Told
 from runfold_coordinator.stream_reader import StreamReader
 
 #: The beat, when there is nothing else to tell.
@@ -14,6 +25,8 @@ BEAT_EVERY_S = 0.5
 #: An ack stays in the hash this long after it was told last.
 KEEP_ACK_S = 24 * 3600.0
 PRUNE_EVERY_S = 600.0
+#: Open stop requests are told again this often, should Redis have lost some of its hash.
+TELL_STOPS_EVERY_S = 5.0
 
 
 class Downlink:
@@ -27,17 +40,22 @@ class Downlink:
         server_id: str,
         partitions: int,
         recent_acks: Callable[[], Mapping[bytes, int]],
+        stops: Callable[[], Told] = lambda: NOTHING_TOLD,
     ) -> None:
         """Prepare.
 
         Args:
             recent_acks: Durable acks of writers heard of lately, for a Redis that has lost the hash.
+            stops: Who is asked to stop now.
         """
         self._reader = reader
         self._clock = clock
         self._server_id = server_id
         self._partitions = partitions
         self._recent_acks = recent_acks
+        self._stops = stops
+        self._told_stops = NOTHING_TOLD
+        self._told_stops_s = -1e9
         self._waiting: dict[bytes, int] = {}
         self._told: OrderedDict[bytes, float] = OrderedDict()
         self._next_s = 0.0
@@ -56,7 +74,8 @@ class Downlink:
             StreamUnavailableError: What was waiting still waits.
         """
         now_s = self._clock.mono_s()
-        if not self._waiting and now_s < self._next_s:
+        stops = self._stops()
+        if not self._waiting and now_s < self._next_s and stops is self._told_stops:
             return
         if not self._is_begun:
             # What a server before this one left (another database, or this one before it was restored from a
@@ -64,9 +83,15 @@ class Downlink:
             self._reader.clear_downlink()
             self._is_begun = True
         self.beat += 1
-        if not self._reader.publish(self._fields(cursor)):
+        gone = self._told_stops.fields.keys() - stops.fields.keys()
+        if gone or (self._told_stops.mark and not stops.mark):
+            self._reader.unpublish([STOPS_FIELD, *gone])
+        if not self._reader.publish(self._fields(cursor, stops, now_s)):
             self._waiting = {**self._recent_acks(), **self._waiting}
-            self._reader.publish(self._fields(cursor))
+            self._told_stops_s = -1e9
+            self._reader.publish(self._fields(cursor, stops, now_s))
+        if stops is not self._told_stops or now_s - self._told_stops_s >= TELL_STOPS_EVERY_S:
+            self._told_stops, self._told_stops_s = stops, now_s
         for writer in self._waiting:
             self._told[writer] = now_s
             self._told.move_to_end(writer)
@@ -75,13 +100,18 @@ class Downlink:
         if now_s >= self._prune_s:
             self._prune(now_s)
 
-    def _fields(self, cursor: str) -> dict[bytes, bytes]:
+    def _fields(self, cursor: str, stops: Told, now_s: float) -> dict[bytes, bytes]:
         fields = {
             SERVER_FIELD: self._server_id.encode(),
             CURSOR_FIELD: cursor.encode(),
             BEAT_FIELD: str(self.beat).encode(),
             PARTITIONS_FIELD: str(self._partitions).encode(),
         }
+        if stops is not self._told_stops or now_s - self._told_stops_s >= TELL_STOPS_EVERY_S:
+            # The requests before their mark: who reads the mark has to find them.
+            fields = stops.fields | fields
+        if stops.mark:
+            fields[STOPS_FIELD] = stops.mark
         # Acks first: who reads the new cursor has to find the acks that belong to it.
         return {ack_field(writer): str(seq).encode() for writer, seq in self._waiting.items()} | fields
 

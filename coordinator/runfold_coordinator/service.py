@@ -36,11 +36,13 @@ from runfold_coordinator.readers.history_columns import HistoryColumns
 from runfold_coordinator.readers.history_reader import HistoryReader
 from runfold_coordinator.readers.live_reader import LiveReader, NothingHeard
 from runfold_coordinator.readers.series_reader import SeriesReader
+from runfold_coordinator.readers.stops_reader import StopsReader
 from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.redis_checks import RedisUnavailableError, check_redis
 from runfold_coordinator.settings import CoordinatorSettings
 from runfold_coordinator.state_board import StateBoard
 from runfold_coordinator.states import Limits
+from runfold_coordinator.stops import Stops
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.stream_reader import StreamReader
 
@@ -112,9 +114,11 @@ class Service:
         ballast = Ballast(settings.data_dir / "ballast", settings.ballast_bytes)
         ballast.take()
         open_stream = functools.partial(StreamReader, self.redis_url)
+        stops = Stops(store, self._clock)
+        stops.load()
         owner = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
         for partition in range(settings.partitions):
-            self._start_loop(store, partition, open_stream(partition), owner, ballast)
+            self._start_loop(store, partition, open_stream(partition), owner, ballast, stops=stops)
         summaries = SummaryReader(store)
         maintenance = Maintenance(
             store, self._clock, ballast, cold_after_s=settings.cold_after_s, summaries=summaries
@@ -123,7 +127,7 @@ class Service:
         maintenance.start()
         intake = Intake(store, self.loops, open_stream, redis_url=self.redis_url)
         self._stops.append(intake.close)
-        self._start_http(self._backend(store, summaries, intake, gate))
+        self._start_http(self._backend(store, summaries, intake, stops, gate))
         self._register(store.server_id)
 
     def _start_redis(self) -> str:
@@ -141,7 +145,14 @@ class Service:
         return server.url
 
     def _start_loop(
-        self, store: Store, partition: int, reader: StreamReader, owner: str, ballast: Ballast
+        self,
+        store: Store,
+        partition: int,
+        reader: StreamReader,
+        owner: str,
+        ballast: Ballast,
+        *,
+        stops: Stops,
     ) -> None:
         settings, clock = self.settings, self._clock
         self._stops.append(reader.close)
@@ -157,7 +168,12 @@ class Service:
             return {bytes.fromhex(writer): seq for writer, seq in found.items()}
 
         downlink = Downlink(
-            reader, clock, server_id=store.server_id, partitions=settings.partitions, recent_acks=recent_acks
+            reader,
+            clock,
+            server_id=store.server_id,
+            partitions=settings.partitions,
+            recent_acks=recent_acks,
+            stops=functools.partial(stops.told, partition),
         )
         loop = IngestLoop(
             reader,
@@ -175,7 +191,9 @@ class Service:
         self._stops.append(loop.stop)
         loop.start()
 
-    def _backend(self, store: Store, summaries: SummaryReader, intake: Intake, gate: GatePolicy) -> Backend:
+    def _backend(
+        self, store: Store, summaries: SummaryReader, intake: Intake, stops: Stops, gate: GatePolicy
+    ) -> Backend:
         return Backend(
             store=store,
             history=HistoryReader(store),
@@ -187,6 +205,8 @@ class Service:
             goodput=GoodputReader(store, self._clock),
             live=LiveReader(store, self._clock, NothingHeard()),
             intake=intake,
+            stops=stops,
+            stop_requests=StopsReader(store),
             gate=gate,
             server_id=store.server_id,
             mono_s=self._clock.mono_s,

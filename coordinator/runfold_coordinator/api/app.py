@@ -6,7 +6,14 @@ from dataclasses import replace
 
 from fastapi import FastAPI
 
-from runfold_coordinator.api import routes_catalogue, routes_groups, routes_intake, routes_pages, routes_runs
+from runfold_coordinator.api import (
+    routes_catalogue,
+    routes_groups,
+    routes_intake,
+    routes_pages,
+    routes_runs,
+    routes_stop,
+)
 from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.errors import install_error_answers
 from runfold_coordinator.api.fresh_summaries import FreshSummaries
@@ -29,7 +36,7 @@ def create_app(backend: Backend) -> FastAPI:
     app.state.backend = replace(backend, summaries=FreshSummaries(backend.summaries))
     app.state.turns = Turns()
     install_error_answers(app)
-    for routes in (routes_intake, routes_catalogue, routes_runs, routes_groups, routes_pages):
+    for routes in (routes_intake, routes_catalogue, routes_runs, routes_stop, routes_groups, routes_pages):
         app.include_router(routes.router)
     app.add_middleware(Gate, policy=backend.gate)
     return app

@@ -13,6 +13,8 @@ from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.readers.answers import HistoryPage, Table
 from runfold_coordinator.readers.history_columns import ColumnsPage
 from runfold_coordinator.readers.live_reader import LiveReader
+from runfold_coordinator.readers.stops_reader import StopsReader
+from runfold_coordinator.stops import Stops
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 
@@ -149,6 +151,8 @@ class Backend:
     goodput: GoodputReader
     live: LiveReader
     intake: Intake
+    stops: Stops
+    stop_requests: StopsReader
     gate: GatePolicy
     server_id: str
     #: Monotonic clock, seconds.

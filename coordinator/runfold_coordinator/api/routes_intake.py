@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from runfold.protocol.errors import ProtocolError
+from runfold.protocol.evidence import Evidence, control_kind
 from runfold.protocol.limits import MAX_FRAME_BYTES, WRITER_ID_BYTES
 from runfold.protocol.streams import MAX_HEARTBEAT_BYTES, Heartbeat
 from runfold.protocol.values import unpack_value
@@ -68,7 +69,11 @@ async def control(request: Request, backend: At) -> Response:
 
 @router.post("/acks")
 async def acks(request: Request, backend: At) -> Response:
-    """Tell the durable acks. Body: msgpack {"writers": [writer id, hex]}."""
+    """Tell the durable acks, and whether anybody of the partition is asked to stop.
+
+    Body: msgpack {"writers": [writer id, hex], "partition", "stops": [writer id, hex]}; answers "stops", the
+    name of the partition's open requests (null: none), and "stop", the requests for the writers asked about.
+    """
     body = await request.body()
     return await run_in_threadpool(_tell_acks, request, backend, body)
 
@@ -114,7 +119,11 @@ def _frame_entry(place: int, partition: Any, frame: Any, crc: Any) -> tuple[int,
 
 def _add_control(request: Request, backend: Backend, body: bytes) -> Response:
     try:
-        Heartbeat.unpack(body)
+        kind, found = control_kind(body)
+        if kind == "evidence":
+            Evidence.from_message(found)
+        else:
+            Heartbeat.unpack(body)
     except ProtocolError as error:
         raise BadRequestError(f"no control message: {error}", field="body") from error
     backend.intake.add_control(body)
@@ -123,10 +132,23 @@ def _add_control(request: Request, backend: Backend, body: bytes) -> Response:
 
 def _tell_acks(request: Request, backend: Backend, body: bytes) -> Response:
     try:
-        asked = unpack_value(body, max_bytes=_MAX_ACKS_BODY_BYTES, max_elements=MAX_ACK_WRITERS + 8)
-        writers = [bytes.fromhex(writer).hex() for writer in asked["writers"]]
-    except (ProtocolError, KeyError, TypeError, ValueError) as error:
+        asked = unpack_value(body, max_bytes=_MAX_ACKS_BODY_BYTES, max_elements=2 * MAX_ACK_WRITERS + 8)
+        writers, stoppable = _writer_ids(asked["writers"]), _writer_ids(asked.get("stops") or ())
+        partition = int(asked.get("partition") or 0)
+    except (ProtocolError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadRequestError(f'the body is no {{"writers": [hex]}}: {error}', field="writers") from error
-    if any(len(writer) != 2 * WRITER_ID_BYTES for writer in writers):
-        raise BadRequestError(f"a writer id has {WRITER_ID_BYTES} bytes", field="writers")
-    return answer(request, backend.intake.acks(writers))
+    mark = backend.stops.told(partition).mark
+    requests = backend.stops.of_writers(stoppable)
+    document = backend.intake.acks(writers) | {
+        "stops": mark.decode() or None,
+        "stop": {writer: found.pack() for writer, found in requests.items()},
+    }
+    return answer(request, document)
+
+
+def _writer_ids(said: Any) -> list[str]:
+    """Return writer ids (hex) as they are written here; ValueError where one is none."""
+    found = [bytes.fromhex(writer).hex() for writer in said]
+    if any(len(writer) != 2 * WRITER_ID_BYTES for writer in found):
+        raise ValueError(f"a writer id has {WRITER_ID_BYTES} bytes")
+    return found

@@ -139,6 +139,13 @@ evidence = sa.Table(
     sa.Index(
         "evidence_fresh", "is_fresh", sqlite_where=sa.text("is_fresh"), postgresql_where=sa.text("is_fresh")
     ),
+    #: Of all evidence a small part, which is looked for at each start
+    sa.Index(
+        "evidence_stops",
+        "writer_id",
+        sqlite_where=sa.text("source = 'stop'"),
+        postgresql_where=sa.text("source = 'stop'"),
+    ),
 )
 
 #: What people were told, or were to be told: Run.alert() and the rules of the server.

@@ -23,7 +23,9 @@ from runfold_coordinator.readers.history_columns import HistoryColumns
 from runfold_coordinator.readers.history_reader import HistoryReader
 from runfold_coordinator.readers.live_reader import LiveReader, NothingHeard
 from runfold_coordinator.readers.series_reader import SeriesReader
+from runfold_coordinator.readers.stops_reader import StopsReader
 from runfold_coordinator.readers.summary_reader import SummaryReader
+from runfold_coordinator.stops import Stops
 from runfold_coordinator.store.store import Store
 
 
@@ -74,6 +76,8 @@ def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
         "goodput": GoodputReader(store, SystemClock()),
         "live": LiveReader(store, SystemClock(), NothingHeard()),
         "intake": intake,
+        "stops": Stops(store, SystemClock()),
+        "stop_requests": StopsReader(store),
         "gate": GatePolicy.for_address("127.0.0.1", body_limits=BODY_LIMITS),
         "server_id": store.server_id,
         "mono_s": time.monotonic,

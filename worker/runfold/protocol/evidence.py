@@ -52,10 +52,12 @@ NOTICE = "notice"
 LAUNCHER = "launcher"
 
 # Our own doing.
-#: {"request": id, "by": who asked, "grace_s"}.
+#: {"request": id, "by": who asked, "grace_s", "whole": whether the whole run is to end}.
 STOP = "stop"
 #: The agent carried a stop request out: {"request", "signum", "pid", "to": "process" or "launcher"}.
 STOP_SIGNAL = "stop_signal"
+#: The agent did not carry it out: {"request", "why"}. The process was not touched.
+STOP_REFUSED = "stop_refused"
 
 # Attached, decides nothing.
 #: {"tool": "faulthandler" or "py-spy", "text": stacks of all threads, "why"}.
@@ -66,7 +68,7 @@ DEVICES = "devices"
 SOURCES = frozenset(
     {
         EXIT, SIGNAL, PREEMPTING, WAIT, GONE, REBOOT, OOM, ELASTIC, SCHEDULER, NOTICE, LAUNCHER, STOP,
-        STOP_SIGNAL, STACK, DEVICES,
+        STOP_SIGNAL, STOP_REFUSED, STACK, DEVICES,
     }
 )  # fmt: skip
 

@@ -19,6 +19,9 @@ SERVER_FIELD = b"srv"
 CURSOR_FIELD = b"cur"
 BEAT_FIELD = b"beat"
 PARTITIONS_FIELD = b"parts"
+#: Names the set of open stop requests; absent while there are none. Who sees another name than before asks
+#: for the stop fields of its own writers: a poll costs one field, however many are asked to stop.
+STOPS_FIELD = b"stops"
 _ACK_PREFIX = b"a:"
 _STOP_PREFIX = b"stop:"
 
@@ -102,15 +105,19 @@ class StopRequest:
     Attributes:
         request: Id; the same request told again is the same.
         by: Who asked, for people.
+        is_whole: The whole run is to end, so that a launcher that would start it again has to end too.
     """
 
     request: str
     by: str
     grace_s: float
+    is_whole: bool = False
 
     def pack(self) -> bytes:
         """Return the value of the downlink's stop field."""
-        return pack_value({"request": self.request, "by": self.by, "grace_s": self.grace_s})
+        return pack_value(
+            {"request": self.request, "by": self.by, "grace_s": self.grace_s, "whole": self.is_whole}
+        )
 
     @classmethod
     def unpack(cls, data: bytes) -> StopRequest:
@@ -122,7 +129,7 @@ class StopRequest:
             raise DecodeError(f"no stop request: {error}", field="stop") from error
         if not 0 <= grace_s <= MAX_GRACE_S:
             raise DecodeError(f"a grace of {grace_s} s", field="grace_s")
-        return cls(request, by, grace_s)
+        return cls(request, by, grace_s, found.get("whole") is True)
 
 
 @dataclass(frozen=True, slots=True)

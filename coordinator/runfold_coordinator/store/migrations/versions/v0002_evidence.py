@@ -41,6 +41,13 @@ def upgrade() -> None:
         sqlite_where=sa.text("is_fresh"),
         postgresql_where=sa.text("is_fresh"),
     )
+    op.create_index(
+        "evidence_stops",
+        "evidence",
+        ["writer_id"],
+        sqlite_where=sa.text("source = 'stop'"),
+        postgresql_where=sa.text("source = 'stop'"),
+    )
     op.create_table(
         "alerts",
         sa.Column("alert_pk", BIG, autoincrement=False, nullable=False),
