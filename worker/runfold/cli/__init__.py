@@ -14,6 +14,7 @@ from runfold.cli.output import fail
 from runfold.cli.runs import runs
 from runfold.cli.show import show
 from runfold.cli.sync import sync
+from runfold.cli.top import top
 from runfold.cli.up import up
 from runfold.errors import Error
 from runfold.version import VERSION
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (up, demo, runs, show, sync, agent, doctor):
+for command in (up, demo, runs, show, sync, agent, doctor, top):
     app.command()(command)
 
 
