@@ -17,7 +17,7 @@ from runfold import terminal
 from runfold.launch import Launch, detect, identify_job
 from runfold.naming import check_run_id, hashed_id, random_id, readable_name
 from runfold.node.processes import boot_id, pid_namespace, start_of
-from runfold.node.settings import OFFLINE_TARGET, NodeSettings, target_of
+from runfold.node.settings import DEFAULT_STATS_INTERVAL_S, OFFLINE_TARGET, NodeSettings, target_of
 from runfold.protocol.identity import Identity, Launcher
 from runfold.settings import Settings
 
@@ -90,6 +90,7 @@ class Joiner:
             primary=settings.x_primary,
             update_finish_state=settings.x_update_finish_state,
             start_step=start_step(settings),
+            stats_interval_s=stats_interval_s(settings, node),
         )
         return Membership(as_this_process(identity, launch, settings), node, is_offline(settings))
 
@@ -168,6 +169,18 @@ def start_step(settings: Settings) -> int:
     """Return the first step: the one after the moment that the run branches from, else 0."""
     moment = settings.fork_from or settings.resume_from
     return moment.value + 1 if moment is not None else 0
+
+
+def stats_interval_s(settings: Settings, node: NodeSettings) -> float | None:
+    """Return how often the agent is to sample this process: 0 never, None as it likes.
+
+    It is said of each run, since the agent may have been started by another one with other settings.
+    """
+    if settings.x_disable_stats or not node.stats:
+        return 0.0
+    if settings.x_stats_sampling_interval is not None:
+        return settings.x_stats_sampling_interval
+    return None if node.stats_interval_s == DEFAULT_STATS_INTERVAL_S else node.stats_interval_s
 
 
 def default_label(launch: Launch, settings: Settings) -> str:

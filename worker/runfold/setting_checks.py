@@ -118,7 +118,8 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
         ("silent", "quiet", "disabled", "allow_val_change", "x_primary", "x_update_finish_state"), _truth
     ),
     **dict.fromkeys(("finish_timeout_raises", "x_record_signals", "x_join_ranks", "x_offline"), _truth),
-    **dict.fromkeys(("init_timeout", "finish_timeout"), _seconds),
+    "x_disable_stats": _truth,
+    **dict.fromkeys(("init_timeout", "finish_timeout", "x_stats_sampling_interval"), _seconds),
     "run_tags": _tags,
     "run_id": lambda name, value: check_run_id(_text(name, value)),
     "project": lambda name, value: check_project(_text(name, value)),

@@ -79,6 +79,10 @@ class Settings:
     x_offline: bool = False
     #: Whether ranks of one job join one run when neither id, group nor mode is given.
     x_join_ranks: bool = True
+    #: Whether the node's agent leaves this process out of its samples of processors, memory and GPUs.
+    x_disable_stats: bool = False
+    #: Seconds between these samples, 0: none; None: as the agent likes (10).
+    x_stats_sampling_interval: float | None = None
 
     def __init__(self, **values: Any) -> None:
         #: Fields that somebody set, as against defaults.

@@ -26,6 +26,7 @@ from .heartbeat import Heartbeats, NodeIdentity, WriterNews
 from .lock import AgentLock
 from .node_spool import NodeSpool
 from .processes import ProcessWatch, boot_id
+from .sampling.sampler import Sampler
 from .settings import NodeSettings
 from .shipper import Shipper, WindowLimits
 from .uplink import Uplink
@@ -246,7 +247,17 @@ class Agent:
 
     def _make_duties(self) -> list[Duty]:
         """Return what this agent does for its node; each part has a switch in the settings."""
-        return [Deaths(self.witness)]
+        duties: list[Duty] = [Deaths(self.witness)]
+        if self._settings.stats:
+            duties.append(
+                Sampler(
+                    self.witness,
+                    interval_s=self._settings.stats_interval_s,
+                    target_dir=self._settings.target_dir,
+                    clock=self._clock,
+                )
+            )
+        return duties
 
     def _end_duties(self) -> None:
         self.duties.close()

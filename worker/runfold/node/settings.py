@@ -12,6 +12,10 @@ from urllib.parse import urlsplit, urlunsplit
 AgentMode = Literal["process", "thread", "none"]
 AGENT_MODES: Final[tuple[AgentMode, ...]] = ("process", "thread", "none")
 
+#: Seconds between samples of what processes use.
+DEFAULT_STATS_INTERVAL_S: Final = 10.0
+#: What says no in a variable that is on by default.
+OFF: Final = frozenset({"0", "false", "f", "no", "n", "off"})
 #: Name of the target whose server is whatever `runfold up` registered on this node.
 LOCAL_TARGET: Final = "local"
 #: Name of the target that nobody ships until `runfold sync` does.
@@ -68,6 +72,10 @@ class NodeSettings:
     keep_spool_s: float = 3600.0
     #: RUNFOLD_SPOOL_KEEP_BYTES: acked spools of a target are removed above this, oldest first.
     keep_spool_bytes: int = 1_000_000_000
+    #: RUNFOLD_STATS: whether this agent samples processors, memory, GPUs and so on at all.
+    stats: bool = True
+    #: RUNFOLD_STATS_INTERVAL_S: seconds between samples for writers that say nothing else, > 0.
+    stats_interval_s: float = DEFAULT_STATS_INTERVAL_S
     #: seconds between attempts to reach Redis while frames travel by HTTP.
     http_retry_redis_s: float = 30.0
 
@@ -90,12 +98,15 @@ class NodeSettings:
             redis_url=redis_url,
             api_key=environ.get("RUNFOLD_API_KEY") or None,
             mode=mode,
+            stats=environ.get("RUNFOLD_STATS", "").strip().lower() not in OFF,
         )
         given: dict[str, Any] = {
             name: type(getattr(settings, name))(_number(environ, variable))
             for name, variable in _NUMBERS.items()
             if environ.get(variable)
         }
+        if given.get("stats_interval_s") == 0:
+            given |= {"stats": False, "stats_interval_s": settings.stats_interval_s}
         return replace(settings, **given)
 
     def to_env(self) -> dict[str, str]:
@@ -140,6 +151,7 @@ _NUMBERS: Final = {
     "sync_spool_s": "RUNFOLD_SPOOL_SYNC_S",
     "keep_spool_s": "RUNFOLD_SPOOL_KEEP_S",
     "keep_spool_bytes": "RUNFOLD_SPOOL_KEEP_BYTES",
+    "stats_interval_s": "RUNFOLD_STATS_INTERVAL_S",
 }
 
 

@@ -183,6 +183,7 @@ def _run_detached(command: list[str], settings: NodeSettings, log: int) -> subpr
 
 def _environment(settings: NodeSettings) -> dict[str, str]:
     env = {**os.environ, **settings.to_env()}
+    env.pop("RUNFOLD_STATS", None)  # each run says for itself; this agent serves others too
     root = str(Path(__file__).resolve().parents[2])
     installed = {str(Path(sysconfig.get_path(name)).resolve()) for name in ("purelib", "platlib")}
     if root not in installed:  # found by sys.path alone: the agent must find it too

@@ -85,6 +85,8 @@ class Identity(MapPayload):
     visible_devices: str | None = None
     #: A signal that makes the process write its stacks (faulthandler) into its spool; None: it has no such.
     stack_signum: int | None = None
+    #: Seconds between samples of what the process uses; 0: it is not to be sampled. None: as the agent likes.
+    stats_interval_s: float | None = None
 
     TYPES: ClassVar[FieldTypes] = {
         **dict.fromkeys(("entity", "project", "run_id", "mode", "group", "job_type", "name", "notes"), str),
@@ -99,10 +101,19 @@ class Identity(MapPayload):
         "update_finish_state": bool,
         "launcher": dict,
         "pid_start": (int, float),
+        "stats_interval_s": (int, float),
     }
     REQUIRED: ClassVar[frozenset[str]] = frozenset({"entity", "project", "run_id", "mode"})
     YOUNG: ClassVar[frozenset[str]] = frozenset(
-        {"pid_namespace", "forked_from", "role", "console_of", "visible_devices", "stack_signum"}
+        {
+            "pid_namespace",
+            "forked_from",
+            "role",
+            "console_of",
+            "visible_devices",
+            "stack_signum",
+            "stats_interval_s",
+        }
     )
 
     @property
