@@ -6,7 +6,7 @@ A pure function of the set, whatever its order. Attempts count from 1.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -23,6 +23,7 @@ class WriterFacts:
         machine: One boot of one host, whose clock its writers share; None where unknown.
         last_record_unix_ns: Newest time that the writer said.
         forked_from: Id of the writer whose process handed the run on to this one, by fork or pickle.
+        is_finished: It ended in its own time, so that nobody starts it again.
     """
 
     writer_pk: int
@@ -38,6 +39,7 @@ class WriterFacts:
     last_record_unix_ns: int = 0
     start_step: int = 0
     forked_from: str | None = None
+    is_finished: bool = False
     given_step_min: int | None = None
     step_max: int | None = None
 
@@ -57,17 +59,22 @@ class Placement:
     cut_step: int | None = None
 
 
+#: A rank, or the label and the job of a writer without one.
+_SeatName = int | tuple[str, str]
+
+
 @dataclass(slots=True)
 class _Attempt:
     writers: list[WriterFacts] = field(default_factory=list)
-    by_rank: dict[int, list[WriterFacts]] = field(default_factory=dict)
+    #: Those that hold a seat, which a restart takes over.
+    by_seat: dict[_SeatName, list[WriterFacts]] = field(default_factory=dict)
     #: Highest restart hint by (job id, launcher).
     hints: dict[tuple[str | None, str | None], int] = field(default_factory=dict)
 
-    def add(self, writer: WriterFacts) -> None:
+    def add(self, writer: WriterFacts, seat: _SeatName) -> None:
         self.writers.append(writer)
         if writer.forked_from is None:  # a child takes no rank, even if it outlives its parent
-            self.by_rank.setdefault(_rank(writer), []).append(writer)
+            self.by_seat.setdefault(seat, []).append(writer)
         counter = (writer.job_id, writer.launcher)
         self.hints[counter] = max(self.hints.get(counter, 0), writer.restart_hint or 0)
 
@@ -79,30 +86,33 @@ def place_writers(writers: Collection[WriterFacts], *, is_shared: bool) -> dict[
     that writer lives on beside it), or whose restart hint is higher than the current attempt's, of the same
     job. A child begins none: it belongs to its parent's, else to that of its time. A writer without a rank
     counts as rank 0, except in a shared run: there it joins the attempt of its time, is never cut and begins
-    none.
+    none. In a shared run without any rank the label in the launcher's job (Ray actors) stands for the rank,
+    but begins an attempt only where its predecessor failed and nobody else went on.
     """
     in_order = sorted(writers, key=lambda w: (w.started_unix_ns, w.writer_id))
+    seat_of = _seats(writers, is_shared)
     attempts: list[_Attempt] = []
     attempt_of: dict[int, int] = {}
     pk_of = {writer.writer_id: writer.writer_pk for writer in in_order}
     for writer in in_order:
         parent = None if writer.forked_from is None else attempt_of.get(pk_of.get(writer.forked_from, -1))
+        seat = seat_of(writer)
         if parent is not None:
             attempt_of[writer.writer_pk] = parent
-            if _is_ranked(writer, is_shared):
+            if seat is not None:
                 attempts = attempts or [_Attempt()]  # of a parent without a rank
-                attempts[parent - 1].add(writer)
+                attempts[parent - 1].add(writer, seat)
             continue
-        if _is_ranked(writer, is_shared) and (not attempts or _begins_attempt(writer, attempts[-1])):
+        if seat is not None and (not attempts or _begins_attempt(writer, seat, attempts[-1])):
             attempts.append(_Attempt())
         attempt_of[writer.writer_pk] = max(len(attempts), 1)
-        if _is_ranked(writer, is_shared):
-            attempts[-1].add(writer)
+        if seat is not None:
+            attempts[-1].add(writer, seat)
     offsets, cuts = _number(attempts)
     placements = {}
     for writer in in_order:
         attempt = attempt_of[writer.writer_pk]
-        if _is_ranked(writer, is_shared):
+        if seat_of(writer) is not None:
             offset = (
                 0 if writer.given_step_min is not None else max(0, offsets[attempt - 1] - writer.start_step)
             )
@@ -121,8 +131,9 @@ def lanes_of(
     Within a lane the later attempt wins a step. A forked sibling and an unranked writer have lanes of their
     own; unranked lanes come last, by label and start.
     """
+    seat_of = _seats(writers, is_shared)
     lanes: dict[tuple[int, int, str, int, str], list[WriterFacts]] = {}
-    taken: dict[tuple[int, int], int] = {}
+    taken: dict[tuple[int, _SeatName], int] = {}
     for writer in sorted(
         writers,
         key=lambda w: (
@@ -132,27 +143,41 @@ def lanes_of(
             w.writer_id,
         ),
     ):
-        if not _is_ranked(writer, is_shared):
+        seat = seat_of(writer)
+        if seat is None:
             lanes[1, 0, writer.label or "", writer.started_unix_ns, writer.writer_id] = [writer]
             continue
-        seat = (placements[writer.writer_pk].attempt, _rank(writer))
-        sibling = taken[seat] = taken.get(seat, -1) + 1
-        lanes.setdefault((0, _rank(writer), "", sibling, ""), []).append(writer)
+        in_attempt = (placements[writer.writer_pk].attempt, seat)
+        sibling = taken[in_attempt] = taken.get(in_attempt, -1) + 1
+        place = (0, seat, "", sibling, "") if isinstance(seat, int) else (1, 0, seat[0], sibling, seat[1])
+        lanes.setdefault(place, []).append(writer)
     return [lanes[place] for place in sorted(lanes)]
 
 
-def _is_ranked(writer: WriterFacts, is_shared: bool) -> bool:
-    return writer.rank is not None or not is_shared
+def _seats(writers: Collection[WriterFacts], is_shared: bool) -> Callable[[WriterFacts], _SeatName | None]:
+    """Return what tells a writer's seat; None for one that has none."""
+    has_ranks = any(writer.rank is not None for writer in writers)
+
+    def seat_of(writer: WriterFacts) -> _SeatName | None:
+        if writer.rank is not None or not is_shared:
+            return writer.rank or 0
+        if has_ranks or writer.label is None or writer.job_id is None:
+            return None
+        return writer.label, writer.job_id
+
+    return seat_of
 
 
-def _rank(writer: WriterFacts) -> int:
-    return writer.rank or 0
-
-
-def _begins_attempt(writer: WriterFacts, current: _Attempt) -> bool:
+def _begins_attempt(writer: WriterFacts, seat: _SeatName, current: _Attempt) -> bool:
     if writer.forked_from is not None:  # its parent has not been heard of
         return False
-    namesakes = current.by_rank.get(_rank(writer))
+    namesakes = current.by_seat.get(seat)
+    if not isinstance(seat, int):
+        # Labels are given by hand: two that speak by turns may be two, on whatever machines.
+        return bool(namesakes) and not any(
+            other.last_record_unix_ns > writer.started_unix_ns or (other.is_finished and other in namesakes)
+            for other in current.writers
+        )
     if namesakes:
         return not any(_lived_on(other, writer) for other in namesakes)
     if writer.restart_hint is None:

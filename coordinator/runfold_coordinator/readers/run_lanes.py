@@ -177,6 +177,7 @@ def facts_of(writer: WriterRow) -> WriterFacts:
         last_record_unix_ns=writer.last_record_unix_ns,
         start_step=writer.start_step,
         forked_from=writer.identity.get("forked_from"),
+        is_finished=(writer.exit or {}).get("code") == 0,
         given_step_min=writer.given_step_min,
         step_max=writer.step_max,
     )

@@ -7,10 +7,11 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runfold_coordinator.aggregate.attempts import WriterFacts, lanes_of, place_writers
+from runfold_coordinator.aggregate.attempts import Placement, WriterFacts, lanes_of, place_writers
 
 
 def writer(pk: int, rank: int | None = 0, start: int | None = None, **more) -> WriterFacts:
@@ -164,3 +165,37 @@ def test_the_order_of_the_set_does_not_matter(writers, is_shared, seed):
     for lane in lanes:
         order = [placed[w.writer_pk].attempt for w in lane]
         assert order == sorted(set(order))  # at most one writer of an attempt in a lane
+
+
+def test_a_ray_actor_that_was_started_again_is_a_second_attempt():
+    first = writer(
+        0, None, label="a", job_id="ray:1", last_record_unix_ns=90_000, given_step_min=0, step_max=8
+    )
+    later = writer(100, None, label="a", job_id="ray:1", given_step_min=5, step_max=9)
+    placed = place_writers([later, first], is_shared=True)
+    assert (placed[first.writer_pk], placed[later.writer_pk]) == (Placement(1, 0, 5), Placement(2))
+    [lane] = lanes_of([first, later], placed, is_shared=True)
+    assert lane == [first, later]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"job_id": "ray:1", "last_record_unix_ns": 110_000},  # it went on beside the other
+        {"job_id": "ray:1", "last_record_unix_ns": 90_000, "is_finished": True},
+        {"job_id": "ray:2", "last_record_unix_ns": 90_000},
+        {"job_id": None, "last_record_unix_ns": 90_000},
+    ],
+)
+def test_a_label_that_is_used_again_is_no_restart_by_itself(first):
+    writers = [writer(0, None, label="a", **first), writer(100, None, label="a", job_id="ray:1")]
+    placed = place_writers(writers, is_shared=True)
+    assert {place.attempt for place in placed.values()} == {1}
+
+
+def test_a_label_stands_for_no_rank_where_there_are_ranks_or_others_went_on():
+    again = [writer(at, None, label="a", job_id="ray:1", given_step_min=0, step_max=1) for at in (0, 100)]
+    for other in (writer(1, 0), writer(1, None, label="b", job_id="ray:1", last_record_unix_ns=200_000)):
+        placed = place_writers([*again, other], is_shared=True)
+        assert {place.attempt for place in placed.values()} == {1}
+        assert {place.cut_step for place in placed.values()} == {None}
