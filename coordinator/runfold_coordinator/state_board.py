@@ -348,6 +348,7 @@ def _newest_attempt(writers: Sequence[WriterRow], verdicts: dict[int, Verdict]) 
 
 
 def _write_run(tx: Transaction, run_pk: int, verdict: RunVerdict) -> None:
+    tx.touch(run_pk)
     c = t.runs.c
     tx.connection.execute(
         sa.update(t.runs)

@@ -248,6 +248,8 @@ class Ingest:
             testifying = [work.mark for work in works if work.testifies]
             self._board.note_data(tx, [work.mark for work in works], testifying)
         for work in works:
+            if work.raises_alerts:
+                tx.touch(work.mark.run.run_pk, with_alerts=True)
             work.count(self.counts)
 
 

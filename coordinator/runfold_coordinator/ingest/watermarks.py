@@ -251,6 +251,7 @@ class Watermarks:
         )
         for run in runs.values():
             run.new_rows = 0
+            tx.touch(run.run_pk)
 
 
 def _find_or_create_run(tx: Transaction, path: str, now_unix_s: float) -> RunMark:

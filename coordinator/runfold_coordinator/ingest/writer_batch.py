@@ -16,6 +16,7 @@ from runfold.protocol.identity import Identity
 from runfold.protocol.keypath import encode_path
 from runfold.protocol.limits import MAX_KEYS_PER_RUN
 from runfold.protocol.records import (
+    AlertRecord,
     ExitRecord,
     MetricRecord,
     PreemptingRecord,
@@ -63,6 +64,11 @@ class WriterBatch:
         """Whether there is evidence about the writer's end."""
         evidence = (ExitRecord, SignalRecord, PreemptingRecord)
         return any(isinstance(payload, evidence) for _, payload in self._payloads)
+
+    @property
+    def raises_alerts(self) -> bool:
+        """Whether the process has told people something."""
+        return any(isinstance(payload, AlertRecord) for _, payload in self._payloads)
 
     def add_frame(self, frame: Frame) -> None:
         """Take a frame that begins right after what was taken before."""

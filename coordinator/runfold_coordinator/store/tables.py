@@ -153,8 +153,10 @@ alerts = sa.Table(
     "alerts",
     metadata,
     sa.Column("alert_pk", Big, primary_key=True, autoincrement=False),
-    sa.Column("run_pk", Big, nullable=False, index=True),
+    sa.Column("run_pk", Big, nullable=False),
+    #: Of Run.alert(): the record
     sa.Column("writer_pk", Big),
+    sa.Column("seq", Big),
     #: "run": Run.alert(); else the rule's name
     sa.Column("source", sa.String, nullable=False),
     #: The same alert is raised once: (run, writer, seq), or (rule, run, what made it true)
@@ -166,6 +168,18 @@ alerts = sa.Table(
     sa.Column("raised_unix_s", Seconds, nullable=False),
     #: Not delivered, as one with the same title was within wait_duration_s
     sa.Column("suppressed", sa.Boolean, nullable=False),
+    sa.Index("alerts_by_title", "run_pk", "title", "raised_unix_s"),
+    sa.Index("alerts_by_record", "writer_pk", "seq"),
+)
+
+#: What makes a rule true for a run now: it is raised anew only after it was false.
+alert_causes = sa.Table(
+    "alert_causes",
+    metadata,
+    sa.Column("run_pk", Big, primary_key=True, autoincrement=False),
+    sa.Column("rule", sa.String, primary_key=True),
+    sa.Column("cause", sa.String, primary_key=True),
+    sa.Column("since_unix_s", Seconds, nullable=False),
 )
 
 #: One alert to one receiver.
@@ -178,6 +192,7 @@ alert_deliveries = sa.Table(
     #: waiting, delivered, given_up
     sa.Column("state", sa.String, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("enqueued_unix_s", Seconds, nullable=False),
     sa.Column("next_unix_s", Seconds, nullable=False),
     sa.Column("delivered_unix_s", Seconds),
     #: Of the last attempt that failed
@@ -196,6 +211,14 @@ records = sa.Table(
     sa.Column("flags", sa.Integer, nullable=False),
     sa.Column("payload", Blob, nullable=False),
     sa.Index("records_by_run", "run_pk", "kind"),
+    #: The few that are alerts (RecordKind.ALERT), of all runs
+    sa.Index(
+        "records_alerts",
+        "writer_pk",
+        "seq",
+        sqlite_where=sa.text("kind = 19"),
+        postgresql_where=sa.text("kind = 19"),
+    ),
 )
 
 keys = sa.Table(

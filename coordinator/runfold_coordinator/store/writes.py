@@ -49,6 +49,12 @@ class Transaction:
     def __init__(self, connection: sa.Connection, names: Names) -> None:
         self.connection = connection
         self.names = names
+        #: Runs that change in it; True: with alerts of their processes among what is stored.
+        self.touched: dict[int, bool] = {}
+
+    def touch(self, run_pk: int, *, with_alerts: bool = False) -> None:
+        """Note that the run changes: who watches runs is told of it after the commit."""
+        self.touched[run_pk] = with_alerts or self.touched.get(run_pk, False)
 
     def new_ids(self, count: int = 1) -> int:
         """Return the first of `count` consecutive new ids."""
@@ -164,10 +170,18 @@ class Writing:
         self._write_lock = threading.RLock()
         self._names = Names()
         self._on_rollback: list[Callable[[], None]] = [self._names.forget]
+        self._on_touched: list[Callable[[Mapping[int, bool]], None]] = []
 
     def on_rollback(self, forget: Callable[[], None]) -> None:
         """Call `forget` after every transaction that did not commit."""
         self._on_rollback.append(forget)
+
+    def on_touched(self, tell: Callable[[Mapping[int, bool]], None]) -> None:
+        """Call `tell` with the runs of every commit that touched any (see Transaction.touch).
+
+        It is called by whoever commits, often the ingest thread: it has to return at once, and not raise.
+        """
+        self._on_touched.append(tell)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -179,11 +193,15 @@ class Writing:
         with self._write_lock:
             try:
                 with mapped_errors(), self._engines.writer.begin() as connection:
-                    yield Transaction(connection, self._names)
+                    transaction = Transaction(connection, self._names)
+                    yield transaction
             except BaseException:
                 for forget in self._on_rollback:
                     forget()
                 raise
+        if transaction.touched:
+            for tell in self._on_touched:
+                tell(transaction.touched)
 
     def claim_partition(self, partition: int, owner: str) -> tuple[int, str]:
         """Become the partition's owner; return (epoch, cursor). Who owned it can commit nothing any more."""

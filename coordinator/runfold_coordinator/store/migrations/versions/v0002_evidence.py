@@ -53,6 +53,7 @@ def upgrade() -> None:
         sa.Column("alert_pk", BIG, autoincrement=False, nullable=False),
         sa.Column("run_pk", BIG, nullable=False),
         sa.Column("writer_pk", BIG),
+        sa.Column("seq", BIG),
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("ident", sa.String(), nullable=False),
         sa.Column("title", sa.String(), nullable=False),
@@ -64,13 +65,30 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("alert_pk"),
         sa.UniqueConstraint("ident"),
     )
-    op.create_index("ix_alerts_run_pk", "alerts", ["run_pk"])
+    op.create_index("alerts_by_title", "alerts", ["run_pk", "title", "raised_unix_s"])
+    op.create_index("alerts_by_record", "alerts", ["writer_pk", "seq"])
+    op.create_table(
+        "alert_causes",
+        sa.Column("run_pk", BIG, autoincrement=False, nullable=False),
+        sa.Column("rule", sa.String(), nullable=False),
+        sa.Column("cause", sa.String(), nullable=False),
+        sa.Column("since_unix_s", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("run_pk", "rule", "cause"),
+    )
+    op.create_index(
+        "records_alerts",
+        "records",
+        ["writer_pk", "seq"],
+        sqlite_where=sa.text("kind = 19"),
+        postgresql_where=sa.text("kind = 19"),
+    )
     op.create_table(
         "alert_deliveries",
         sa.Column("alert_pk", BIG, autoincrement=False, nullable=False),
         sa.Column("receiver", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("enqueued_unix_s", sa.Double(), nullable=False),
         sa.Column("next_unix_s", sa.Double(), nullable=False),
         sa.Column("delivered_unix_s", sa.Double()),
         sa.Column("error", sa.String(), nullable=False),
