@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from runfold.protocol.streams import Heartbeat, WriterBeat
+from runfold.spool.phase import Phase
 
 #: Writers in one control record; more are split, so that a record stays below the protocol's limit.
 WRITERS_PER_RECORD = 10_000
@@ -26,12 +27,13 @@ class NodeIdentity:
 
 @dataclass(frozen=True, slots=True)
 class WriterNews:
-    """`alive` is None when the agent can't tell (a process of another host)."""
+    """`alive`: None when the agent can't tell (another host). `phase`: where its timers say that it is."""
 
     writer: bytes
     partition: int
     head_seq: int
     alive: bool | None
+    phase: Phase | None = None
 
 
 class Heartbeats:
@@ -71,7 +73,17 @@ class Heartbeats:
         by_partition: dict[int, list[WriterBeat]] = {}
         for one in news:
             beats = by_partition.setdefault(one.partition, [])
-            beats.append(WriterBeat(one.writer, one.head_seq, one.alive))
+            phase = one.phase
+            beats.append(
+                WriterBeat(
+                    one.writer,
+                    one.head_seq,
+                    one.alive,
+                    phase=None if phase is None else phase.name,
+                    phase_s=None if phase is None else phase.for_s,
+                    is_collective=phase is not None and phase.is_collective,
+                )
+            )
         return [
             (partition, self._message(beats[at : at + WRITERS_PER_RECORD], unix_s))
             for partition, beats in sorted(by_partition.items())

@@ -7,6 +7,7 @@ closed while there is nothing to do, so that a thousand finished runs cost no de
 from __future__ import annotations
 
 import logging
+import time
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from runfold.protocol.frames import Frame, Gap, encode_frame
 from runfold.protocol.identity import Identity
 from runfold.spool import Batch, SpoolReader
 from runfold.spool.format import NO_SERVER
+from runfold.spool.phase import Phase
 from runfold.spool.reader import RELEASED
 from runfold.spool.scan import DAMAGED
 
@@ -83,6 +85,15 @@ class WriterTail:
         if self._reader is not None:
             self._head_seq = self._reader.head_seq()
         return self._head_seq
+
+    def phase(self) -> Phase | None:
+        """Return what the process is doing, by its own timers; None: it has none, or does not run here."""
+        if self._reader is None or not self.is_alive:
+            return None
+        try:
+            return self._reader.header.phase(time.monotonic_ns())
+        except OSError:
+            return None
 
     def has_ended(self) -> bool:
         """Return True when nothing more will be written: closed, or the process is gone. It stays so."""

@@ -181,7 +181,9 @@ class Writers:
         """Return what the heartbeat should say, of all but those that were acked whole a while ago."""
         now_s = self._clock()
         return [
-            WriterNews(writer, life.tail.partition, life.tail.head_seq(), life.tail.is_alive)
+            WriterNews(
+                writer, life.tail.partition, life.tail.head_seq(), life.tail.is_alive, life.tail.phase()
+            )
             for writer, life in self._lives.items()
             if not life.is_drained
             or now_s - life.drained_s < REPORT_ENDED_S

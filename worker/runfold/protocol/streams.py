@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from runfold.protocol.errors import DecodeError, VersionError
 from runfold.protocol.limits import WRITER_ID_BYTES
@@ -80,6 +81,7 @@ class WriterBeat:
         is_stopped: It lives and does not run: SIGSTOP, or a debugger.
         phase: The run.timer() that it is in, None outside of any or where it has none.
         phase_s: For how long, seconds.
+        is_collective: It waits for other ranks in there.
     """
 
     writer: bytes
@@ -88,6 +90,7 @@ class WriterBeat:
     is_stopped: bool = False
     phase: str | None = None
     phase_s: float | None = None
+    is_collective: bool = False
 
     def to_list(self) -> list[object]:
         """Return what travels: three parts, and a map of what else there is."""
@@ -95,6 +98,7 @@ class WriterBeat:
         more: dict[str, object] = {"stopped": 1} if self.is_stopped else {}
         if self.phase is not None:
             more |= {"phase": self.phase, "phase_s": self.phase_s}
+            more |= {"waits": 1} if self.is_collective else {}
         return [*parts, more] if more else parts
 
 
@@ -113,16 +117,22 @@ class StopRequest:
     grace_s: float
     is_whole: bool = False
 
+    def to_map(self) -> dict[str, str | float | bool]:
+        """Return what travels; these are also the facts of STOP evidence."""
+        return {"request": self.request, "by": self.by, "grace_s": self.grace_s, "whole": self.is_whole}
+
     def pack(self) -> bytes:
         """Return the value of the downlink's stop field."""
-        return pack_value(
-            {"request": self.request, "by": self.by, "grace_s": self.grace_s, "whole": self.is_whole}
-        )
+        return pack_value(self.to_map())
 
     @classmethod
     def unpack(cls, data: bytes) -> StopRequest:
         """Return the request in `data`; ProtocolError if there is none."""
-        found = unpack_value(data, max_bytes=4096)
+        return cls.from_map(unpack_value(data, max_bytes=4096))
+
+    @classmethod
+    def from_map(cls, found: Any) -> StopRequest:
+        """Return the request in a decoded map; ProtocolError if there is none."""
         try:
             request, by, grace_s = str(found["request"]), str(found["by"]), float(found["grace_s"])
         except (KeyError, TypeError, ValueError) as error:
@@ -197,4 +207,5 @@ def _writer_beat(writer: object, head_seq: object, alive: object, more: object =
         is_stopped=bool(said.get("stopped")),
         phase=phase[:200] if isinstance(phase, str) else None,
         phase_s=float(phase_s) if isinstance(phase_s, int | float) else None,
+        is_collective=bool(said.get("waits")),
     )
