@@ -34,6 +34,12 @@ class Launch:
     launcher_pid: int | None = None
     #: As `start_of` says it.
     launcher_start: float | None = None
+    #: Where torchelastic reads what `@record` writes of an exception.
+    error_file: str | None = None
+    #: Slurm's job id as scontrol takes it.
+    scheduler_job: str | None = None
+    #: CUDA_VISIBLE_DEVICES as it stands.
+    visible_devices: str | None = None
 
     @property
     def is_on_one_node(self) -> bool | None:
@@ -52,7 +58,15 @@ def detect(environ: Mapping[str, str], *, modules: Mapping[str, Any] | None = No
     if found.rank is not None and is_rank_inherited(environ):
         found = replace(found, rank=None, local_rank=None)
     pid = launcher_pid()
-    return replace(found, launcher_pid=pid, launcher_start=start_of(pid) if pid else None)
+    return replace(
+        found,
+        launcher_pid=pid,
+        launcher_start=start_of(pid) if pid else None,
+        # Of a rank that is only inherited, it is another process's file.
+        error_file=_error_file(environ) if found.rank is not None else None,
+        scheduler_job=environ.get("SLURM_JOB_ID") or environ.get("SLURM_JOBID") or None,
+        visible_devices=environ.get("CUDA_VISIBLE_DEVICES"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +271,11 @@ def _job_of_the_scheduler(environ: Mapping[str, str], source: str | None) -> str
         return None
     step = environ.get("SLURM_STEP_ID") or environ.get("SLURM_STEPID") or ""
     return f"slurm:{environ.get('SLURM_CLUSTER_NAME', '')}:{job}:{step}"
+
+
+def _error_file(environ: Mapping[str, str]) -> str | None:
+    path = environ.get("TORCHELASTIC_ERROR_FILE")
+    return path if path and path != os.devnull else None
 
 
 def _number(environ: Mapping[str, str], *names: str) -> int | None:

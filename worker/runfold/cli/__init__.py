@@ -11,6 +11,7 @@ from runfold.cli.agent import agent
 from runfold.cli.demo import demo
 from runfold.cli.doctor import doctor
 from runfold.cli.output import fail
+from runfold.cli.run import run
 from runfold.cli.runs import runs
 from runfold.cli.show import show
 from runfold.cli.sync import sync
@@ -31,6 +32,8 @@ app = typer.Typer(
 )
 for command in (up, demo, runs, show, sync, agent, doctor, top):
     app.command()(command)
+# What follows the command's name is the command's.
+app.command(context_settings={"allow_interspersed_args": False})(run)
 
 
 def _show_version(wanted: bool) -> None:

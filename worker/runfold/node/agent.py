@@ -23,9 +23,11 @@ from .disk_sync import DiskSync
 from .duties import Duties, Duty
 from .failures import LinkError
 from .heartbeat import Heartbeats, NodeIdentity, WriterNews
+from .launchers import Launchers
 from .lock import AgentLock
 from .node_spool import NodeSpool
-from .processes import ProcessWatch, boot_id
+from .parents import Parents
+from .processes import ProcessWatch, boot_id, pid_namespace
 from .sampling.sampler import Sampler
 from .settings import NodeSettings
 from .shipper import Shipper, WindowLimits
@@ -92,7 +94,8 @@ class Agent:
         self._disk_sync = DiskSync(settings.target_dir, within_s=settings.sync_spool_s)
         spool = NodeSpool(settings.target_dir, host=host, clock=clock)
         self.witness = Witness(self.writers, spool, keeps=mine is not None)
-        self.duties = Duties(self._make_duties() if mine is not None else [Deaths(self.witness)])
+        self._boot = boot
+        self.duties = Duties(self._make_duties() if mine is not None else self._witnesses())
         self._settled_s = self._retained_s = -1e9
         #: the last times that the coordinator was seen alive, and that a writer was.
         self._reachable_s = self._busy_s = clock()
@@ -247,7 +250,7 @@ class Agent:
 
     def _make_duties(self) -> list[Duty]:
         """Return what this agent does for its node; each part has a switch in the settings."""
-        duties: list[Duty] = [Deaths(self.witness)]
+        duties = self._witnesses()
         if self._settings.stats:
             duties.append(
                 Sampler(
@@ -258,6 +261,14 @@ class Agent:
                 )
             )
         return duties
+
+    def _witnesses(self) -> list[Duty]:
+        """Return those that say how processes end, the causes first."""
+        parents = Parents(self._settings.runfold_dir, boot=self._boot, namespace=pid_namespace())
+        return [
+            Launchers(self.witness, parents),
+            Deaths(self.witness, self._watch, parents, boot=self._boot),
+        ]
 
     def _end_duties(self) -> None:
         self.duties.close()

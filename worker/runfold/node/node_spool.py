@@ -96,16 +96,16 @@ class NodeSpool:
             writer.append_row(schema, 0, self._step, [float(values[name]) for name in names])
             self._step += 1
 
-    def add_evidence(self, evidence: Evidence) -> None:
-        """Keep what was seen of a process, with the time at which it was seen."""
+    def add_evidence(self, evidence: Evidence) -> bool:
+        """Keep what was seen of a process, with the time at which it was seen; return whether it is kept."""
         with self._lock:
             writer = self._open(len(self._keys))
             if writer is None:
                 self.lost_count += 1
-                return
+                return False
             self._stamp_ns = evidence.t_ns
             try:
-                writer.append_record(RecordKind.EVIDENCE, evidence.to_record().pack())
+                return writer.append_record(RecordKind.EVIDENCE, evidence.to_record().pack())
             finally:
                 self._stamp_ns = None
 

@@ -1,6 +1,6 @@
 """Whether the processes behind the writers live: pidfd where the kernel has it, else /proc or psutil.
 
-In: (pid, start) pairs. Out: the keys of those that ended, within about 0.1 s.
+In: (pid, start) pairs. Out: the keys of those that ended, within about 0.1 s; how, where the kernel tells.
 A pid alone proves nothing, since pids are used again: start times are compared wherever they are known.
 """
 
@@ -12,12 +12,17 @@ import os
 import select
 import time
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from pathlib import Path
+
+from .exit_status import End, end_of_reaped, end_of_zombie, is_status_readable, stat_of
 
 #: Start times of one process as two observers see them (rounding of psutil's seconds).
 _START_TOLERANCE_S = 2.0
 #: Without pidfd, processes are looked at this often.
 LOOK_EVERY_S = 0.1
+#: Parents of parents that are looked at.
+MAX_ANCESTORS = 16
 #: Descriptors that are left to readers and sockets when choosing pidfd.
 MAX_PIDFDS = 4096
 
@@ -35,6 +40,19 @@ def start_of(pid: int) -> float | None:
         return 0
     fields = stat[stat.rindex(b")") + 2 :].split()
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def ancestors_of(pid: int) -> list[tuple[int, float]]:
+    """Return (pid, start) of a process's parent, that one's parent, and so on, as far as they can be seen."""
+    found: list[tuple[int, float]] = []
+    while len(found) < MAX_ANCESTORS:
+        fields = stat_of(pid)
+        pid = int(fields[1]) if fields is not None else 0
+        start = start_of(pid) if pid > 1 else None
+        if not start:
+            break
+        found.append((pid, start))
+    return found
 
 
 @functools.cache
@@ -68,10 +86,23 @@ def is_alive(pid: int, start: float | None) -> bool:
     return found is not None and (not start or _same_start(found, start))
 
 
+@dataclass(slots=True)
+class _Watched:
+    pid: int
+    start: float | None
+    #: Its status can be read from /proc while it is a zombie.
+    is_readable: bool
+    #: None: it is looked at now and then.
+    pidfd: int | None = None
+    #: It is gone; kept until its parent has looked at it, and the kernel tells its status.
+    has_ended: bool = False
+
+
 class ProcessWatch:
     """Watches processes by key. Not thread-safe; `close` gives the descriptors back.
 
-    `wait` is also the agent's sleep: a death ends it at once.
+    `wait` is also the agent's sleep: a death ends it at once. How a process ended is known when `wait` tells
+    of it, or a moment later, or never.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, use_pidfd: bool = True) -> None:
@@ -79,53 +110,73 @@ class ProcessWatch:
         self._use_pidfd = use_pidfd and hasattr(os, "pidfd_open") and hasattr(select, "poll")
         self._poll = select.poll() if hasattr(select, "poll") else None
         self._by_fd: dict[int, Hashable] = {}
-        self._fds: dict[Hashable, int] = {}
-        self._looked: dict[Hashable, tuple[int, float | None]] = {}
+        self._watched: dict[Hashable, _Watched] = {}
+        self._ends: dict[Hashable, End] = {}
+        #: How many have no pidfd.
+        self._looked_count = 0
         self._looked_s = -1e9
 
     def watch(self, key: Hashable, pid: int, start: float | None) -> bool:
         """Begin to watch; return False if that process is gone already."""
+        self.forget(key)
         if not is_alive(pid, start):
+            if (end := end_of_zombie(pid, start, is_readable=False)) is not None:
+                self._ends[key] = end
             return False
-        fd = self._open(pid)
-        if fd is None:
-            self._looked[key] = (pid, start)
-            return is_alive(pid, start)
+        found = _Watched(pid, start, is_status_readable(pid), self._open(pid))
+        if found.pidfd is None:
+            self._looked_count += 1
+        else:
+            assert self._poll is not None, "a pidfd is only opened where poll exists"
+            self._poll.register(found.pidfd, select.POLLIN)
+            self._by_fd[found.pidfd] = key
+        self._watched[key] = found
         if not is_alive(pid, start):  # it ended, and its pid was taken, before the descriptor was opened
-            os.close(fd)
+            self._let_go(key)
             return False
-        assert self._poll is not None, "a pidfd is only opened where poll exists"
-        self._poll.register(fd, select.POLLIN)
-        self._by_fd[fd] = key
-        self._fds[key] = fd
         return True
 
     def wait(self, timeout_s: float) -> list[Hashable]:
-        """Sleep until a watched process ends or the time is over; return and forget the keys that ended."""
+        """Sleep until a watched process ends or the time is over; return the keys that ended."""
         deadline = self._clock() + timeout_s
         while True:
             left_s = max(0.0, deadline - self._clock())
-            ended = self._wait_once(min(left_s, LOOK_EVERY_S) if self._looked else left_s)
+            ended = self._wait_once(min(left_s, LOOK_EVERY_S) if self._looked_count else left_s)
             if ended or self._clock() >= deadline:
                 return ended
 
+    def end_of(self, key: Hashable) -> End | None:
+        """Return how a process ended; None while that is not known."""
+        return self._ends.get(key)
+
+    def may_tell_later(self, key: Hashable) -> bool:
+        """Return whether `end_of` may still come to know of a process that is gone."""
+        return key in self._watched
+
     def forget(self, key: Hashable) -> None:
         """Stop watching; unknown keys are ignored."""
-        self._looked.pop(key, None)
-        fd = self._fds.pop(key, None)
-        if fd is not None:
-            assert self._poll is not None, "a pidfd is only opened where poll exists"
-            self._poll.unregister(fd)
-            del self._by_fd[fd]
-            os.close(fd)
+        self._let_go(key)
+        self._ends.pop(key, None)
 
     def close(self) -> None:
         """Forget everything."""
-        for key in [*self._fds, *self._looked]:
+        for key in [*self._watched, *self._ends]:
             self.forget(key)
 
+    def _let_go(self, key: Hashable) -> None:
+        found = self._watched.pop(key, None)
+        if found is None:
+            return
+        if found.pidfd is None:
+            self._looked_count -= 1
+            return
+        assert self._poll is not None, "a pidfd is only opened where poll exists"
+        self._poll.unregister(found.pidfd)
+        del self._by_fd[found.pidfd]
+        os.close(found.pidfd)
+
     def _open(self, pid: int) -> int | None:
-        if not self._use_pidfd or len(self._fds) >= MAX_PIDFDS:
+        if not self._use_pidfd or len(self._by_fd) >= MAX_PIDFDS:
             return None
         try:
             return os.pidfd_open(pid)
@@ -141,17 +192,35 @@ class ProcessWatch:
     def _wait_once(self, timeout_s: float) -> list[Hashable]:
         ended: list[Hashable] = []
         if self._poll is not None:
-            ready = self._poll.poll(timeout_s * 1000)
-            ended = [self._by_fd[fd] for fd, _ in ready]
+            ready = [self._by_fd[fd] for fd, _ in self._poll.poll(timeout_s * 1000)]
+            ended = [key for key in ready if not self._watched[key].has_ended]
+            for key in ready:
+                self._learn_end(key, self._watched[key])
         else:
             time.sleep(timeout_s)
         now = self._clock()
-        if self._looked and now - self._looked_s >= LOOK_EVERY_S:
+        if self._looked_count and now - self._looked_s >= LOOK_EVERY_S:
             self._looked_s = now
-            ended += [key for key, (pid, start) in self._looked.items() if not is_alive(pid, start)]
-        for key in ended:
-            self.forget(key)
+            for key, found in list(self._watched.items()):
+                if found.pidfd is None and not is_alive(found.pid, found.start):
+                    ended.append(key)
+                    self._learn_end(key, found)
         return ended
+
+    def _learn_end(self, key: Hashable, found: _Watched) -> None:
+        """Ask how it ended, and let go of it unless the kernel may tell later."""
+        found.has_ended = True
+        end = end_of_zombie(found.pid, found.start, is_readable=found.is_readable)
+        may_tell = False
+        if end is None and found.pidfd is not None:
+            end, may_tell = end_of_reaped(found.pidfd)
+        if end is not None:
+            self._ends[key] = end
+        if end is None and may_tell and self._poll is not None and found.pidfd is not None:
+            # From now on only its parent's look wakes us (POLLHUP, which can't be masked).
+            self._poll.modify(found.pidfd, 0)
+        else:
+            self._let_go(key)
 
 
 def _start_by_psutil(pid: int) -> float | None:

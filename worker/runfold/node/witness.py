@@ -50,18 +50,30 @@ class Witness:
         self._offered: list[tuple[bytes, bytes]] = []
         self._refusals = 0
 
-    def testify(self, writer: bytes, source: str, facts: Mapping[str, Any]) -> None:
+    def testify(
+        self, writer: bytes, source: str, facts: Mapping[str, Any], *, t_ns: int | None = None
+    ) -> bool:
         """Say what was seen of a writer's process; the same said twice is the same evidence.
+
+        Args:
+            t_ns: When it was seen (unix); None: now.
+
+        Returns:
+            Whether it will arrive even if the message is lost.
 
         Raises:
             ProtocolError: Facts that can't be packed, or are too large. Nothing was said.
         """
-        evidence = Evidence(writer, source, self._clock_ns(), facts)
+        evidence = Evidence(writer, source, self._clock_ns() if t_ns is None else t_ns, facts)
         message = evidence.pack()
-        if self.keeps:
-            self.spool.add_evidence(evidence)
+        is_kept = self.keeps and self.spool.add_evidence(evidence)
         with self._lock:
             self._waiting.append((writer, message))
+        return is_kept
+
+    def knows(self, writer: bytes) -> bool:
+        """Return whether the agent still has this writer's spool before it."""
+        return writer in self._writers.tails
 
     def processes(self) -> list[tuple[bytes, Identity, bool]]:
         """Return (writer id, identity, whether it is alive) of the processes that this node runs or ran."""

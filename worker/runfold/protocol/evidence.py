@@ -28,7 +28,8 @@ SIGNAL = "signal"
 PREEMPTING = "preempting"
 
 # Seen by the kernel or the parent.
-#: {"status": wait status word, "by": "pidfd" (PIDFD_INFO_EXIT) or "parent" (`runfold run`)}.
+#: {"status": wait status word, "by": "pidfd" (PIDFD_INFO_EXIT), "proc" (read off the zombie) or "parent"
+#: (`runfold run`)}.
 WAIT = "wait"
 #: {} The agent saw that the process is gone, and nobody could tell how it ended.
 GONE = "gone"
