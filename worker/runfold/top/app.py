@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from textual import events
 from textual.app import App
 
 from runfold.top.run_screen import RunScreen
 from runfold.top.runs_screen import RunsScreen
 from runfold.top.source import Source
 from runfold.top.table import Order
+from runfold.top.table_screen import TableScreen
 
 
 class TopApp(App[None]):
@@ -25,7 +27,6 @@ class TopApp(App[None]):
     #banner.shown { display: block; }
     #state { height: 1; text-style: dim; }
     #filter { height: 1; border: none; padding: 0; display: none; }
-    #filter.shown { display: block; }
     """
 
     def __init__(
@@ -52,3 +53,8 @@ class TopApp(App[None]):
             self.push_screen(RunScreen(self.source, self._path, order=self._order, words=self._words))
         else:
             self.push_screen(RunsScreen(self.source, order=self._order, words=self._words))
+
+    def on_key(self, event: events.Key) -> None:
+        """Pass on what no widget took."""
+        if isinstance(self.screen, TableScreen) and event.is_printable and event.character:
+            self.screen.type_ahead(event.character)

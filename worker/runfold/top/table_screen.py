@@ -104,6 +104,12 @@ class TableScreen(Screen[None]):
         """Cut what stands above to the new width."""
         self._draw_head()
 
+    def type_ahead(self, text: str) -> None:
+        """Give the filter what was typed for it while that was opened: a slow line sends keys in heaps."""
+        line = self.query_one("#filter", Input)
+        if self.focused is line:
+            line.insert_text_at_cursor(text)
+
     @on(Told)
     def _take(self, told: Told) -> None:
         heard = told.heard
@@ -158,13 +164,13 @@ class TableScreen(Screen[None]):
     def action_filter(self) -> None:
         """Open the filter."""
         line = self.query_one("#filter", Input)
-        line.set_class(True, "shown")
-        line.focus()
+        line.display = True
+        self.set_focus(line)  # now: what is typed next is for it
 
     def action_leave(self) -> None:
         """Close the filter and forget it; else go back to the screen before."""
         line = self.query_one("#filter", Input)
-        if line.has_class("shown") or self.table.words:
+        if line.display or self.table.words:
             line.value = ""
             self._close_filter(line)
         elif len(self.app.screen_stack) > 2:
@@ -180,5 +186,5 @@ class TableScreen(Screen[None]):
         self._close_filter(event.input)
 
     def _close_filter(self, line: Input) -> None:
-        line.set_class(False, "shown")
+        line.display = False
         self.table.focus()
