@@ -31,6 +31,7 @@ from .processes import ProcessWatch, boot_id, pid_namespace
 from .sampling.sampler import Sampler
 from .settings import NodeSettings
 from .shipper import Shipper, WindowLimits
+from .suspensions import Suspensions
 from .uplink import Uplink
 from .witness import Witness
 from .writers import Writers
@@ -263,11 +264,12 @@ class Agent:
         return duties
 
     def _witnesses(self) -> list[Duty]:
-        """Return those that say how processes end, the causes first."""
+        """Return those that say how processes fare and end, causes before ends."""
         parents = Parents(self._settings.runfold_dir, boot=self._boot, namespace=pid_namespace())
         return [
             Launchers(self.witness, parents),
             Deaths(self.witness, self._watch, parents, boot=self._boot),
+            Suspensions(self.witness.knows, self._heartbeats.hurry),
         ]
 
     def _end_duties(self) -> None:

@@ -34,6 +34,7 @@ class WriterNews:
     head_seq: int
     alive: bool | None
     phase: Phase | None = None
+    is_stopped: bool = False
 
 
 class Heartbeats:
@@ -79,6 +80,7 @@ class Heartbeats:
                     one.writer,
                     one.head_seq,
                     one.alive,
+                    is_stopped=one.is_stopped,
                     phase=None if phase is None else phase.name,
                     phase_s=None if phase is None else phase.for_s,
                     is_collective=phase is not None and phase.is_collective,

@@ -53,6 +53,8 @@ class WriterTail:
         self.writer: bytes = self._reader.writer_id
         #: None: a process of another machine, nobody here can tell.
         self.is_alive: bool | None = None
+        #: It lives and does not run (SIGSTOP, a debugger).
+        self.is_stopped = False
         #: The Redis stream that its run belongs to.
         self.partition = 0
         self._head_seq = 0

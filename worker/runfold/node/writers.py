@@ -182,7 +182,12 @@ class Writers:
         now_s = self._clock()
         return [
             WriterNews(
-                writer, life.tail.partition, life.tail.head_seq(), life.tail.is_alive, life.tail.phase()
+                writer,
+                life.tail.partition,
+                life.tail.head_seq(),
+                life.tail.is_alive,
+                life.tail.phase(),
+                is_stopped=life.tail.is_stopped,
             )
             for writer, life in self._lives.items()
             if not life.is_drained
