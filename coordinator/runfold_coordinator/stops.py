@@ -101,9 +101,7 @@ class Stops:
         )
         with self._lock:
             for row in rows:
-                request = _request_of(unpack_stored(row.facts))
-                if request is None:
-                    continue
+                request = StopRequest.from_map(unpack_stored(row.facts))
                 known = self._open.get(row.partition, {}).get(row.writer_id)
                 # Each was stricter than those before it when it was stored: the strictest is the newest.
                 found = _Open(request, row.t_ns / 1e9 + request.grace_s)
@@ -233,30 +231,15 @@ def _strictness(found: _Open) -> tuple[bool, float]:
 
 
 def _row(writer_id: str, request: StopRequest, now_s: float) -> dict[str, Any]:
-    facts = {
-        "request": request.request,
-        "by": request.by,
-        "grace_s": request.grace_s,
-        "whole": request.is_whole,
-    }
     return {
         "writer_id": writer_id,
         "source": STOP,
         "ident": ASKED_HERE + request.request,
         "t_ns": int(now_s * 1e9),
         "received_unix_s": now_s,
-        "facts": pack_value(facts),
+        "facts": pack_value(request.to_map()),
         "is_fresh": True,
     }
-
-
-def _request_of(facts: dict[str, Any]) -> StopRequest | None:
-    try:
-        return StopRequest(
-            str(facts["request"]), str(facts["by"]), float(facts["grace_s"]), facts.get("whole") is True
-        )
-    except (KeyError, TypeError, ValueError):  # of a later version
-        return None
 
 
 def _partitions(connection: sa.Connection, writer_ids: Sequence[str]) -> dict[str, int]:

@@ -141,7 +141,7 @@ def _tell_acks(request: Request, backend: Backend, body: bytes) -> Response:
     requests = backend.stops.of_writers(stoppable)
     document = backend.intake.acks(writers) | {
         "stops": mark.decode() or None,
-        "stop": {writer: found.pack() for writer, found in requests.items()},
+        "stop": {writer: found.to_map() for writer, found in requests.items()},
     }
     return answer(request, document)
 

@@ -47,7 +47,6 @@ raise ValueError("diverged")
 
 #: Names that scripts may rely on and that belong to parts not built yet.
 LATER = {
-    "stop": "stop requests travel with the supervision of processes",
     "console_logs": "needs the capture of consoles",
 }
 

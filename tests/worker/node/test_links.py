@@ -22,6 +22,7 @@ from runfold.node.http_writer import HttpWriter
 from runfold.node.link import EntryId, Incoming, Outgoing, OutgoingFrame, Refused
 from runfold.node.settings import NodeSettings
 from runfold.node.stream_writer import StreamWriter
+from runfold.protocol.streams import StopRequest
 
 pytestmark = pytest.mark.journey
 W = b"w" * 16
@@ -173,6 +174,17 @@ def test_frames_and_acks_travel_over_http(coordinator: Any):
     assert msgpack.unpackb(coordinator.asked[1][2])[0] == [3, b"f" * 10, 77]
 
 
+def test_stop_requests_travel_over_http(coordinator: Any):
+    request = StopRequest("r1", "eve", 2.5, is_whole=True)
+    coordinator.said = {
+        "/api/v1/acks": (200, {"acks": {}, "stops": "m1", "stop": {W.hex(): request.to_map()}})
+    }
+    down = exchanged(coordinator, Outgoing(polls={0: []}, stops={0: [W, b"x" * 16]})).downlinks[0]
+    assert (down.stops_mark, down.stops) == (b"m1", {W: request})
+    question = msgpack.unpackb(coordinator.asked[0][2])
+    assert question == {"partition": 0, "writers": [], "stops": [W.hex(), (b"x" * 16).hex()]}
+
+
 def test_frames_that_the_coordinator_did_not_take_are_refused(coordinator: Any):
     coordinator.said = {"/api/v1/frames": (200, {"accepted": 1})}
     incoming = exchanged(coordinator, Outgoing(frames=[frame(1), frame(2)]))
@@ -190,7 +202,10 @@ def test_a_status_refuses_the_frames_and_keeps_the_link(coordinator: Any, status
     assert isinstance(answer, Refused) and answer.reaction is reaction
 
 
-@pytest.mark.parametrize("answer", [[1, 2], {"acks": {"zz": 1}}, {"srv": 5}, {"beat": "x"}])
+@pytest.mark.parametrize(
+    "answer",
+    [[1, 2], {"acks": {"zz": 1}}, {"srv": 5}, {"beat": "x"}, {"stop": {"zz": {}}}, {"stop": {"00": {}}}],
+)
 def test_acks_of_another_shape_are_a_link_error(coordinator: Any, answer: Any):
     coordinator.said = {"/api/v1/acks": (200, answer)}
     with pytest.raises(LinkError):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from golden import samples
 from runfold.protocol import streams
 from runfold.protocol.errors import ProtocolError, VersionError
-from runfold.protocol.streams import Heartbeat, WriterBeat
+from runfold.protocol.streams import Heartbeat, StopRequest, WriterBeat
 from runfold.protocol.values import pack_value, unpack_value
 
 
@@ -77,3 +77,19 @@ def test_a_wrong_heartbeat_is_refused(change: dict[str, Any]) -> None:
 def test_a_newer_heartbeat_says_so() -> None:
     with pytest.raises(VersionError):
         Heartbeat.unpack(pack_value({**unpack_value(samples.HEARTBEAT.pack()), "v": 2}))
+
+
+def test_a_stop_request_comes_back() -> None:
+    for request in (StopRequest("r", "eve@here", 0.0), StopRequest("r", "é\n", 86_400.0, is_whole=True)):
+        assert StopRequest.unpack(request.pack()) == request
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"grace_s": -1}, {"grace_s": 86_401}, {"grace_s": float("nan")}, {"grace_s": "soon"}, {"grace_s": None}],
+)
+def test_a_wrong_stop_request_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError):
+        StopRequest.unpack(pack_value(StopRequest("r", "eve", 1.0).to_map() | change))
+    with pytest.raises(ProtocolError):
+        StopRequest.unpack(pack_value([1]))

@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from runfold.api.errors import GroupNotFoundError, NotFoundError, RequestError, RunNotFoundError
+from runfold.api.errors import (
+    GroupNotFoundError,
+    NotFoundError,
+    RequestError,
+    RunEndedError,
+    RunNotFoundError,
+)
 from runfold.errors import AuthenticationError, CommError
 
 if TYPE_CHECKING:
@@ -84,9 +90,20 @@ class Connection:
         """
         query = _query(parameters or {})
         _check_length(query)
+        return self._ask("GET", path, query, None)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the answer of POST /api/v1{path} with a JSON body; only for what is safe to repeat.
+
+        Raises:
+            CommError: As of get().
+        """
+        return self._ask("POST", path, [], body)
+
+    def _ask(self, method: str, path: str, query: _Query, body: Mapping[str, Any] | None) -> Any:
         slow = 0
         for pause_s in (*RETRY_PAUSES_S, None):
-            problem = self._attempt(path, query)
+            problem = self._attempt(method, path, query, body)
             if not isinstance(problem, _TryAgain):
                 return problem.value
             slow += problem.is_slow
@@ -110,12 +127,14 @@ class Connection:
             with contextlib.suppress(Exception):
                 client.close()
 
-    def _attempt(self, path: str, query: _Query) -> _Answer | _TryAgain:
+    def _attempt(
+        self, method: str, path: str, query: _Query, body: Mapping[str, Any] | None
+    ) -> _Answer | _TryAgain:
         import httpx
 
         url = f"{self.url}/api/v1{path}"
         try:
-            response = self._open().get(url, params=query)
+            response = self._open().request(method, url, params=query, json=body)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise CommError(f"{self.url!r} is no address of a server: {error}", error) from error
         except httpx.TimeoutException as error:
@@ -224,6 +243,8 @@ def _error(response: httpx.Response) -> CommError:
         return AuthenticationError(text)
     if code == "run_not_found":
         return RunNotFoundError(text)
+    if code == "run_ended":
+        return RunEndedError(text)
     if code == "group_not_found":
         return GroupNotFoundError(text)
     if status == 404:

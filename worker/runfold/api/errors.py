@@ -2,6 +2,7 @@
 
 CommError
 ├── RequestError (a ValueError)      the request itself is wrong: field, limit and hint tell how
+├── RunEndedError                    what was asked for needs a run that goes on
 └── NotFoundError (a ValueError, a LookupError)
     ├── RunNotFoundError             no run has this path
     └── GroupNotFoundError           no run belongs to this group
@@ -29,6 +30,10 @@ class RequestError(CommError, ValueError):
         self.field = field
         self.limit = limit
         self.hint = hint
+
+
+class RunEndedError(CommError):
+    """The run, or each process that was meant, has ended already; the message says how."""
 
 
 class NotFoundError(CommError, ValueError, LookupError):

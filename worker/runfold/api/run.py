@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import math
+import operator
+import os
+import socket
 import time
 from typing import Any
 from urllib.parse import quote
@@ -155,8 +160,9 @@ class Run:
 
     @property
     def system_metrics(self) -> dict[str, Any]:
-        """The newest system metrics; {} where none are collected."""
-        return {}
+        """The newest system metrics, {"system.cpu": 12.5, ...}, as of now; {} where none are collected."""
+        found: dict[str, Any] = self._connection.get(self._route("system"))["system"]
+        return found
 
     @property
     def history_keys(self) -> dict[str, Any]:
@@ -199,7 +205,9 @@ class Run:
             keys: Only rows that have all of these, with `x_axis`; None: all keys.
             x_axis: First column: "_step", "_timestamp", "_runtime" or a metric. Rows are in order of step.
             pandas: A DataFrame where pandas is installed, else a list of dicts.
-            stream: "default", or "system" for system metrics.
+            stream: "default", or "system" for what the run's nodes did meanwhile: rows by time, with
+                `_timestamp`, `_runtime` and "system.<name>" (docs/system_metrics.md), of `samples`, `rank`
+                and `label` only.
             stats: For each numeric key k also k:mean, k:std, k:min, k:max, k:count, k:argmin and k:argmax
                 over the writers (std with n-1, NaN for one writer; argmin and argmax are ranks, labels where
                 writers have no rank).
@@ -335,6 +343,41 @@ class Run:
         found: list[dict[str, Any]] = self._connection.get(self._route("definitions"))["definitions"]
         return found
 
+    def stop(self, grace_s: float = 30.0, *, ranks: list[int] | None = None) -> dict[str, Any]:
+        """Ask the run's processes to end: SIGTERM now, SIGKILL after `grace_s`. Returns without waiting.
+
+        The node's agent sends the signals. A launcher that would start the processes again (torchrun) gets
+        SIGTERM first and passes it on. Asking again with a shorter grace shortens it; a longer one changes
+        nothing. Then the run reads killed, and by whom; finished, where its processes end with status 0.
+
+        Args:
+            grace_s: 0 (SIGKILL at once) to 86,400 seconds.
+            ranks: Only processes of these ranks; a launcher may start them again.
+
+        Returns:
+            request (its id), by, grace_s, is_new (False: it was asked for before), writers (a dict each of
+            writer, rank, label, host) that were asked.
+
+        Raises:
+            RunEndedError: All of them have ended.
+            RequestError: (a ValueError) `grace_s` or `ranks` is not what it should be.
+        """
+        body: dict[str, Any] = {"grace_s": _seconds(grace_s), "by": _me()}
+        if ranks is not None:
+            body["ranks"] = [operator.index(rank) for rank in ranks]
+        found: dict[str, Any] = self._connection.post(self._route("stop"), body)
+        return found
+
+    def stop_requests(self) -> list[dict[str, Any]]:
+        """Return what was asked of the run's processes, as of now, oldest first, a dict each.
+
+        request, by, grace_s, whole (all of the run), asked_unix_s; writers: a dict each of writer, rank,
+        label, host, state, signals (signum, to, unix_s: what their agent sent) and refused (why it did not,
+        or None).
+        """
+        found: list[dict[str, Any]] = self._connection.get(self._route("stop"))["requests"]
+        return found
+
     def load(self, force: bool = False) -> dict[str, Any]:
         """Return the run's document, read again when `force`."""
         if force or "summary" not in self._document:
@@ -389,6 +432,22 @@ class Run:
             cursor = answer["next_cursor"]
             if cursor is None:
                 return found
+
+
+def _me() -> str:
+    """Return user@host of this process; where it has no name, its number."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def _seconds(value: float) -> float:
+    """Return a JSON number. Raises RequestError for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RequestError(f"grace_s is {value!r}; it should be a number of seconds", field="grace_s")
+    return value
 
 
 def _history_complaint(keys: object, stream: str) -> str | None:

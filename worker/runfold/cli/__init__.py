@@ -14,6 +14,7 @@ from runfold.cli.output import fail
 from runfold.cli.run import run
 from runfold.cli.runs import runs
 from runfold.cli.show import show
+from runfold.cli.stop import stop
 from runfold.cli.sync import sync
 from runfold.cli.top import top
 from runfold.cli.up import up
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (up, demo, runs, show, sync, agent, doctor, top):
+for command in (up, demo, runs, show, stop, sync, agent, doctor, top):
     app.command()(command)
 # What follows the command's name is the command's.
 app.command(context_settings={"allow_interspersed_args": False})(run)

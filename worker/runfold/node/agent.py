@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
+from runfold.protocol.streams import StopRequest
+
 from . import retention
 from .deaths import Deaths
 from .delivery import Delivery, Round
@@ -31,6 +33,7 @@ from .processes import ProcessWatch, boot_id, pid_namespace
 from .sampling.sampler import Sampler
 from .settings import NodeSettings
 from .shipper import Shipper, WindowLimits
+from .stopping import Stopping
 from .suspensions import Suspensions
 from .uplink import Uplink
 from .witness import Witness
@@ -96,6 +99,9 @@ class Agent:
         spool = NodeSpool(settings.target_dir, host=host, clock=clock)
         self.witness = Witness(self.writers, spool, keeps=mine is not None)
         self._boot = boot
+        self._stopping = Stopping(
+            self.witness, settings.target_dir, is_allowed=settings.allow_stop, clock=clock
+        )
         self.duties = Duties(self._make_duties() if mine is not None else self._witnesses())
         self._settled_s = self._retained_s = -1e9
         #: the last times that the coordinator was seen alive, and that a writer was.
@@ -237,6 +243,14 @@ class Agent:
             self._uplink.succeeded(took_frames=did.sent_frames > 0)
             self._uplink.prefer_redis()
         self._delivery.ask_another_way(self._uplink.ask_http)
+        if did.stops:
+            self._carry_out(did.stops)
+
+    def _carry_out(self, stops: dict[bytes, StopRequest]) -> None:
+        try:
+            self._stopping.take(stops)
+        except Exception:
+            logger.exception("a stop request could not be carried out", extra={"event": "stop_failed"})
 
     def _link_opened(self) -> None:
         address = self._uplink.address
@@ -251,7 +265,7 @@ class Agent:
 
     def _make_duties(self) -> list[Duty]:
         """Return what this agent does for its node; each part has a switch in the settings."""
-        duties = self._witnesses()
+        duties = [*self._witnesses(), self._stopping]
         if self._settings.stats:
             duties.append(
                 Sampler(

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runfold.protocol.failpoints import hit
 from runfold.protocol.limits import TARGET_FRAME_BYTES
+from runfold.protocol.streams import StopRequest
 
 from .link import Downlink, Incoming, Link, Outgoing, OutgoingFrame, Refused
 from .shipper import Action, ProbeLength, Rewound, Shipper, StoreAck
+from .stop_questions import StopQuestions
 from .tail import WriterTail
 
 logger = logging.getLogger(__name__)
-
-#: With nothing in flight the downlink is read this often, seconds: is the server still the same?
-IDLE_POLL_S = 1.0
 
 
 @dataclass(slots=True)
@@ -37,6 +36,8 @@ class Round:
     refused: Refused | None = None
     #: Number of partitions that the server published; None: not said.
     partitions: int | None = None
+    #: What writers of this node are asked, as far as it was asked for in this round.
+    stops: dict[bytes, StopRequest] = field(default_factory=dict)
 
 
 class Delivery:
@@ -51,6 +52,7 @@ class Delivery:
         self._probes: list[int] = []
         self._ask_run_id = True
         self._polled_s = -1e9
+        self._stop_questions = StopQuestions()
         #: Writers whose spool could not be read or written; left alone until somebody takes them out.
         self._broken: set[bytes] = set()
 
@@ -87,7 +89,7 @@ class Delivery:
         self._probes = []
         if may_send:
             self._collect(outgoing, result, budget_bytes, now_s)
-        self._add_polls(outgoing, now_s)
+        self._add_polls(outgoing, now_s, link.idle_poll_s)
         if not outgoing.is_empty():
             hit("agent.before_send")
             incoming = link.exchange(outgoing)
@@ -127,11 +129,26 @@ class Delivery:
             return None
         return OutgoingFrame(tail.partition, writer, frame.lo, frame.hi, frame.data, frame.crc32)
 
-    def _add_polls(self, outgoing: Outgoing, now_s: float) -> None:
+    def _add_polls(self, outgoing: Outgoing, now_s: float, idle_poll_s: float) -> None:
         polls = self._shipper.polls(now_s)
-        if any(polls.values()) or now_s - self._polled_s >= IDLE_POLL_S:
-            outgoing.polls = polls
+        stops = self._wanted_stops(polls, now_s)
+        # With nothing in flight too: is the server still the same, does it ask anybody to stop?
+        if any(polls.values()) or stops or now_s - self._polled_s >= idle_poll_s:
+            outgoing.polls, outgoing.stops = polls, stops
             self._polled_s = now_s
+
+    def _wanted_stops(self, polls: Mapping[int, object], now_s: float) -> dict[int, list[bytes]]:
+        """Return the living writers whose stop requests to ask for, by partition."""
+        wanted = {}
+        for partition in filter(self._stop_questions.is_open, polls):
+            living = [
+                writer
+                for writer, tail in self._tails.items()
+                if tail.partition == partition and tail.is_alive and tail.identity.role == "process"
+            ]
+            if found := self._stop_questions.wanted(partition, living, now_s):
+                wanted[partition] = found
+        return wanted
 
     def ask_another_way(self, ask: Callable[[dict[int, list[bytes]]], dict[int, Downlink]]) -> None:
         """Ask for acks by `ask` if something is open and the downlink stands still."""
@@ -154,6 +171,9 @@ class Delivery:
         self._apply(self._shipper.link_opened(incoming.run_id))
         for partition, downlink in incoming.downlinks.items():
             result.partitions = downlink.partitions or result.partitions
+            self._stop_questions.answered(partition, outgoing.stops.get(partition, ()))
+            self._stop_questions.seen(partition, downlink.stops_mark)
+            result.stops |= downlink.stops
             self._apply(self._shipper.downlink(partition, downlink, now_s))
         for partition, length in incoming.lengths.items():
             self._apply(self._shipper.stream_length(partition, length, now_s))

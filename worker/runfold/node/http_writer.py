@@ -11,7 +11,9 @@ from typing import Any, Final
 import httpx
 import msgpack
 
+from runfold.protocol.errors import ProtocolError
 from runfold.protocol.failpoints import hit
+from runfold.protocol.streams import StopRequest
 
 from .failures import LinkError, Reaction, http_reaction
 from .link import Downlink, EntryId, Incoming, Outgoing, Refused
@@ -71,6 +73,7 @@ class HttpWriter:
     """The link over HTTP. Not thread-safe. `close` is idempotent."""
 
     name = "http"
+    idle_poll_s = 1.0
 
     def __init__(self, url: str, api_key: str | None, *, pace: Pace | None = None) -> None:
         self._client = HttpClient(url, api_key)
@@ -84,10 +87,14 @@ class HttpWriter:
         self._send_frames(outgoing, incoming)
         hit("agent.after_send")
         for partition, writers in outgoing.polls.items():
-            incoming.downlinks[partition] = self._acks(partition, writers[:MAX_ASKED_WRITERS])
-            for at in range(MAX_ASKED_WRITERS, len(writers), MAX_ASKED_WRITERS):
-                more = self._acks(partition, writers[at : at + MAX_ASKED_WRITERS])
-                incoming.downlinks[partition].acks.update(more.acks)
+            stoppable = outgoing.stops.get(partition, [])
+            first = self._acks(partition, writers[:MAX_ASKED_WRITERS], stoppable[:MAX_ASKED_WRITERS])
+            incoming.downlinks[partition] = first
+            for at in range(MAX_ASKED_WRITERS, max(len(writers), len(stoppable)), MAX_ASKED_WRITERS):
+                some = slice(at, at + MAX_ASKED_WRITERS)
+                more = self._acks(partition, writers[some], stoppable[some])
+                first.acks.update(more.acks)
+                first.stops.update(more.stops)
         return incoming
 
     def close(self) -> None:
@@ -128,19 +135,24 @@ class HttpWriter:
         rest = Refused(Reaction.BACK_PRESSURE, f"the coordinator took {accepted} of {len(batch)} frames")
         return [None if at < accepted else rest for at in range(len(batch))]
 
-    def _acks(self, partition: int, writers: list[bytes]) -> Downlink:
-        question = {"partition": partition, "writers": [writer.hex() for writer in writers]}
+    def _acks(self, partition: int, writers: list[bytes], stoppable: list[bytes]) -> Downlink:
+        question: dict[str, Any] = {"partition": partition, "writers": [writer.hex() for writer in writers]}
+        if stoppable:
+            question["stops"] = [writer.hex() for writer in stoppable]
         answer = self._client.post("/api/v1/acks", msgpack.packb(question))
         try:
             acks = {bytes.fromhex(writer): int(seq) for writer, seq in (answer.get("acks") or {}).items()}
             server, beat, parts = answer.get("srv"), answer.get("beat"), answer.get("parts")
+            mark, requests = answer.get("stops"), answer.get("stop") or {}
             return Downlink(
                 server_id=bytes.fromhex(server) if server else None,
                 beat=None if beat is None else int(beat),
                 partitions=None if parts is None else int(parts),
                 acks={writer: acks.get(writer) for writer in writers},
+                stops_mark=None if mark is None else str(mark).encode(),
+                stops={bytes.fromhex(w): StopRequest.from_map(found) for w, found in requests.items()},
             )
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError, ProtocolError) as error:
             raise LinkError("POST /api/v1/acks: an answer of another shape") from error
 
 

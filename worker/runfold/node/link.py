@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from runfold.protocol.streams import StopRequest
+
 from .failures import Reaction
 
 
@@ -53,6 +55,8 @@ class Outgoing:
     frames: list[OutgoingFrame] = field(default_factory=list)
     #: partition -> writers whose ack is wanted (the list may be empty: cursor and beat only).
     polls: dict[int, list[bytes]] = field(default_factory=dict)
+    #: partition -> writers whose stop requests are wanted; only of partitions in `polls`.
+    stops: dict[int, list[bytes]] = field(default_factory=dict)
     #: partitions whose data stream's length is wanted.
     lengths: list[int] = field(default_factory=list)
     ask_run_id: bool = False
@@ -72,6 +76,10 @@ class Downlink:
     partitions: int | None = None
     #: writer -> durable ack, None where the coordinator has not said.
     acks: dict[bytes, int | None] = field(default_factory=dict)
+    #: names the open stop requests of the partition; None while there are none.
+    stops_mark: bytes | None = None
+    #: writer -> what it is asked, of those whose requests were wanted.
+    stops: dict[bytes, StopRequest] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -90,6 +98,8 @@ class Link(Protocol):
     """One open connection to a server. Not thread-safe; `close` may be called twice."""
 
     name: str
+    #: With nothing in flight the downlink is read this often, seconds.
+    idle_poll_s: float
 
     def exchange(self, outgoing: Outgoing) -> Incoming:
         """Send everything, return every answer. Raises LinkError when the link as a whole failed."""

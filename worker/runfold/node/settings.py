@@ -76,6 +76,8 @@ class NodeSettings:
     stats: bool = True
     #: RUNFOLD_STATS_INTERVAL_S: seconds between samples for writers that say nothing else, > 0.
     stats_interval_s: float = DEFAULT_STATS_INTERVAL_S
+    #: RUNFOLD_ALLOW_STOP: whether processes of this node may be stopped on request.
+    allow_stop: bool = True
     #: seconds between attempts to reach Redis while frames travel by HTTP.
     http_retry_redis_s: float = 30.0
 
@@ -99,6 +101,7 @@ class NodeSettings:
             api_key=environ.get("RUNFOLD_API_KEY") or None,
             mode=mode,
             stats=environ.get("RUNFOLD_STATS", "").strip().lower() not in OFF,
+            allow_stop=environ.get("RUNFOLD_ALLOW_STOP", "").strip().lower() not in OFF,
         )
         given: dict[str, Any] = {
             name: type(getattr(settings, name))(_number(environ, variable))

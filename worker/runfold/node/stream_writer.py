@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from runfold.protocol import streams
+from runfold.protocol.errors import ProtocolError
 from runfold.protocol.failpoints import hit
 
 from .failures import LinkError, Reaction, redis_reaction
@@ -36,6 +37,7 @@ _DOWNLINK_FIELDS: Final = (
     streams.CURSOR_FIELD,
     streams.BEAT_FIELD,
     streams.PARTITIONS_FIELD,
+    streams.STOPS_FIELD,
 )
 #: Driver class -> first word of the reply that it stands for, where the driver strips the word.
 _WORDS: Final[dict[str, str]] = {
@@ -58,6 +60,7 @@ class StreamWriter:
     """One connection to Redis. Not thread-safe. When closed, what is unanswered counts as not sent."""
 
     name = "redis"
+    idle_poll_s = 0.5
 
     def __init__(self, url: str, *, pace: Pace | None = None, io_timeout_s: float = 1.5) -> None:
         """Connect.
@@ -116,7 +119,13 @@ class StreamWriter:
                 yield view[at : at + PIECE_BYTES]
             yield _frame_tail(frame.crc32)
         questions: list[tuple[Any, ...]] = [
-            (b"HMGET", streams.downlink(partition), *_DOWNLINK_FIELDS, *map(streams.ack_field, writers))
+            (
+                b"HMGET",
+                streams.downlink(partition),
+                *_DOWNLINK_FIELDS,
+                *map(streams.ack_field, writers),
+                *map(streams.stop_field, outgoing.stops.get(partition, ())),
+            )
             for partition, writers in outgoing.polls.items()
         ]
         questions += [(b"XLEN", streams.data_stream(partition)) for partition in outgoing.lengths]
@@ -141,7 +150,8 @@ class StreamWriter:
         for partition, writers in outgoing.polls.items():
             answer = self._answer(deadline_s)
             if not isinstance(answer, Refused):
-                incoming.downlinks[partition] = _downlink(answer, writers)
+                stoppable = outgoing.stops.get(partition, [])
+                incoming.downlinks[partition] = _downlink(answer, writers, stoppable)
         for partition in outgoing.lengths:
             answer = self._answer(deadline_s)
             if not isinstance(answer, Refused):  # without the right to ask, the no-progress timer remains
@@ -216,17 +226,28 @@ def _frame_tail(crc32: int) -> bytes:
     return b"\r\n$1\r\n%s\r\n$4\r\n%s\r\n" % (streams.CRC_FIELD, struct.pack("<I", crc32))
 
 
-def _downlink(values: list[bytes | None], writers: list[bytes]) -> Downlink:
+def _downlink(values: list[bytes | None], writers: list[bytes], stoppable: list[bytes]) -> Downlink:
     """Read the published hash; a field that does not parse counts as not published: it is only a hint."""
-    server, cursor, beat, partitions = values[: len(_DOWNLINK_FIELDS)]
-    acks = zip(writers, values[len(_DOWNLINK_FIELDS) :], strict=True)
+    server, cursor, beat, partitions, stops_mark = values[: len(_DOWNLINK_FIELDS)]
+    rest = values[len(_DOWNLINK_FIELDS) :]
+    acks = zip(writers, rest[: len(writers)], strict=True)
+    requests = zip(stoppable, map(_stop, rest[len(writers) :]), strict=True)
     return Downlink(
         server_id=_hex(server),
         cursor=_entry(cursor),
         beat=_int(beat),
         partitions=_int(partitions),
         acks={writer: _int(ack) for writer, ack in acks},
+        stops_mark=stops_mark,
+        stops={writer: request for writer, request in requests if request is not None},
     )
+
+
+def _stop(value: bytes | None) -> streams.StopRequest | None:
+    try:
+        return None if value is None else streams.StopRequest.unpack(value)
+    except ProtocolError:
+        return None
 
 
 def _int(value: bytes | None) -> int | None:
