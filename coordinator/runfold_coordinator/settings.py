@@ -34,6 +34,10 @@ class CoordinatorSettings:
     unreachable_s: float = 15.0
     #: Silence after which a writer reads crashed, seconds (RUNFOLD_LOST_S).
     lost_s: float = 300.0
+    #: A writer without progress is not called stalled earlier, seconds (RUNFOLD_STALL_MIN_S).
+    stall_min_s: float = 60.0
+    #: Nor before so many of its own robust step times (RUNFOLD_STALL_FACTOR).
+    stall_factor: float = 10.0
     #: Memory of the embedded Redis, bytes (RUNFOLD_REDIS_MEMORY).
     redis_memory_bytes: int = 512 * MIB
     #: Where cold history goes: a folder or an fsspec URL; None: data_dir/cold (RUNFOLD_COLD_URL).
@@ -71,7 +75,7 @@ class CoordinatorSettings:
             raise ValueError(f"port {self.port}: 0 to 65535")
         if not 1 <= self.partitions <= 1024:
             raise ValueError(f"partitions {self.partitions}: 1 to 1024")
-        for name in ("unreachable_s", "lost_s"):
+        for name in ("unreachable_s", "lost_s", "stall_min_s", "stall_factor"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} {getattr(self, name)}: more than 0")
 
@@ -92,6 +96,8 @@ _VARIABLES: dict[str, tuple[str, Any]] = {
     "api_key": ("RUNFOLD_API_KEY", str),
     "unreachable_s": ("RUNFOLD_UNREACHABLE_S", float),
     "lost_s": ("RUNFOLD_LOST_S", float),
+    "stall_min_s": ("RUNFOLD_STALL_MIN_S", float),
+    "stall_factor": ("RUNFOLD_STALL_FACTOR", float),
     "redis_memory_bytes": ("RUNFOLD_REDIS_MEMORY", int),
     "cold_url": ("RUNFOLD_COLD_URL", str),
     "cold_after_s": ("RUNFOLD_COLD_AFTER_S", float),
