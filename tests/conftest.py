@@ -13,6 +13,8 @@ for _name in [name for name in os.environ if name.startswith(("RUNFOLD_", "WANDB
         del os.environ[_name]
 _folder = tempfile.TemporaryDirectory(prefix="runfold-tests-")
 os.environ["RUNFOLD_DIR"] = _folder.name
+#: Each capture is a process; tests of the console turn it on.
+os.environ["RUNFOLD_CONSOLE"] = "off"
 
 
 @pytest.fixture(autouse=True)

@@ -149,6 +149,7 @@ def init(  # noqa: PLR0917  # W&B's signature
     if resolved.resume == "auto":
         remember_run(resolved, run.id)
     _introduce(run)
+    run._begin_console()  # noqa: SLF001  # init makes runs
     return _activate(run)
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -60,6 +61,8 @@ class RunEnd:
     def _begin_end(self) -> None:
         #: The ending that an EXIT record has told already.
         self._said_ending: Ending | None = None
+        #: Folder and last seq of the console's spool, once that is ended.
+        self._console: tuple[Path, int] | None = None
         self._end_of_child: Any = None
 
     def _watch_process(self) -> None:
@@ -81,8 +84,23 @@ class RunEnd:
             self._recorder.end(self._exit_payload(ending))
         self._leave(ending.code)
 
+    def _begin_console(self) -> None:
+        """Keep what the process prints from now on, where settings want it."""
+        if self._settings.console != "off":
+            from runfold.console.current import Speaker, current
+
+            current.begin(
+                Speaker(id(self), self._spool.identity, self._spool.directory, self._settings.console)
+            )
+
+    def _end_console(self) -> None:
+        module: Any = sys.modules.get("runfold.console.current")
+        if module is not None:
+            self._console = module.current.end(id(self))
+
     def _leave(self, code: int | None = 0) -> None:
         hooks.remove(self)
+        self._end_console()
         if self._end_of_child is not None:
             self._end_of_child.cancel()
         self._is_over.set()
@@ -96,6 +114,8 @@ class RunEnd:
         since_mono_s = time.monotonic() if since_mono_s is None else since_mono_s
         quiet = quiet or self._settings.quiet
         in_time = self._spool.wait(spool.last_seq, quiet=quiet, since_mono_s=since_mono_s)
+        if in_time and self._console is not None:
+            self._spool.wait_for_console(*self._console, since_mono_s=since_mono_s)
         if not in_time and self._settings.finish_timeout_raises and not self._membership.is_offline:
             raise TimeoutError(f"run {self._membership.identity.run_id} was not stored in time")
 

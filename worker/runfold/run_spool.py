@@ -203,6 +203,11 @@ class RunSpool:
             )
         return False
 
+    def wait_for_console(self, directory: Path, seq: int, *, since_mono_s: float) -> None:
+        """Wait, for what is left of the time, until the lines in a console's spool are stored too."""
+        if not self._membership.is_offline and knows_a_server(self._membership.node):
+            self._wait_for_ack(directory, seq, self._settings.finish_timeout, since_mono_s)
+
     def _wait_for_ack(self, directory: Path, seq: int, timeout_s: float, since_mono_s: float) -> bool:
         left_s = since_mono_s + timeout_s - time.monotonic()
         return wait_for_ack(

@@ -303,10 +303,13 @@ class ConsoleRecord(MapPayload):
     """Lines of console output, without their line ends; the record's time is that of the first line.
 
     Attributes:
-        stream: stdout, stderr, or logger (Run.write_logs).
+        stream: stdout, stderr, output (both of them, where they went to one place), or logger
+            (Run.write_logs).
         first_line: Number of the first of these lines; they count from 0 per stream, dropped ones included.
         offsets_ms: For each line, milliseconds after the record's time, as uint32 little-endian; b"": all 0.
         dropped: Lines right before the first one that were not kept, since there were too many.
+        open_count: So many of the last lines are not complete (a progress bar, a prompt): each comes again
+            under its number when it changed, and when it is complete.
     """
 
     stream: str = "stdout"
@@ -314,6 +317,7 @@ class ConsoleRecord(MapPayload):
     lines: tuple[str, ...] = ()
     offsets_ms: bytes = b""
     dropped: int = 0
+    open_count: int = 0
 
     TYPES: ClassVar[FieldTypes] = {
         "stream": str,
@@ -321,8 +325,9 @@ class ConsoleRecord(MapPayload):
         "lines": list,
         "offsets_ms": bytes,
         "dropped": int,
+        "open_count": int,
     }
-    YOUNG: ClassVar[frozenset[str]] = frozenset({"offsets_ms", "dropped"})
+    YOUNG: ClassVar[frozenset[str]] = frozenset({"offsets_ms", "dropped", "open_count"})
     REQUIRED: ClassVar[frozenset[str]] = frozenset({"stream", "first_line"})
 
 

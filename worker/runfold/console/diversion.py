@@ -1,0 +1,108 @@
+"""Diversion: what stands in the place of one output: a pipe, or a pseudo-terminal where it was a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import termios
+from dataclasses import dataclass
+
+from runfold.console.stdio import Output
+
+#: What a pipe holds, where the system allows it: a tee that has to wait for a CPU holds nobody up.
+PIPE_BYTES = 1024 * 1024
+#: Descriptors of ours are put above those that shells and daemons count on.
+_FIRST_FD = 10
+
+
+@dataclass(slots=True)
+class Diversion:
+    """One output: its original, and the reading end of what stands in its place."""
+
+    output: Output
+    original: int
+    reading: int
+    #: Device and inode of the writing end: a descriptor that is something else by now is left alone.
+    stand_in: tuple[int, int]
+
+    def put_back(self) -> None:
+        """Have the descriptors lead to the original again."""
+        for fd in self.output.fds:
+            if _place(fd) == self.stand_in:
+                os.dup2(self.original, fd)
+
+    def close(self) -> None:
+        """Close our descriptors; idempotent."""
+        self.close_reading()
+        if self.original >= 0:
+            os.close(self.original)
+            self.original = -1
+
+    def close_reading(self) -> None:
+        """Close the reading end: who still writes is told by the kernel when nobody else reads."""
+        if self.reading >= 0:
+            os.close(self.reading)
+            self.reading = -1
+
+
+def divert(output: Output) -> tuple[Diversion, int]:
+    """Make the stand-in of an output; return it with its writing end, which is in nobody's place yet.
+
+    Raises:
+        OSError: There are no descriptors, or no terminals, to be had.
+    """
+    original = high(output.fds[0])
+    try:
+        reading, writing = _terminal_like(original) if output.is_terminal else _pipe()
+    except BaseException:
+        os.close(original)
+        raise
+    place = _place(writing)
+    assert place is not None, "it was just opened"
+    return Diversion(output, original, reading, place), writing
+
+
+def high(fd: int) -> int:
+    """Return a duplicate that programs which this one starts do not get."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FD)
+
+
+def _pipe() -> tuple[int, int]:
+    reading, writing = _moved_up(*os.pipe())
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with contextlib.suppress(OSError):  # over the user's limit
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return reading, writing
+
+
+def _terminal_like(original: int) -> tuple[int, int]:
+    """Return a pseudo-terminal that changes nothing on its way: the real one does that."""
+    reading, writing = _moved_up(*os.openpty())
+    try:
+        attributes = termios.tcgetattr(original)
+        attributes[1] &= ~termios.OPOST
+        attributes[3] &= ~(termios.ECHO | termios.ICANON | termios.ISIG)
+        termios.tcsetattr(writing, termios.TCSANOW, attributes)
+        size = fcntl.ioctl(original, termios.TIOCGWINSZ, bytes(8))
+        fcntl.ioctl(writing, termios.TIOCSWINSZ, size)
+    except termios.error as error:
+        os.close(reading)
+        os.close(writing)
+        raise OSError(*error.args) from error
+    return reading, writing
+
+
+def _moved_up(*low: int) -> tuple[int, int]:
+    moved = [high(fd) for fd in low]
+    for fd in low:
+        os.close(fd)
+    return moved[0], moved[1]
+
+
+def _place(fd: int) -> tuple[int, int] | None:
+    try:
+        stat = os.fstat(fd)
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino

@@ -1,0 +1,281 @@
+"""FdCapture: diverts descriptors 1 and 2 into the tee, and puts them back.
+
+In: where a run's lines are to be kept. Out: the same output as ever, and a console's spool. The training
+process must not suffer from any of it:
+
+- it holds the reading end too, so that a tee that was killed means no SIGPIPE; a thread puts the originals
+  back then, and passes on what is left in the pipe. The same when the tee is stopped;
+- `close` puts the originals back when everything printed was passed on, or not at all: nothing overtakes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runfold.console.diversion import Diversion, divert, high
+from runfold.console.pipes import read_some, state_of, waiting_bytes, write_all
+from runfold.console.start_tee import start_tee
+from runfold.console.stdio import flush, outputs
+
+if TYPE_CHECKING:
+    from runfold.console.place import ConsolePlace
+
+#: Longest wait for an answer of the tee, seconds; longer than the tee's own wait for its pumps.
+ANSWER_S = 1.5
+#: Whether the tee was stopped is looked at this often, seconds.
+LOOK_S = 1.0
+
+
+class FdCapture:
+    """The diversion of one process's output. Thread-safe; made by `start`."""
+
+    def __init__(
+        self, control: socket.socket, diversions: list[Diversion], warn: Callable[[str], None]
+    ) -> None:
+        self._control = control
+        self._diversions = diversions
+        self._warn = warn
+        self._owner_pid = os.getpid()
+        self._tee_pid: int | None = None
+        self._lock = threading.RLock()
+        self._heard = threading.Condition()
+        self._answers: dict[str, Any] = {}
+        self._is_diverted = False
+        #: No tee any more: it is gone, or was let go.
+        self._is_alone = False
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._watch, name="runfold-console", daemon=True)
+
+    @classmethod
+    def start(cls, place: ConsolePlace, log_dir: Path, warn: Callable[[str], None]) -> FdCapture | None:
+        """Divert the output and keep its lines; None when there is none to divert.
+
+        Args:
+            warn: Told when the capture ends before its time.
+
+        Raises:
+            OSError: No pipe, no child: nothing has changed then.
+        """
+        made: list[tuple[Diversion, int]] = []
+        ours, theirs = _socket_pair()
+        try:
+            for output in outputs():
+                made.append(divert(output))  # noqa: PERF401  # those made before one fails are to be closed
+            if not made:
+                ours.close()
+                return None
+            diversions = [diversion for diversion, _ in made]
+            start_tee(theirs.fileno(), diversions, log_dir)
+            capture = cls(ours, diversions, warn)
+            capture._ask({"do": "open", "place": asdict(place)})
+            capture._begin([writing for _, writing in made])
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread
+            ours.close()
+            for diversion, _ in made:
+                diversion.close()
+            raise OSError(str(error)) from error
+        finally:
+            theirs.close()
+            for _, writing in made:
+                os.close(writing)
+        return capture
+
+    def _begin(self, writing: list[int]) -> None:
+        self._thread.start()
+        _captures.add(self)
+        flush()  # what was printed before is not the run's
+        for diversion, end in zip(self._diversions, writing, strict=True):
+            for fd in diversion.output.fds:
+                os.dup2(end, fd)
+        self._is_diverted = True
+
+    @property
+    def is_working(self) -> bool:
+        """Whether lines are kept."""
+        return not self._is_alone and self._owner_pid == os.getpid()
+
+    def hand_over(self, place: ConsolePlace) -> tuple[Path, int] | None:
+        """End the lines of one run and begin another's; return the first's folder and last seq."""
+        with self._lock:
+            flush()
+            found = self._exchange("close", "closed")
+            self._ask({"do": "open", "place": asdict(place)})
+        return _spool_of(found)
+
+    def close(self) -> tuple[Path, int] | None:
+        """Put the originals back, once all that was printed has reached them, and end the spool.
+
+        Returns:
+            The spool's folder and last seq; None when nothing was printed, or the tee is gone.
+
+        When the tee can't pass it on in time, since nobody reads its output, the diversion stays: what the
+        program still prints would overtake it.
+        """
+        with self._lock:
+            if self._owner_pid != os.getpid() or self._is_closed:
+                return None
+            self._is_closed = True
+            flush()
+            if self._exchange("drain", "drained"):
+                self._put_back()
+            elif not self._is_alone and self._is_tee_stopped():
+                self._go_alone()
+            found = self._exchange("close", "closed")
+            if not self._is_diverted:
+                self._hang_up()
+        return _spool_of(found)
+
+    def forget_in_child(self) -> None:
+        """In a fork's child, which prints into its parent's diversion: let go of what is the parent's."""
+        self._is_diverted = False
+        self._is_alone = True
+        self._control.close()
+        for diversion in self._diversions:
+            diversion.close()
+
+    # -- talking to the tee --
+
+    def _exchange(self, request: str, answer: str) -> Any:
+        """Ask, and return the answer; None when it does not come in time."""
+        with self._heard:
+            self._answers.pop(answer, None)
+            if self._is_alone or not self._ask({"do": request}):
+                return None
+            self._heard.wait_for(lambda: answer in self._answers or self._is_alone, ANSWER_S)
+            return self._answers.pop(answer, None)
+
+    def _ask(self, request: dict[str, Any]) -> bool:
+        try:
+            self._control.sendall(json.dumps(request).encode() + b"\n")
+        except OSError:
+            return False
+        return True
+
+    def _hang_up(self) -> None:
+        """Let the tee go; the thread finds the end of the socket, and closes everything."""
+        try:
+            self._control.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+    # -- the thread --
+
+    def _watch(self) -> None:
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        received = b""
+        was_stuck = False
+        while True:
+            if not poll.poll(LOOK_S * 1000):
+                is_stuck = self._has_waiting() and self._is_tee_stopped()
+                if is_stuck and was_stuck:
+                    self._hang_up()
+                was_stuck = is_stuck
+                continue
+            try:
+                data = self._control.recv(65536)
+            except OSError:
+                data = b""
+            if not data:
+                break
+            *lines, received = (received + data).split(b"\n")
+            for line in lines:
+                self._hear(json.loads(line))
+        if self._is_diverted:
+            self._warn("console capture ended before its time; the output itself goes on as without it")
+        self._go_alone()
+        self._pass_on_rest()
+        self._control.close()
+        for diversion in self._diversions:
+            diversion.close()
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if "pid" in message:
+            self._tee_pid = message["pid"]
+        elif "broken" in message:
+            self._give_up(message["broken"])
+        else:
+            with self._heard:
+                self._answers |= message
+                self._heard.notify_all()
+
+    def _give_up(self, name: str) -> None:
+        """An original can't be written to: the program is to meet the error itself, with its next line."""
+        with self._heard:
+            for diversion in self._diversions:
+                if diversion.output.name == name:
+                    diversion.put_back()
+                    diversion.close_reading()
+
+    def _go_alone(self) -> None:
+        self._put_back()
+        with self._heard:
+            self._is_alone = True
+            self._heard.notify_all()
+
+    def _put_back(self) -> None:
+        with self._heard:
+            if self._is_diverted:
+                self._is_diverted = False
+                for diversion in self._diversions:
+                    diversion.put_back()
+
+    def _pass_on_rest(self) -> None:
+        """Do the tee's work: for what is left in the pipes, and for children that still print into them."""
+        if self._is_closed and not self._has_waiting():
+            return
+        ends = {each.reading: each.original for each in self._diversions if each.reading >= 0}
+        poll = select.poll()
+        for reading in ends:
+            poll.register(reading, select.POLLIN)
+        while ends:
+            for reading, _ in poll.poll():
+                try:
+                    data = read_some(reading)
+                    write_all(ends[reading], data)
+                except OSError:
+                    data = b""
+                if not data:
+                    poll.unregister(reading)
+                    del ends[reading]
+
+    def _has_waiting(self) -> bool:
+        return any(waiting_bytes(each.reading) for each in self._diversions if each.reading >= 0)
+
+    def _is_tee_stopped(self) -> bool:
+        return self._tee_pid is not None and state_of(self._tee_pid) in ("T", "t")
+
+
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    pair = socket.socketpair()
+    try:
+        ours, theirs = (socket.socket(fileno=high(each.fileno())) for each in pair)
+    finally:
+        for each in pair:
+            each.close()
+    return ours, theirs
+
+
+def _spool_of(found: Any) -> tuple[Path, int] | None:
+    return (Path(found[0]), found[1]) if found else None
+
+
+_captures: weakref.WeakSet[FdCapture] = weakref.WeakSet()
+
+
+def _forget_all_in_child() -> None:
+    for capture in list(_captures):
+        capture.forget_in_child()
+    _captures.clear()
+
+
+os.register_at_fork(after_in_child=_forget_all_in_child)
