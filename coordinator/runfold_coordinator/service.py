@@ -35,9 +35,11 @@ from runfold_coordinator.readers.group_reader import GroupReader
 from runfold_coordinator.readers.history_columns import HistoryColumns
 from runfold_coordinator.readers.history_reader import HistoryReader
 from runfold_coordinator.readers.live_reader import LiveReader, NothingHeard
+from runfold_coordinator.readers.node_reader import NodeReader
 from runfold_coordinator.readers.series_reader import SeriesReader
 from runfold_coordinator.readers.stops_reader import StopsReader
 from runfold_coordinator.readers.summary_reader import SummaryReader
+from runfold_coordinator.readers.system_reader import SystemReader
 from runfold_coordinator.redis_checks import RedisUnavailableError, check_redis
 from runfold_coordinator.settings import CoordinatorSettings
 from runfold_coordinator.state_board import StateBoard
@@ -199,6 +201,8 @@ class Service:
             history=HistoryReader(store),
             history_columns=HistoryColumns(store),
             series=SeriesReader(store),
+            system=SystemReader(store),
+            nodes=NodeReader(store),
             summaries=summaries,
             groups=GroupReader(store, summaries),
             attempts=AttemptsReader(store),

@@ -10,6 +10,7 @@ from runfold_coordinator.api import (
     routes_catalogue,
     routes_groups,
     routes_intake,
+    routes_nodes,
     routes_pages,
     routes_runs,
     routes_stop,
@@ -36,7 +37,15 @@ def create_app(backend: Backend) -> FastAPI:
     app.state.backend = replace(backend, summaries=FreshSummaries(backend.summaries))
     app.state.turns = Turns()
     install_error_answers(app)
-    for routes in (routes_intake, routes_catalogue, routes_runs, routes_stop, routes_groups, routes_pages):
+    for routes in (
+        routes_intake,
+        routes_catalogue,
+        routes_runs,
+        routes_stop,
+        routes_groups,
+        routes_nodes,
+        routes_pages,
+    ):
         app.include_router(routes.router)
     app.add_middleware(Gate, policy=backend.gate)
     return app

@@ -82,6 +82,31 @@ class SeriesReader(Protocol):
         """Return about `samples` rows; with `keys` only rows that have them all, of these writers only."""
 
 
+class SystemReader(Protocol):
+    """What the nodes of a run did while it ran there."""
+
+    def read(
+        self,
+        run: RunRow,
+        *,
+        samples: int,
+        keys: Collection[str] | None,
+        rank: int | None,
+        label: str | None,
+    ) -> Table:
+        """Return about `samples` rows by time: _timestamp, _runtime, and system.<name> columns."""
+
+    def latest(self, run: RunRow) -> dict[str, float]:
+        """Return the newest value of each metric by its name, "system." in front."""
+
+
+class NodeReader(Protocol):
+    """The nodes that agents work on."""
+
+    def nodes(self, *, limit: int, host: str | None) -> list[dict[str, Any]]:
+        """Return the nodes, last heard of first, a document each."""
+
+
 class SummaryReader(Protocol):
     """Summaries, folded up to what is committed when asked."""
 
@@ -145,6 +170,8 @@ class Backend:
     history: HistoryReader
     history_columns: HistoryColumns
     series: SeriesReader
+    system: SystemReader
+    nodes: NodeReader
     summaries: SummaryReader
     groups: GroupReader
     attempts: AttemptsReader

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
 
+from runfold.protocol.identity import NODE_ENTITY
 from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.errors import BadRequestError, NotFoundError
 from runfold_coordinator.store.model import RunRow
@@ -58,7 +59,8 @@ def the_run(backend: At, entity: Name, project: Name, run_id: Name) -> RunRow:
         NotFoundError: There is none.
     """
     run = backend.store.find_run(*(checked_name(part) for part in (entity, project, run_id)))
-    if run is None:
+    # What agents keep of their nodes is nobody's run: GET /nodes and stream=system show it.
+    if run is None or run.entity == NODE_ENTITY:
         raise NotFoundError(
             "run_not_found",
             f"no run {entity}/{project}/{run_id}",

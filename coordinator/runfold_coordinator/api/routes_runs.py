@@ -53,6 +53,8 @@ class _Bounds(TypedDict):
     superseded: bool
 
 
+#: Most samples of system metrics in one answer: a day of one node at the usual interval.
+MAX_SYSTEM_SAMPLES = 10_000
 #: Keys listed on one page.
 _KEYS_PER_PAGE = 5000
 
@@ -131,6 +133,12 @@ def attempts(request: Request, backend: At, run: TheRun) -> Response:
 def goodput(request: Request, backend: At, run: TheRun) -> Response:
     """Tell what the wall clock was spent on: steps that count, lost ones, restarts, startups, stalls."""
     return answer(request, backend.goodput.goodput(run))
+
+
+@router.get("/system", dependencies=[Depends(large_read)])
+def system(request: Request, backend: At, run: TheRun) -> Response:
+    """Tell the newest value of each system metric: {"system": {"system.<name>": number}}."""
+    return answer(request, {"system": backend.system.latest(run)})
 
 
 @router.get("/keys")
@@ -223,10 +231,16 @@ def series(  # noqa: PLR0917 - one parameter of the query each
     """Give sampled series as columns; the sampling keeps extremes. With keys only rows that have them all.
 
     Answers {"length", "columns": [{"name", "values", "rows"}]}; `rows` is null where every row has a value,
-    else the indices of those that have.
+    else the indices of those that have. stream=system: samples of the run's nodes, by time; takes keys, rank
+    and label too, and no more than 10,000 samples.
     """
     if stream == "system":
-        return answer(request, {"length": 0, "columns": []})  # collected by a later part
+        # The columns are the nodes': their number is bounded by devices and writers, the rows by `samples`.
+        chosen = checked_keys(keys)
+        table = backend.system.read(
+            run, samples=min(samples, MAX_SYSTEM_SAMPLES), keys=chosen, rank=rank, label=label
+        )
+        return answer_table(request, table)
     check_size(request, backend.store, [run], keys, samples, stats=stats)
     table = backend.series.read(
         run,

@@ -261,7 +261,9 @@ def _path(
     entity: str | None, project: str | None, where: sa.ColumnElement[bool] | None
 ) -> Iterable[sa.ColumnElement[bool]]:
     # Agents keep what they see of their nodes in runs of their own, which nobody lists.
-    yield t.runs.c.entity != NODE_ENTITY if entity is None else t.runs.c.entity == entity
+    yield t.runs.c.entity != NODE_ENTITY
+    if entity is not None:
+        yield t.runs.c.entity == entity
     if project is not None:
         yield t.runs.c.project == project
     if where is not None:

@@ -12,7 +12,6 @@ from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import (
     PROJECTION_BYTES,
     PROJECTION_ELEMENTS,
-    CatalogueReads,
 )
 from runfold_coordinator.store.cold import ColdFiles
 from runfold_coordinator.store.engines import Engines, mapped_errors, open_engines
@@ -20,10 +19,11 @@ from runfold_coordinator.store.errors import StoreRefusedError
 from runfold_coordinator.store.history_reads import HistoryReads
 from runfold_coordinator.store.json_values import to_json
 from runfold_coordinator.store.migrate import migrate
+from runfold_coordinator.store.node_reads import NodeReads
 from runfold_coordinator.store.writes import Transaction, Writing
 
 
-class Store(CatalogueReads, HistoryReads):
+class Store(NodeReads, HistoryReads):
     """Every read sees one committed state per call. `server_id` (hex) names this database for ever."""
 
     def __init__(self, engines: Engines, cold: ColdFiles | None) -> None:

@@ -22,9 +22,11 @@ from runfold_coordinator.readers.group_reader import GroupReader
 from runfold_coordinator.readers.history_columns import HistoryColumns
 from runfold_coordinator.readers.history_reader import HistoryReader
 from runfold_coordinator.readers.live_reader import LiveReader, NothingHeard
+from runfold_coordinator.readers.node_reader import NodeReader
 from runfold_coordinator.readers.series_reader import SeriesReader
 from runfold_coordinator.readers.stops_reader import StopsReader
 from runfold_coordinator.readers.summary_reader import SummaryReader
+from runfold_coordinator.readers.system_reader import SystemReader
 from runfold_coordinator.stops import Stops
 from runfold_coordinator.store.store import Store
 
@@ -70,6 +72,8 @@ def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
         "history": HistoryReader(store),
         "history_columns": HistoryColumns(store),
         "series": SeriesReader(store),
+        "system": SystemReader(store),
+        "nodes": NodeReader(store),
         "summaries": summaries,
         "groups": GroupReader(store, summaries),
         "attempts": AttemptsReader(store),

@@ -128,6 +128,20 @@ class Api:
         found: list[dict[str, Any]] = self._connection.get("/projects", {"entity": entity})["projects"]
         return found
 
+    def nodes(self, host: str | None = None) -> list[dict[str, Any]]:
+        """Return the nodes that agents work on, last heard of first, a dict each.
+
+        host, boot_id, agent (its id), started_at, last_seen and sampled_at (unix s); gpus (dicts: index,
+        uuid, name, memory_bytes, ...), facts (cpu_count, memory_bytes, driver, ...), metrics (the newest
+        sample by name, without "system."), writers (the processes that run there: entity, project, run_id,
+        writer, label, rank, pid, state).
+
+        Args:
+            host: Only nodes of this name.
+        """
+        found: list[dict[str, Any]] = self._connection.get("/nodes", {"host": host})["nodes"]
+        return found
+
     def flush(self) -> None:
         """Do nothing: lists are never remembered here (W&B's name)."""
 
