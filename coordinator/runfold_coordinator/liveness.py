@@ -1,19 +1,27 @@
 """Who was heard of, and when: heartbeats and data, in memory, by the coordinator's monotonic clock.
 
-Nothing expires while nobody could have been heard: `renew()` gives everyone a full fresh lease.
+Nothing expires while nobody could have been heard: silence counts up to the moment at which the control
+stream was last read to its end, and `renew()` gives everyone a full fresh lease.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from runfold.protocol.streams import Heartbeat
+from runfold.protocol.streams import Heartbeat, WriterBeat
 from runfold_coordinator.clock import Clock
 
 #: Writers remembered; beyond, the one heard of longest ago is forgotten.
 MAX_WRITERS = 200_000
+#: Nodes whose clocks are compared, and heartbeats of each that are.
+MAX_NODES = 20_000
+CLOCK_SAMPLES = 12
+#: A heartbeat that may have waited for longer, seconds, tells nothing of its node's clock.
+FRESH_BEAT_S = 1.0
+#: Clocks that differ by less, seconds, count as equal: a comparison is no better than a message's way.
+SAME_CLOCK_S = 0.5
 
 
 @dataclass(slots=True)
@@ -24,29 +32,49 @@ class Sign:
     seen_unix_s: float
     head_seq: int = 0
     alive: bool | None = None
-    #: When a record of it was stored last.
+    #: When a record of it was stored last; 0: none since start.
     stored_s: float = 0.0
+    #: When its process was first known to be gone; 0: it is not.
+    gone_s: float = 0.0
+    #: The newest heartbeat's word on it, and when that came.
+    beat: WriterBeat | None = None
+    beat_s: float = 0.0
 
 
 class Liveness:
-    """Signs by writer id (hex). Not thread-safe: for the ingest thread."""
+    """Signs by writer id (hex). For the ingest thread; other threads may call `sign()`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lease_s = clock.mono_s()
+        #: None: there is no stream, and every moment counts.
+        self._listened_s: float | None = None
         self._signs: OrderedDict[str, Sign] = OrderedDict()
         self._dirty: set[str] = set()
-        #: Whether somebody's process is newly known to be gone: to be told at once.
+        #: By host and boot: how much the node's clock was behind ours, seconds.
+        self._behind_s: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+        #: Whether something was heard that is to be told at once: a process that is gone, evidence.
         self.is_urgent = False
+
+    @property
+    def lease_s(self) -> float:
+        """When everyone's silence was started anew last, monotonic seconds."""
+        return self._lease_s
 
     def renew(self) -> None:
         """Start everyone's silence anew: after start, after a stall, while Redis can't be reached."""
         self._lease_s = self._clock.mono_s()
 
+    def listened(self, asked_s: float) -> None:
+        """The control stream was read to its end, as it stood at this moment (monotonic seconds) or later."""
+        self._listened_s = max(asked_s, self._listened_s or 0.0)
+
     def hear(self, beat: Heartbeat) -> None:
-        """Take one agent's word for its writers. A clock of theirs is never used."""
+        """Take one agent's word for its writers. A clock of theirs is never used to judge silence."""
+        self._compare_clocks(beat)
         for found in beat.writers:
             sign = self._touch(found.writer.hex())
+            sign.beat, sign.beat_s = found, sign.heard_s
             if found.head_seq > sign.head_seq:
                 sign.head_seq = found.head_seq
                 self._dirty.add(found.writer.hex())
@@ -54,7 +82,9 @@ class Liveness:
             if found.alive is not None and found.alive != sign.alive and sign.alive is not False:
                 sign.alive = found.alive
                 self._dirty.add(found.writer.hex())
-                self.is_urgent = self.is_urgent or found.alive is False
+                if found.alive is False:
+                    self.is_urgent = True
+                    sign.gone_s = sign.gone_s or sign.heard_s
 
     def hear_data(self, writer_id: str) -> None:
         """A record of the writer was stored."""
@@ -62,14 +92,13 @@ class Liveness:
         sign.stored_s = sign.heard_s
 
     def sign(self, writer_id: str) -> Sign | None:
-        """Return what is known, None when nothing was heard since start."""
+        """Return what is known, None when nothing was heard since start. Thread-safe to read."""
         return self._signs.get(writer_id)
 
     def silent_s(self, writer_id: str) -> float:
         """Return for how long the writer was silent while it could have been heard."""
         sign = self._signs.get(writer_id)
-        heard_s = self._lease_s if sign is None else max(sign.heard_s, self._lease_s)
-        return self._clock.mono_s() - heard_s
+        return self._since(0.0 if sign is None else sign.heard_s)
 
     def since_heard_s(self, writer_id: str) -> float | None:
         """Return when the writer was heard of last, seconds ago; None when not since start."""
@@ -79,8 +108,25 @@ class Liveness:
     def stalled_s(self, writer_id: str) -> float:
         """Return for how long none of its records was stored, while they could have been."""
         sign = self._signs.get(writer_id)
-        stored_s = self._lease_s if sign is None else max(sign.stored_s, self._lease_s)
-        return self._clock.mono_s() - stored_s
+        return self._since(0.0 if sign is None else sign.stored_s)
+
+    def gone_s(self, writer_id: str) -> float:
+        """Return for how long its process is known to be gone, while more about it could have been heard.
+
+        The first call counts as the moment at which that was known, where no heartbeat has said it before.
+        """
+        sign = self._signs.get(writer_id)
+        if sign is None:
+            return self._since(0.0)
+        sign.gone_s = sign.gone_s or self._clock.mono_s()
+        return self._since(sign.gone_s)
+
+    def clock_offset_ns(self, host: str | None, boot_id: str | None) -> int:
+        """Return what to add to this node's times to have ours; 0 where they hardly differ, or unknown."""
+        samples = self._behind_s.get((host or "", boot_id or ""))
+        # The one that was on its way for the shortest time is the best.
+        behind_s = min(samples) if samples else 0.0
+        return 0 if abs(behind_s) < SAME_CLOCK_S else int(behind_s * 1e9)
 
     def dirty(self) -> list[tuple[str, Sign]]:
         """Return the signs that the database does not have yet."""
@@ -90,7 +136,26 @@ class Liveness:
     def clean(self, writer_ids: Iterable[str]) -> None:
         """The signs of these writers are in the database now."""
         self._dirty.difference_update(writer_ids)
-        self.is_urgent = False
+
+    def _since(self, then_s: float) -> float:
+        upto_s = self._clock.mono_s() if self._listened_s is None else self._listened_s
+        return max(0.0, upto_s - max(then_s, self._lease_s))
+
+    def _compare_clocks(self, beat: Heartbeat) -> None:
+        now_s = self._clock.mono_s()
+        if self._listened_s is not None and now_s - self._listened_s > FRESH_BEAT_S:
+            return
+        place = (beat.host, beat.boot_id)
+        samples = self._behind_s.get(place)
+        if samples is None:
+            samples = self._behind_s[place] = deque(maxlen=CLOCK_SAMPLES)
+            if len(self._behind_s) > MAX_NODES:
+                self._behind_s.popitem(last=False)
+        behind_s = self._clock.unix_s() - beat.unix_s
+        if samples and abs(behind_s - samples[-1]) > 60.0:
+            samples.clear()  # one of the two clocks was set
+        if abs(behind_s) < 1e10:  # else the product in ns has no place in 64 bits
+            samples.append(behind_s)
 
     def _touch(self, writer_id: str) -> Sign:
         now_s, now_unix_s = self._clock.mono_s(), self._clock.unix_s()

@@ -27,6 +27,7 @@ from runfold_coordinator.embedded_redis import EmbeddedRedis
 from runfold_coordinator.ingest.intake import Intake
 from runfold_coordinator.ingest.loop import BLOCK_S, TICK_EVERY_S, IngestLoop
 from runfold_coordinator.ingest.transaction import Ingest
+from runfold_coordinator.live_facts import LiveFacts
 from runfold_coordinator.liveness import Liveness
 from runfold_coordinator.maintenance import Maintenance
 from runfold_coordinator.readers.attempts_reader import AttemptsReader
@@ -34,7 +35,7 @@ from runfold_coordinator.readers.goodput_reader import GoodputReader
 from runfold_coordinator.readers.group_reader import GroupReader
 from runfold_coordinator.readers.history_columns import HistoryColumns
 from runfold_coordinator.readers.history_reader import HistoryReader
-from runfold_coordinator.readers.live_reader import LiveReader, NothingHeard
+from runfold_coordinator.readers.live_reader import LiveReader
 from runfold_coordinator.readers.node_reader import NodeReader
 from runfold_coordinator.readers.series_reader import SeriesReader
 from runfold_coordinator.readers.stops_reader import StopsReader
@@ -76,6 +77,7 @@ class Service:
         self.redis_url = ""
         self.url = ""
         self.loops: list[IngestLoop] = []
+        self._live_facts = LiveFacts(self._clock)
 
     def start(self) -> Service:
         """Start every part.
@@ -159,6 +161,7 @@ class Service:
         settings, clock = self.settings, self._clock
         self._stops.append(reader.close)
         liveness = Liveness(clock)
+        self._live_facts.add(liveness)
         # Silence is looked for every so often: a turn early, so that the flag is not late.
         early_s = min(TICK_EVERY_S + BLOCK_S, settings.unreachable_s / 10)
         limits = Limits(unreachable_s=settings.unreachable_s - early_s, lost_s=settings.lost_s)
@@ -207,7 +210,7 @@ class Service:
             groups=GroupReader(store, summaries),
             attempts=AttemptsReader(store),
             goodput=GoodputReader(store, self._clock),
-            live=LiveReader(store, self._clock, NothingHeard()),
+            live=LiveReader(store, self._clock, self._live_facts),
             intake=intake,
             stops=stops,
             stop_requests=StopsReader(store),

@@ -51,6 +51,8 @@ class Read:
 
     control: list[bytes] = field(default_factory=list)
     control_cursor: str = START
+    #: Whether more control messages than these may have been there.
+    has_more_control: bool = False
     entries: list[Entry] = field(default_factory=list)
     cursor: str = START
     #: Whether the batch ended because it was full, so that more is waiting.
@@ -102,10 +104,11 @@ class StreamReader:
         block = () if block_ms is None else ("BLOCK", max(1, block_ms))
         streams = ("STREAMS", self._control, self._data, found.control_cursor, found.cursor)
         reply = self._ask("XREAD", "COUNT", count, *block, *streams)
-        found.is_full = False
+        found.is_full = found.has_more_control = False
         size = largest = 0
         for name, entries in _streams(reply):
             if name == self._control.encode():
+                found.has_more_control = len(entries) >= count
                 for entry_id, values in entries:
                     found.control_cursor = entry_id.decode()
                     found.control.append(_field(values, MESSAGE_FIELD))

@@ -115,13 +115,13 @@ class Speaker:
 
 
 class Bench:
-    """An ingest over a store, fed by hand."""
+    """An ingest over a store, fed by hand. Unless said otherwise, no wait status is waited for."""
 
-    def __init__(self, store: Store, *, owner: str = "test") -> None:
+    def __init__(self, store: Store, *, owner: str = "test", limits: Limits | None = None) -> None:
         self.store = store
         self.clock = FakeClock()
         self.liveness = Liveness(self.clock)
-        self.board = StateBoard(store, self.liveness, self.clock, Limits())
+        self.board = StateBoard(store, self.liveness, self.clock, limits or Limits(status_wait_s=0.0))
         self.ingest = Ingest(store, 0, self.board, self.clock, owner=owner)
         self.cursor = self.ingest.claim()
         self._next = 1

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from runfold.protocol import failpoints
 from runfold.protocol.errors import ProtocolError
+from runfold.protocol.evidence import Evidence, control_kind
 from runfold.protocol.streams import Heartbeat
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.downlink import Downlink
@@ -88,11 +89,13 @@ class ReadAhead:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="runfold-read-ahead")
         self._cursor = ""
         self._batch: Future[Read] | None = None
+        #: When the batch was asked for.
+        self.asked_s = 0.0
 
-    def fetch(self, cursor: str, max_entries: int) -> None:
+    def fetch(self, cursor: str, max_entries: int, now_s: float) -> None:
         """Start to read what lies after the cursor."""
         self.take("")
-        self._cursor = cursor
+        self._cursor, self.asked_s = cursor, now_s
         self._batch = self._pool.submit(
             self._reader.read, START, cursor, block_s=0.001, max_entries=max_entries
         )
@@ -156,6 +159,9 @@ class IngestLoop:
         self._next_tick_s = 0.0
         self._next_check_s = 0.0
         self._next_owner_s = 0.0
+        #: Called in this loop's thread at each tick, after the states are judged.
+        self.judges: list[Callable[[], None]] = []
+        self._judge_fault = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="runfold-ingest", daemon=True)
         self.cursor = START
@@ -168,6 +174,11 @@ class IngestLoop:
     def beat(self) -> int:
         """Grows while the loop lives."""
         return self._downlink.beat
+
+    @property
+    def stacks(self) -> bytes:
+        """Open requests for stacks, packed; b"" while there are none."""
+        return self._downlink.stacks
 
     def start(self) -> None:
         """Claim the partition and start the thread."""
@@ -229,21 +240,29 @@ class IngestLoop:
 
     def turn(self) -> None:
         """Do one round; also what tests call."""
+        asked_s = self._clock.mono_s() if self._ahead is None else self._ahead.asked_s
         found = None if self._ahead is None else self._ahead.take(self.cursor)
         if found is None:
+            asked_s = self._clock.mono_s()
             # Control is trimmed as soon as it is heard: what is there is new, whatever its ids.
             found = self._reader.read(START, self.cursor, block_s=BLOCK_S, max_entries=self._max_entries)
         self.is_connected = True
         failpoints.hit("ingest.after_read")
-        for message in found.control:
-            self._hear(message)
+        heard = [evidence for message in found.control if (evidence := self._hear(message)) is not None]
+        if not found.has_more_control:
+            # Whoever spoke before this was asked for has been heard; what this process sleeps through from
+            # here on is nobody's silence.
+            self._liveness.listened(asked_s)
         has_entries = bool(found.entries)
         if has_entries:
             self._apply(found)
         now_s = self._clock.mono_s()
-        if self._liveness.is_urgent or now_s >= self._next_tick_s:
-            self._board.tick()
+        is_due = now_s >= self._next_tick_s
+        if heard or is_due or self._liveness.is_urgent:
+            self._board.tick(heard)
+        if is_due:
             self._next_tick_s = now_s + TICK_EVERY_S
+            self._judge()
         if self._untrimmed is not None:
             self._reader.trim(cursor=self._untrimmed)
             self._untrimmed = None
@@ -264,7 +283,7 @@ class IngestLoop:
     def _apply(self, found: Read) -> None:
         self._attempt.save(self.cursor, len(found.entries))
         if self._ahead is not None and found.is_full:
-            self._ahead.fetch(found.cursor, self._max_entries)
+            self._ahead.fetch(found.cursor, self._max_entries, self._clock.mono_s())
         if len(found.entries) == 1 and self._attempt.deaths >= MAX_DEATHS:
             reason = f"the coordinator died {self._attempt.deaths} times over this entry"
             applied = self._ingest.bury(found.entries[0], found.cursor, reason)
@@ -275,13 +294,31 @@ class IngestLoop:
         self.cursor = self._untrimmed = applied.cursor
         self._downlink.note(applied.acks)
 
-    def _hear(self, message: bytes) -> None:
+    def _hear(self, message: bytes) -> Evidence | None:
+        """Take a heartbeat; return evidence, which has to be stored before the message may go."""
         try:
+            kind, found = control_kind(message)
+            if kind == "evidence":
+                return Evidence.from_message(found)
             self._liveness.hear(Heartbeat.unpack(message))
         except ProtocolError as error:
             logger.warning(
                 "a control message does not decode", extra={"event": "bad_control", "why": str(error)}
             )
+        return None
+
+    def _judge(self) -> None:
+        """Let others judge what the states do not tell; a fault of theirs stops nothing."""
+        for judge in self.judges:
+            try:
+                judge()
+            except StoreError:
+                raise
+            except Exception as error:
+                text = f"{type(error).__name__}: {error}"
+                if text != self._judge_fault:
+                    logger.exception("a judge failed", extra={"event": "judge_failed"})
+                self._judge_fault = text
 
     def _check_cursor(self) -> None:
         """Begin anew on a stream that has begun anew; what it still has of old is found to be duplicates."""

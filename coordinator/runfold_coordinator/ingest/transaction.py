@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,6 +94,8 @@ class Ingest:
         self._owner = owner
         self._epoch = 0
         self.counts = Counts()
+        #: Told what was committed; may not raise: it would be taken for a fault of the batch.
+        self.on_stored: Callable[[Sequence[WriterBatch]], None] = lambda _works: None
         self._watermarks = Watermarks(partition)
         self._catalogs = RunCatalogs()
         store.writing.on_rollback(self._watermarks.forget)
@@ -196,6 +198,7 @@ class Ingest:
             if cursor:
                 tx.set_cursor(self._partition, cursor)
         failpoints.hit("ingest.after_commit")
+        self.on_stored(list(batch.writers.values()))
         return Applied(cursor, batch.acks)
 
     def _take(self, batch: _Batch, found: _Decoded) -> None:
@@ -245,6 +248,7 @@ class Ingest:
         if works:
             self._watermarks.save(tx, [work.mark for work in works], now_unix_s)
             self._catalogs.save(tx)
+            self._board.add_evidence(tx, [found for work in works for found in work.evidence()])
             testifying = [work.mark for work in works if work.testifies]
             self._board.note_data(tx, [work.mark for work in works], testifying)
         for work in works:

@@ -203,7 +203,6 @@ class Watermarks:
                     "partition": self._partition,
                     "started_unix_ns": 0,
                     "head_seq": 0,
-                    "preempting": False,
                     "last_seen_unix_s": now_unix_s,
                     "state": "running",
                     "reason": "",

@@ -8,8 +8,10 @@ from typing import Any
 import msgpack
 import sqlalchemy as sa
 
+from runfold.protocol import evidence as e
 from runfold.protocol.blocks import Gap, RowBlock
 from runfold.protocol.errors import ProtocolError
+from runfold.protocol.evidence import Evidence
 from runfold.protocol.frames import Frame
 from runfold.protocol.history.rows import RowFold
 from runfold.protocol.identity import Identity
@@ -17,6 +19,7 @@ from runfold.protocol.keypath import encode_path
 from runfold.protocol.limits import MAX_KEYS_PER_RUN
 from runfold.protocol.records import (
     AlertRecord,
+    EvidenceRecord,
     ExitRecord,
     MetricRecord,
     PreemptingRecord,
@@ -37,6 +40,8 @@ from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import NewChunk, Transaction
 
 _ROW_KINDS = frozenset({RecordKind.ROW, RecordKind.SCHEMA})
+#: What a process says of its own end, as evidence.
+_OWN_WORDS = {ExitRecord: e.EXIT, SignalRecord: e.SIGNAL, PreemptingRecord: e.PREEMPTING}
 
 
 class WriterBatch:
@@ -62,13 +67,43 @@ class WriterBatch:
     @property
     def testifies(self) -> bool:
         """Whether there is evidence about the writer's end."""
-        evidence = (ExitRecord, SignalRecord, PreemptingRecord)
-        return any(isinstance(payload, evidence) for _, payload in self._payloads)
+        return any(type(payload) in _OWN_WORDS for _, payload in self._payloads)
+
+    def evidence(self) -> Iterator[Evidence]:
+        """Return what the records say of this writer's end, and of other writers'."""
+        writer = bytes.fromhex(self.mark.writer_id)
+        times = {record.seq: min(record.t_ns, MAX_INT) for record in self._records}
+        for seq, payload in self._payloads:
+            source = _OWN_WORDS.get(type(payload))
+            if source is not None:
+                yield Evidence(writer, source, times[seq], payload.to_map(), f"seq:{seq}")
+            elif isinstance(payload, EvidenceRecord):
+                try:
+                    found = Evidence.from_record(payload, times[seq])
+                except ProtocolError:
+                    continue  # about nobody; the record is kept as it came
+                if found.source not in _OWN_WORDS.values():
+                    yield found
 
     @property
     def raises_alerts(self) -> bool:
         """Whether the process has told people something."""
         return any(isinstance(payload, AlertRecord) for _, payload in self._payloads)
+
+    @property
+    def blocks(self) -> list[RowBlock]:
+        """The rows in columns, by key set and seq."""
+        return [block for blocks in self._blocks.values() for block in blocks]
+
+    @property
+    def maps(self) -> list[MapRow]:
+        """The other rows, in seq order."""
+        return self._maps
+
+    @property
+    def payloads(self) -> list[tuple[int, Any]]:
+        """(seq, payload) of the records beside rows, but for those of unknown kind."""
+        return self._payloads
 
     def add_frame(self, frame: Frame) -> None:
         """Take a frame that begins right after what was taken before."""
@@ -141,7 +176,7 @@ class WriterBatch:
             if not calls.needs_fold:
                 return []
             mark.row_fold = self._new_fold(tx, store)
-        calls.blocks = [block for blocks in self._blocks.values() for block in blocks]
+        calls.blocks = self.blocks
         calls.maps = self._maps
         return insert_steps(mark.row_fold, calls)
 
@@ -179,7 +214,7 @@ class WriterBatch:
         self._blocks, self._maps = {}, []
 
     def tell(self, catalogs: RunCatalogs) -> None:
-        """Give the words about the run to its catalogue, the evidence to the writer's row."""
+        """Give the words about the run to its catalogue, those about the process to the writer's row."""
         mark = self.mark
         if mark.started_unix_ns == 0:
             mark.started_unix_ns = mark.last_record_unix_ns or 1
@@ -201,10 +236,6 @@ class WriterBatch:
                 changes["started_unix_ns"] = mark.started_unix_ns
             elif isinstance(payload, ExitRecord):
                 changes["exit"] = pack_value(payload.to_map() | {"seq": seq, "t_ns": times[seq]})
-            elif isinstance(payload, SignalRecord):
-                changes["signal"] = pack_value(payload.to_map() | {"seq": seq, "t_ns": times[seq]})
-            elif isinstance(payload, PreemptingRecord):
-                changes["preempting"] = True
 
     def record_rows(self) -> Iterator[dict[str, Any]]:
         """Rows of the records table: every non-row record as it came, of known kind or not."""

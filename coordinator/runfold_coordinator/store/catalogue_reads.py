@@ -347,7 +347,6 @@ def writer_row(row: Any, identity: dict[str, Any]) -> WriterRow:
         auto_step_max=row.auto_step_max,
         last_record_unix_ns=row.last_record_unix_ns,
         exit=unpack_stored(row.exit) or None,
-        signal=unpack_stored(row.signal) or None,
         alive=row.alive,
         last_seen_unix_s=row.last_seen_unix_s,
         state=row.state,
@@ -356,4 +355,5 @@ def writer_row(row: Any, identity: dict[str, Any]) -> WriterRow:
         ended_unix_ns=row.ended_unix_ns,
         confidence=row.confidence,
         stalled=row.stalled,
+        ending=unpack_stored(row.ending),
     )

@@ -241,9 +241,8 @@ class WriterRow:
     auto_step_max: int | None
     #: Newest t_ns of any record; 0 when none.
     last_record_unix_ns: int
-    #: EXIT and SIGNAL payloads (+ "t_ns", "seq"), None while there is none.
+    #: EXIT payload (+ "t_ns", "seq"), None while there is none.
     exit: dict[str, Any] | None
-    signal: dict[str, Any] | None
     #: The agent's word on the process: True alive, False gone, None unknown.
     alive: bool | None
     #: Coordinator's wall clock when the writer was last heard of (persisted every few seconds).
@@ -257,3 +256,5 @@ class WriterRow:
     #: protocol.identity.ROLES; a console writer keeps the output of the writer `console_of`.
     role: str = "process"
     console_of: str | None = None
+    #: How the process ended (states.Ending, see stored_verdicts.py); {} while it goes on.
+    ending: dict[str, Any] = field(default_factory=dict)

@@ -101,9 +101,8 @@ writers = sa.Table(
     sa.Column("auto_step_min", Big),
     sa.Column("auto_step_max", Big),
     sa.Column("last_record_unix_ns", Big, nullable=False),
+    #: The EXIT record (+ "t_ns", "seq"), for readers; states come from the table of evidence
     sa.Column("exit", Blob),
-    sa.Column("signal", Blob),
-    sa.Column("preempting", sa.Boolean, nullable=False),
     sa.Column("alive", sa.Boolean),
     sa.Column("last_seen_unix_s", Seconds, nullable=False),
     sa.Column("state", sa.String, nullable=False),
@@ -120,6 +119,8 @@ writers = sa.Table(
     sa.Column("boot_id", sa.String),
     sa.Column("confidence", sa.String, nullable=False, server_default=""),
     sa.Column("stalled", sa.Boolean, nullable=False, server_default=sa.false()),
+    #: msgpack: how the process ended (states.Ending), what its run needs to tell whose failure came first
+    sa.Column("ending", Blob),
     sa.Index("writers_by_place", "role", "host", "boot_id"),
 )
 

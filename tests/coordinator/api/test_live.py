@@ -72,6 +72,6 @@ def _console_writer(writer_pk: int, run_pk: int, of: str) -> dict:
     return {
         "writer_pk": writer_pk, "writer_id": "c" * 32, "run_pk": run_pk, "partition": 0, "identity": pack_value({}),
         "started_unix_ns": 0, "last_seq": 0, "head_seq": 0, "row_count": 0, "gap_count": 0, "dead_letter_count": 0,
-        "last_record_unix_ns": 0, "preempting": False, "last_seen_unix_s": 0.0, "state": "running", "reason": "",
+        "last_record_unix_ns": 0, "last_seen_unix_s": 0.0, "state": "running", "reason": "",
         "unreachable": False, "role": "console", "console_of": of,
     }  # fmt: skip

@@ -1,93 +1,15 @@
-"""States from evidence: pure, in any order; and as they come into the rows."""
+"""States as they come into the rows: when a board judges, and what it takes back."""
 
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import pytest
 
 from runfold.protocol.records import ExitRecord, PreemptingRecord, RecordKind, SignalRecord
 from runfold.protocol.streams import Heartbeat, WriterBeat
-from runfold_coordinator.states import Evidence, Limits, Member, Verdict, run_state, writer_state
 from runfold_coordinator.store.errors import FencedError
 from support.frames import Bench, Speaker
-
-EXIT_0 = {"code": 0, "how": "finish", "t_ns": 5}
-EXIT_1 = {
-    "code": 1,
-    "how": "exception",
-    "exception": "ValueError",
-    "traceback": "  x\nValueError: no",
-    "t_ns": 5,
-}
-SIGTERM = {"signum": 15, "name": "SIGTERM", "t_ns": 4}
-
-
-@pytest.mark.parametrize(
-    ("facts", "state", "reason"),
-    [
-        ({}, "running", ""),
-        ({"exit": EXIT_0}, "finished", "exit code 0"),
-        ({"exit": EXIT_0, "signal": SIGTERM}, "finished", "exit code 0"),
-        ({"exit": EXIT_1}, "failed", "ValueError: no"),
-        ({"exit": {"code": 3}}, "failed", "exit code 3"),
-        ({"exit": {"code": 143}, "signal": SIGTERM}, "killed", "killed by SIGTERM"),
-        ({"exit": EXIT_0, "alive": False}, "finished", "exit code 0"),
-        ({"alive": False}, "crashed", "vanished"),
-        ({"alive": False, "signal": SIGTERM}, "killed", "SIGTERM"),
-        ({"alive": False, "is_caught_up": False}, "running", "on the way"),
-        ({"alive": False, "is_caught_up": False, "stalled_s": 61.0}, "crashed", "vanished"),
-        ({"exit": EXIT_1, "signal": SIGTERM, "last_record_unix_ns": 500 * 10**9}, "killed", "SIGTERM"),
-        ({"exit": EXIT_1, "signal": SIGTERM, "last_record_unix_ns": 700 * 10**9}, "failed", "ValueError: no"),
-        ({"alive": False, "signal": SIGTERM, "last_record_unix_ns": 700 * 10**9}, "crashed", "vanished"),
-        ({"silent_s": 299.0}, "running", ""),
-        ({"silent_s": 301.0}, "crashed", "lost contact"),
-        ({"silent_s": 301.0, "exit": EXIT_0}, "finished", "exit code 0"),
-        ({"preempting": True}, "preempting", ""),
-        ({"preempting": True, "alive": False}, "preempted", "preempted"),
-    ],
-)
-def test_the_state_of_a_writer(facts: dict[str, Any], state: str, reason: str) -> None:
-    verdict = writer_state(Evidence(**facts), Limits())
-    assert verdict.state == state
-    assert reason in verdict.reason
-
-
-def test_silence_flags_before_it_kills() -> None:
-    assert not writer_state(Evidence(silent_s=14.0), Limits()).unreachable
-    assert writer_state(Evidence(silent_s=16.0), Limits()).unreachable
-
-
-def test_a_run_names_its_first_failure_not_the_cascade() -> None:
-    members = [
-        Member(Verdict("killed", "killed by SIGTERM", ended_unix_ns=30), rank=0, writer_id="a"),
-        Member(Verdict("failed", "ValueError: no", ended_unix_ns=20), rank=3, writer_id="b", traceback="tb"),
-        Member(Verdict("finished", "exit code 0", ended_unix_ns=40), rank=1, writer_id="c"),
-    ]
-    for order in itertools.permutations(members):
-        found = run_state(order)
-        assert (found.state, found.reason) == ("failed", "rank 3: ValueError: no")
-        assert found.first_failure is not None and found.first_failure["traceback"] == "tb"
-        assert found.ended_unix_ns == 40
-
-
-def test_a_run_with_a_dead_rank_runs_while_its_peers_live() -> None:
-    members = [
-        Member(Verdict("crashed", "gone", ended_unix_ns=20), rank=2),
-        Member(Verdict("running"), rank=0),
-    ]
-    found = run_state(members)
-    assert found.state == "running"
-    assert "rank 2" in found.reason and found.first_failure is not None
-
-
-def test_writers_that_do_not_decide_neither_end_nor_keep_a_run() -> None:
-    members = [
-        Member(Verdict("finished", "exit code 0", ended_unix_ns=2), decides=True),
-        Member(Verdict("running"), decides=False),
-    ]
-    assert run_state(members).state == "finished"
 
 
 def beat(bench: Bench, speaker: Speaker, alive: bool | None, head_seq: int = 0) -> None:

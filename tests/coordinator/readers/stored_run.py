@@ -156,7 +156,6 @@ class StoredRun:
                             "gap_count": 0,
                             "dead_letter_count": 0,
                             "last_record_unix_ns": 0,
-                            "preempting": False,
                             "last_seen_unix_s": 0.0,
                             "state": "running",
                             "reason": "",

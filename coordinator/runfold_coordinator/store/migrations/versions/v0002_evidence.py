@@ -22,6 +22,7 @@ def upgrade() -> None:
     op.add_column("writers", sa.Column("console_of", sa.String(32)))
     op.add_column("writers", sa.Column("host", sa.String()))
     op.add_column("writers", sa.Column("boot_id", sa.String()))
+    op.add_column("writers", sa.Column("ending", sa.LargeBinary()))
     op.create_index("writers_by_place", "writers", ["role", "host", "boot_id"])
     op.create_table(
         "evidence",
@@ -95,3 +96,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("alert_pk", "receiver"),
     )
     op.create_index("alert_deliveries_due", "alert_deliveries", ["state", "next_unix_s"])
+    # What processes said of their own ends becomes evidence: the payloads of EXIT, SIGNAL and PREEMPTING records
+    # are its facts.
+    op.execute(
+        "INSERT INTO evidence (writer_id, source, ident, t_ns, received_unix_s, facts, is_fresh) "
+        "SELECT writers.writer_id, "
+        "CASE records.kind WHEN 15 THEN 'exit' WHEN 16 THEN 'signal' ELSE 'preempting' END, "
+        "'seq:' || records.seq, records.t_ns, records.t_ns / 1e9, records.payload, false "
+        "FROM records JOIN writers ON writers.writer_pk = records.writer_pk WHERE records.kind IN (15, 16, 18)"
+    )
+    op.drop_column("writers", "signal")
+    op.drop_column("writers", "preempting")

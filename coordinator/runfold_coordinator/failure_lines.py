@@ -1,0 +1,96 @@
+"""The last console lines of the writer that is blamed, kept in its run's `first_failure`.
+
+They are often still on the way when the death is told: they are looked for again, a few times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from runfold.protocol.values import pack_value
+from runfold_coordinator.clock import Clock
+from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.catalogue_reads import unpack_stored
+from runfold_coordinator.store.writes import Transaction
+
+#: Seconds after the verdict at which the lines are read.
+READ_AFTER_S = (0.0, 1.0, 3.0, 10.0, 60.0)
+#: Failures that are followed at a time.
+MAX_FOLLOWED = 1000
+
+#: Returns the newest console lines of a writer (id in hex), the last one last.
+LastLines = Callable[[str], list[str]]
+
+
+@dataclass(slots=True)
+class _Followed:
+    writer_id: str
+    lines: list[str]
+    due_s: list[float] = field(default_factory=list)
+
+
+class FailureLines:
+    """Lines by run. Not thread-safe: for the ingest thread."""
+
+    def __init__(self, clock: Clock, last_lines: LastLines) -> None:
+        self._clock = clock
+        self._last_lines = last_lines
+        self._followed: dict[int, _Followed] = {}
+
+    def forget(self) -> None:
+        """After a rollback."""
+        self._followed.clear()
+
+    def of(self, connection: sa.Connection, run_pk: int, writer_id: str) -> list[str]:
+        """Return the lines that are known of the writer that this run's failure is blamed on; follow it."""
+        followed = self._followed.get(run_pk)
+        if followed is None or followed.writer_id != writer_id:
+            now_s = self._clock.mono_s()
+            lines = _stored_lines(connection, run_pk, writer_id)
+            followed = _Followed(writer_id, lines, [now_s + after_s for after_s in READ_AFTER_S])
+            if len(self._followed) >= MAX_FOLLOWED:
+                self._followed.pop(next(iter(self._followed)))
+            self._followed[run_pk] = followed
+        return followed.lines
+
+    def read_due(self) -> dict[int, tuple[str, list[str]]]:
+        """Return the (writer id, lines) of runs where they have changed. Reads: call outside of writes."""
+        now_s = self._clock.mono_s()
+        changed = {}
+        for run_pk, followed in self._followed.items():
+            if not followed.due_s or followed.due_s[0] > now_s:
+                continue
+            followed.due_s = [due_s for due_s in followed.due_s if due_s > now_s]
+            lines = self._last_lines(followed.writer_id)
+            if lines != followed.lines:
+                changed[run_pk] = (followed.writer_id, lines)
+        return changed
+
+    def write(self, tx: Transaction, run_pk: int, writer_id: str, lines: list[str]) -> None:
+        """Put the lines into the run's row, if it still blames this writer."""
+        c = t.runs.c
+        packed = tx.connection.execute(
+            sa.select(c.first_failure).where(c.run_pk == run_pk)
+        ).scalar_one_or_none()
+        failure = unpack_stored(packed)
+        if failure.get("writer") != writer_id:
+            return
+        failure["console"] = lines
+        tx.touch(run_pk)
+        tx.connection.execute(
+            sa.update(t.runs)
+            .where(c.run_pk == run_pk)
+            .values(first_failure=pack_value(failure), version=c.version + 1)
+        )
+        if (followed := self._followed.get(run_pk)) is not None and followed.writer_id == writer_id:
+            followed.lines = lines
+
+
+def _stored_lines(connection: sa.Connection, run_pk: int, writer_id: str) -> list[str]:
+    c = t.runs.c
+    packed = connection.execute(sa.select(c.first_failure).where(c.run_pk == run_pk)).scalar_one_or_none()
+    failure = unpack_stored(packed)
+    return list(failure.get("console") or ()) if failure.get("writer") == writer_id else []
