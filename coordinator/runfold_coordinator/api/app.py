@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from runfold_coordinator.api import (
     routes_catalogue,
+    routes_console,
     routes_groups,
     routes_intake,
     routes_nodes,
@@ -41,6 +42,7 @@ def create_app(backend: Backend) -> FastAPI:
         routes_intake,
         routes_catalogue,
         routes_runs,
+        routes_console,
         routes_stop,
         routes_groups,
         routes_nodes,

@@ -211,7 +211,8 @@ records = sa.Table(
     sa.Column("kind", sa.Integer, nullable=False),
     sa.Column("flags", sa.Integer, nullable=False),
     sa.Column("payload", Blob, nullable=False),
-    sa.Index("records_by_run", "run_pk", "kind"),
+    #: Of one kind, in the order in which a writer said them, from either end
+    sa.Index("records_by_run", "run_pk", "kind", "writer_pk", "seq"),
     #: The few that are alerts (RecordKind.ALERT), of all runs
     sa.Index(
         "records_alerts",

@@ -24,6 +24,8 @@ def upgrade() -> None:
     op.add_column("writers", sa.Column("boot_id", sa.String()))
     op.add_column("writers", sa.Column("ending", sa.LargeBinary()))
     op.create_index("writers_by_place", "writers", ["role", "host", "boot_id"])
+    op.drop_index("records_by_run", "records")
+    op.create_index("records_by_run", "records", ["run_pk", "kind", "writer_pk", "seq"])
     op.create_table(
         "evidence",
         sa.Column("writer_id", sa.String(32), nullable=False),
