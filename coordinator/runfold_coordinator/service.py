@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from runfold_coordinator.alerts.service import Alerts
 from runfold_coordinator.api.app import create_app
 from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.gate import GatePolicy
@@ -30,6 +31,7 @@ from runfold_coordinator.ingest.transaction import Ingest
 from runfold_coordinator.live_facts import LiveFacts
 from runfold_coordinator.liveness import Liveness
 from runfold_coordinator.maintenance import Maintenance
+from runfold_coordinator.readers.alerts_reader import AlertsReader
 from runfold_coordinator.readers.attempts_reader import AttemptsReader
 from runfold_coordinator.readers.goodput_reader import GoodputReader
 from runfold_coordinator.readers.group_reader import GroupReader
@@ -48,6 +50,8 @@ from runfold_coordinator.states import Limits
 from runfold_coordinator.stops import Stops
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.stream_reader import StreamReader
+from runfold_coordinator.verdicts.board import VerdictBoard
+from runfold_coordinator.verdicts.progress import StallLimits
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +121,8 @@ class Service:
         store.keep_partitions(settings.partitions)
         ballast = Ballast(settings.data_dir / "ballast", settings.ballast_bytes)
         ballast.take()
+        alerts = Alerts(store, self._clock, settings.alerts_path, os.environ)
+        self._stops.append(alerts.stop)
         open_stream = functools.partial(StreamReader, self.redis_url)
         stops = Stops(store, self._clock)
         stops.load()
@@ -129,6 +135,7 @@ class Service:
         )
         self._stops.append(maintenance.stop)
         maintenance.start()
+        alerts.start()
         intake = Intake(store, self.loops, open_stream, redis_url=self.redis_url)
         self._stops.append(intake.close)
         self._start_http(self._backend(store, summaries, intake, stops, gate))
@@ -192,6 +199,18 @@ class Service:
             ahead=StreamReader(self.redis_url, partition),
             on_fenced=self._on_fenced,
         )
+        verdicts = VerdictBoard(
+            store,
+            liveness,
+            clock,
+            StallLimits(min_s=settings.stall_min_s, factor=settings.stall_factor),
+            partition=partition,
+            unreachable_s=settings.unreachable_s,
+            ask_stacks=downlink.ask_stacks,
+        )
+        verdicts.check_owner = ingest.check_owner
+        ingest.on_stored = verdicts.note
+        loop.judges.append(verdicts.judge)
         self.loops.append(loop)
         self._stops.append(loop.stop)
         loop.start()
@@ -199,6 +218,7 @@ class Service:
     def _backend(
         self, store: Store, summaries: SummaryReader, intake: Intake, stops: Stops, gate: GatePolicy
     ) -> Backend:
+        goodput = GoodputReader(store, self._clock)
         return Backend(
             store=store,
             history=HistoryReader(store),
@@ -209,8 +229,9 @@ class Service:
             summaries=summaries,
             groups=GroupReader(store, summaries),
             attempts=AttemptsReader(store),
-            goodput=GoodputReader(store, self._clock),
-            live=LiveReader(store, self._clock, self._live_facts),
+            goodput=goodput,
+            alerts=AlertsReader(store),
+            live=LiveReader(store, self._clock, self._live_facts, goodput.goodput),
             intake=intake,
             stops=stops,
             stop_requests=StopsReader(store),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
-from runfold_coordinator.readers.live_reader import Live, LiveView, LiveWriter
+from runfold_coordinator.live_facts import Live
+from runfold_coordinator.readers.live_reader import LiveView, LiveWriter, is_fresh
+from runfold_coordinator.readers.nodes_now import GpuNow, NodeNow
 from runfold_coordinator.states import TERMINAL
 from runfold_coordinator.store.model import RunRow, WriterRow
 
@@ -46,12 +49,18 @@ def run_document(run: RunRow) -> dict[str, Any]:
 
 
 def writer_document(
-    writer: WriterRow, attempt: int | None, live: Live | None = None, *, has_console: bool = False
+    writer: WriterRow,
+    attempt: int | None,
+    live: Live | None = None,
+    *,
+    gpus: Sequence[dict[str, Any]] = (),
+    has_console: bool = False,
 ) -> dict[str, Any]:
     """Return a writer: who it is, how it goes, how far it came.
 
     Args:
         live: What was heard of it last; None: nothing since the coordinator began.
+        gpus: The devices that it uses or may use: index, uuid, name.
         has_console: Its output is kept.
     """
     return {
@@ -81,6 +90,7 @@ def writer_document(
         "dead_letters": writer.dead_letter_count,
         "traceback": (writer.exit or {}).get("traceback"),
         "launcher": writer.launcher.get("source"),
+        "gpus": list(gpus),
         "console": has_console,
     }
 
@@ -90,8 +100,10 @@ def live_document(view: LiveView) -> dict[str, Any]:
     return {
         "unix_s": view.unix_s,
         "run": run_document(view.run)
-        | {"attempt": view.attempt, "states": dict(view.states), "steps_per_s": view.steps_per_s},
+        | {"attempt": view.attempt, "states": dict(view.states), "steps_per_s": view.steps_per_s}
+        | {"goodput_ratio": view.goodput_ratio},
         "writers": [_live_writer(each) for each in view.writers],
+        "nodes": [_live_node(each, view.unix_s) for each in view.nodes],
     }
 
 
@@ -115,6 +127,34 @@ def _live_writer(found: LiveWriter) -> dict[str, Any]:
         "step_s": found.step_s,
         "log_age_s": found.log_age_s,
         "spool_lag": max(0, writer.head_seq - writer.last_seq),
+        "gpus": [_gpu(each) for each in found.gpus],
+        "cpu_percent": found.use.cpu_percent,
+        "rss_bytes": found.use.rss_bytes,
+    }
+
+
+def _live_node(node: NodeNow, unix_s: float) -> dict[str, Any]:
+    fresh = is_fresh(node, unix_s)
+    return {
+        "host": node.host,
+        "boot_id": node.boot_id,
+        "sampled_at": node.sampled_unix_s,
+        "cpu_percent": node.cpu_percent if fresh else None,
+        "memory_percent": node.memory_percent if fresh else None,
+        "gpus": [_gpu(each) for each in node.gpus] if fresh else [],
+    }
+
+
+def _gpu(gpu: GpuNow) -> dict[str, Any]:
+    return {
+        "index": gpu.index,
+        "uuid": gpu.uuid,
+        "name": gpu.name,
+        "util_percent": gpu.util_percent,
+        "memory_used_bytes": gpu.memory_used_bytes,
+        "memory_total_bytes": gpu.memory_total_bytes,
+        "temperature_celsius": gpu.temperature_celsius,
+        "power_watts": gpu.power_watts,
     }
 
 

@@ -31,6 +31,7 @@ from runfold_coordinator.api.routes_catalogue import Include
 from runfold_coordinator.api.table_answers import answer_table, check_size
 from runfold_coordinator.api.turns import large_read
 from runfold_coordinator.readers.history_columns import ColumnsPage
+from runfold_coordinator.readers.node_reader import devices_of_writers
 
 router = APIRouter(
     prefix="/api/v1/runs/{entity}/{project}/{run_id}",
@@ -94,11 +95,13 @@ def writers(request: Request, backend: At, run: TheRun) -> Response:
     attempts = backend.attempts.attempt_of_writers(run)
     found = backend.store.writers(run.run_pk)
     kept = backend.store.consoles(run.run_pk)
+    gpus = devices_of_writers(backend.store, found)
     documents = [
         writer_document(
             each,
             attempts.get(each.writer_pk),
             backend.live.facts.of(each.writer_id),
+            gpus=gpus.get(each.writer_id, ()),
             has_console=each.writer_id in kept,
         )
         for each in found

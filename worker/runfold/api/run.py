@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from runfold.api.columns import frame_of, load_pandas, rows_of
 from runfold.api.connection import Connection
+from runfold.api.console_logs import ConsoleLogs
 from runfold.api.errors import RequestError
 from runfold.api.history_scan import HistoryScan, check_scan_arguments
 from runfold.api.paths import route
@@ -273,6 +274,42 @@ class Run:
 
     beta_scan_history = scan_history
 
+    def console_logs(
+        self,
+        per_page: int = 1000,
+        last: int | None = None,
+        *,
+        rank: int | list[int] | None = None,
+        label: str | None = None,
+        writer: str | None = None,
+        stream: str | None = None,
+        follow: bool = False,
+    ) -> ConsoleLogs:
+        """Return an iterator over what the run's processes printed, oldest first, merged by time.
+
+        A line is a ConsoleLogLine: number, timestamp, level, label and content as W&B has them, and rank,
+        writer, stream, dropped, is_open.
+
+        Args:
+            per_page: Lines fetched at a time, at most 10,000.
+            last: Only the newest so many lines, at most 10,000: fast, however long the run is.
+            rank: Only of this rank, or of these; `label` and `writer` (a writer id) likewise.
+            stream: Only "stdout", "stderr", "output" (both in one) or "logger" (Run.write_logs).
+            follow: Go on with lines as they come, until the run has ended.
+
+        Raises:
+            RequestError: (a ValueError) An argument is not what it should be.
+        """
+        parameters = {"rank": rank if rank is None or isinstance(rank, list) else [rank], "label": label}
+        return ConsoleLogs(
+            self._connection,
+            self._route(),
+            per_page=per_page,
+            last=last,
+            follow=follow,
+            parameters={**parameters, "writer": writer, "stream": stream},
+        )
+
     # who wrote it and how it went
 
     def writers(self) -> list[dict[str, Any]]:
@@ -282,8 +319,8 @@ class Run:
         state, reason, confidence, unreachable, stalled, stopped (it lives and does not run), traceback; phase
         and phase_s (the run.timer() it is in), silent_s (since a heartbeat); last_step (None: no row);
         last_seen, started_at and ended_at (unix s); last_seq (records stored), head_seq (records said),
-        row_count, declared_gaps and dead_letters; launcher (torchrun, slurm, ...), console (whether its
-        output is kept).
+        row_count, declared_gaps and dead_letters; launcher (torchrun, slurm, ...), gpus (index, uuid and
+        name of each device that it uses, or may use), console (whether its output is kept).
         What a launcher did not say is None.
         """
         found: list[dict[str, Any]] = self._connection.get(self._route("writers"))["writers"]
@@ -292,12 +329,16 @@ class Run:
     def live(self, *, every_attempt: bool = False) -> dict[str, Any]:
         """Return how the job stands now, in one answer that is cheap to ask for again.
 
-        unix_s: the server's clock. run: its document with attempt (the newest), states (processes in each)
-        and steps_per_s. writers: a dict a process of the newest attempt in order of rank, with writer, rank,
-        label, host, pid, attempt; state, reason, confidence, unreachable, stalled, stopped; phase and
-        phase_s (the run.timer() it is in); silent_s (since a heartbeat), log_age_s (since its newest
-        record); last_step, step_lag (behind the foremost rank), step_s (median time of its newest steps);
-        spool_lag (records not yet stored). What is not known is None.
+        unix_s: the server's clock. run: its document with attempt (the newest), states (processes in each),
+        steps_per_s and goodput_ratio (some seconds old). writers: a dict a process of the newest attempt, in
+        order of rank, with writer, rank, label, host, pid, attempt; state, reason, confidence, unreachable,
+        stalled, stopped; phase and phase_s (the run.timer() it is in); silent_s (since a heartbeat),
+        log_age_s (since its newest record); last_step, step_lag (behind the foremost rank), step_s (median
+        time of its newest steps); spool_lag (records not yet stored); gpus (a dict each: index, uuid, name,
+        util_percent, memory_used_bytes, memory_total_bytes, temperature_celsius, power_watts), cpu_percent
+        (of the processors that it may use) and rss_bytes of the process and its children. nodes: host,
+        boot_id, sampled_at (unix s, the node's clock), cpu_percent, memory_percent, gpus. What is not known
+        is None.
 
         Args:
             every_attempt: Also the processes of earlier attempts.
@@ -337,6 +378,20 @@ class Run:
         """
         report: dict[str, Any] = self._connection.get(self._route("goodput"))
         return report
+
+    def alerts(self, limit: int = 100) -> list[dict[str, Any]]:
+        """Return the newest alerts of the run, newest first, a dict each.
+
+        title, text, level (INFO, WARN, ERROR), source ("run": its own alert(); else the rule of the server),
+        raised_unix_s, suppressed (one with its title was within wait_duration: not delivered), rank and label
+        (who raised it), run (its path), deliveries: receiver, state (waiting, delivered, given_up), attempts,
+        error (of the last attempt that failed), delivered_unix_s.
+
+        Args:
+            limit: 1 to 1000.
+        """
+        found: list[dict[str, Any]] = self._connection.get(self._route("alerts"), {"limit": limit})["alerts"]
+        return found
 
     def definitions(self) -> list[dict[str, Any]]:
         """Return what `define_metric` said, in the order in which it applies; None for what was not said."""
