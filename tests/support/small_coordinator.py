@@ -34,6 +34,8 @@ class SmallCoordinator:
         self.gaps: dict[bytes, list[tuple[int, int, str]]] = defaultdict(list)
         self.kinds: dict[bytes, list[int]] = defaultdict(list)
         self.beats: dict[bytes, list[tuple[float, int, bool | None]]] = defaultdict(list)
+        #: Whether a writer's process was stopped, by the last heartbeat.
+        self.stopped: dict[bytes, bool] = {}
         #: Evidence from control messages, and from records of agents.
         self.heard: dict[bytes, list[Evidence]] = defaultdict(list)
         self.kept: dict[bytes, list[Evidence]] = defaultdict(list)
@@ -162,6 +164,7 @@ class SmallCoordinator:
             return
         for beat in Heartbeat.unpack(message).writers:
             self.beats[beat.writer].append((time.monotonic(), beat.head_seq, beat.alive))
+            self.stopped[beat.writer] = beat.is_stopped
 
     def _publish(self, client: Any) -> None:
         self._beat += 1

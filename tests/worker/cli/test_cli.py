@@ -74,6 +74,8 @@ def test_every_command_and_option_is_documented() -> None:
 def test_every_command_has_a_form_for_programs() -> None:
     group: Any = typer.main.get_command(app)
     for name, command in group.commands.items():
+        if name == "run":  # its output is its command's
+            continue
         assert any("--json" in parameter.opts for parameter in command.params), name
 
 
