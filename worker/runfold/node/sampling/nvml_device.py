@@ -138,6 +138,8 @@ class NvmlDevice:
 
     def _fields(self, now_s: float) -> dict[str, float]:
         wanted = [each for each in FIELDS if each[1] not in self._never]
+        if not wanted:
+            return {}
         constants = {name: constant for name, constant, _, _ in wanted}
         answers = self.guarded("fields", read_fields, self.nv, self.handle, wanted) or []
         values = {}
