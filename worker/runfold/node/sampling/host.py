@@ -35,7 +35,15 @@ class Host:
     def sample(self) -> dict[str, float]:
         """Return all that can be read; what fails is missing."""
         values: dict[str, float] = {}
-        for probe in (self._cpu, self._load, self._memory, self._disk_usage, self._disk_io, self._network):
+        for probe in (
+            self._cpu,
+            self._load,
+            self._memory,
+            self._swap,
+            self._disk_usage,
+            self._disk_io,
+            self._network,
+        ):
             _gather(values, probe)
         return values
 
@@ -79,12 +87,15 @@ class Host:
         return {"host.load_1min": os.getloadavg()[0]}
 
     def _memory(self) -> dict[str, float]:
-        memory, swap = self._psutil.virtual_memory(), self._psutil.swap_memory()
-        values = {
+        memory = self._psutil.virtual_memory()
+        return {
             "memory_percent": 100 * (memory.total - memory.available) / memory.total,
             "proc.memory.availableMB": memory.available / MIB,
         }
-        return values | ({"swap.used_percent": 100 * swap.used / swap.total} if swap.total else {})
+
+    def _swap(self) -> dict[str, float]:
+        swap = self._psutil.swap_memory()
+        return {"swap.used_percent": 100 * swap.used / swap.total} if swap.total else {}
 
     def _disk_usage(self) -> dict[str, float]:
         values = {}
