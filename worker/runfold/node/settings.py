@@ -16,6 +16,11 @@ AGENT_MODES: Final[tuple[AgentMode, ...]] = ("process", "thread", "none")
 DEFAULT_STATS_INTERVAL_S: Final = 10.0
 #: What says no in a variable that is on by default.
 OFF: Final = frozenset({"0", "false", "f", "no", "n", "off"})
+#: Where the metadata services of the clouds answer: a link-local address.
+METADATA_URL: Final = "http://169.254.169.254"
+#: Who can tell that a machine will be taken away, or why a job was.
+NOTICE_SYSTEMS: Final = frozenset({"aws", "gcp", "azure", "kubernetes", "slurm"})
+
 #: Name of the target whose server is whatever `runfold up` registered on this node.
 LOCAL_TARGET: Final = "local"
 #: Name of the target that nobody ships until `runfold sync` does.
@@ -78,6 +83,12 @@ class NodeSettings:
     stats_interval_s: float = DEFAULT_STATS_INTERVAL_S
     #: RUNFOLD_ALLOW_STOP: whether processes of this node may be stopped on request.
     allow_stop: bool = True
+    #: RUNFOLD_STACKS: whether processes of this node may be asked for their stacks.
+    stacks: bool = True
+    #: RUNFOLD_NOTICES: who is asked whether this machine will be taken away: auto, off, or NOTICE_SYSTEMS.
+    notices: tuple[str, ...] = ("auto",)
+    #: RUNFOLD_METADATA_URL: where a cloud's metadata service answers.
+    metadata_url: str = METADATA_URL
     #: seconds between attempts to reach Redis while frames travel by HTTP.
     http_retry_redis_s: float = 30.0
 
@@ -101,7 +112,10 @@ class NodeSettings:
             api_key=environ.get("RUNFOLD_API_KEY") or None,
             mode=mode,
             stats=environ.get("RUNFOLD_STATS", "").strip().lower() not in OFF,
+            notices=_notices(environ),
+            metadata_url=environ.get("RUNFOLD_METADATA_URL") or METADATA_URL,
             allow_stop=environ.get("RUNFOLD_ALLOW_STOP", "").strip().lower() not in OFF,
+            stacks=environ.get("RUNFOLD_STACKS", "").strip().lower() not in OFF,
         )
         given: dict[str, Any] = {
             name: type(getattr(settings, name))(_number(environ, variable))
@@ -156,6 +170,16 @@ _NUMBERS: Final = {
     "keep_spool_bytes": "RUNFOLD_SPOOL_KEEP_BYTES",
     "stats_interval_s": "RUNFOLD_STATS_INTERVAL_S",
 }
+
+
+def _notices(environ: Mapping[str, str]) -> tuple[str, ...]:
+    text = environ.get("RUNFOLD_NOTICES", "").strip().lower() or "auto"
+    words = ("off",) if text in OFF else tuple(word.strip() for word in text.split(",") if word.strip())
+    if words in (("auto",), ("off",)) or (words and set(words) <= NOTICE_SYSTEMS):
+        return words
+    raise ValueError(
+        f"RUNFOLD_NOTICES is {text!r}; it should be auto, off, or some of {', '.join(sorted(NOTICE_SYSTEMS))}"
+    )
 
 
 def _number(environ: Mapping[str, str], variable: str) -> float:

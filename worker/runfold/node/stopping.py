@@ -266,6 +266,9 @@ def _says_it_was_signalled(tail: WriterTail, from_seq: int) -> bool:
     """Look for a SIGNAL record of SIGTERM from this seq on."""
     try:
         reader = SpoolReader(tail.directory)
+    except (OSError, ValueError):
+        return False
+    try:
         for _ in range(_SEARCHED_BATCHES):
             batch = reader.read(from_seq, max_bytes=_SEARCHED_BYTES)
             if batch is None:
@@ -276,6 +279,8 @@ def _says_it_was_signalled(tail: WriterTail, from_seq: int) -> bool:
             from_seq = batch.hi + 1
     except (OSError, ValueError):  # a second SIGTERM does less harm than none
         pass
+    finally:
+        reader.close()
     return False
 
 
