@@ -19,7 +19,7 @@ from runfold.protocol.errors import ProtocolError
 from runfold.protocol.evidence import Evidence
 from runfold.protocol.limits import MAX_TRACEBACK_BYTES
 from runfold.protocol.values import pack_value
-from runfold_coordinator.states.testimony import Testimony, testimony_of
+from runfold_coordinator.states.testimony import Testimony, gather_testimony
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import unpack_stored
 from runfold_coordinator.store.names import clean_text
@@ -38,6 +38,8 @@ OWN_WORDS = frozenset({e.EXIT, e.SIGNAL, e.PREEMPTING})
 #: Testimonies kept in memory.
 CACHED = 20_000
 _MAX_TIME_NS = 2**63 - 1
+#: (writer id, source, ident)
+_Key = tuple[str, str, str]
 
 
 class EvidenceTable:
@@ -54,20 +56,20 @@ class EvidenceTable:
 
     def add(self, tx: Transaction, evidence: Iterable[Evidence], received_unix_s: float) -> None:
         """Keep what is new; of what is known already, the earliest time. Writers need not be known yet."""
-        rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+        rows: dict[_Key, dict[str, Any]] = {}
         for one in evidence:
             try:
                 row = _to_row(one, received_unix_s)
             except (ProtocolError, TypeError, ValueError):
                 self.refused_count += 1
                 continue
-            key = (row["writer_id"], row["source"], row["ident"])
+            key: _Key = (row["writer_id"], row["source"], row["ident"])
             if key not in rows or row["t_ns"] < rows[key]["t_ns"]:
                 rows[key] = row
         if not rows:
             return
         # In one order: two transactions that meet in the same rows must not wait for each other.
-        _upsert(tx, [rows[key] for key in sorted(rows)])
+        _upsert(tx, [rows[key] for key in sorted(_newest(rows))])
         self._bound(tx, sorted({writer_id for writer_id, _, _ in rows}))
 
     def claim(self, tx: Transaction, run_pk: int) -> None:
@@ -95,7 +97,7 @@ class EvidenceTable:
             for row in connection.execute(sa.select(t.evidence).where(t.evidence.c.writer_id.in_(ids))):
                 found[row.writer_id].append(_from_row(row))
             for writer_id, evidence in found.items():
-                self._cache[writer_id] = testimony_of(evidence)
+                self._cache[writer_id] = gather_testimony(evidence)
         return {writer_id: self._cache[writer_id] for writer_id in writer_ids}
 
     def _bound(self, tx: Transaction, writer_ids: Sequence[str]) -> None:
@@ -108,7 +110,7 @@ class EvidenceTable:
                 .group_by(c.writer_id, c.source)
             )
             for row in counts:
-                counted[row.writer_id, row.source if row.source in e.SOURCES else ""] += row.n
+                counted[row.writer_id, _class_of(row.source)] += row.n
             for (writer_id, source), count in counted.items():
                 if count > MAX_PER_SOURCE:
                     _drop_oldest(tx, writer_id, source)
@@ -151,15 +153,38 @@ def _upsert(tx: Transaction, rows: list[dict[str, Any]]) -> None:
     )
 
 
+def _class_of(source: str) -> str:
+    """Return what is bounded together."""
+    return source if source in e.SOURCES else ""
+
+
+def _age(key: _Key, t_ns: int) -> tuple[bool, int, str, str]:
+    """Return a key that sorts what goes first before what stays: our own words and requests, which have a
+    colon in their ident, stay before what is sent to us.
+    """
+    _writer_id, source, ident = key
+    return (":" in ident, t_ns, source, ident)
+
+
+def _newest(rows: Mapping[_Key, dict[str, Any]]) -> list[_Key]:
+    """Return the keys of those rows that have a chance to stay."""
+    by_class: dict[tuple[str, str], list[_Key]] = {}
+    for key in rows:
+        by_class.setdefault((key[0], _class_of(key[1])), []).append(key)
+    kept: list[_Key] = []
+    for keys in by_class.values():
+        kept += sorted(keys, key=lambda key: _age(key, rows[key]["t_ns"]))[-MAX_PER_SOURCE:]
+    return kept
+
+
 def _drop_oldest(tx: Transaction, writer_id: str, source: str) -> None:
-    """Keep the newest rows; what this server made itself, whose idents have a colon, before all others."""
     c = t.evidence.c
     of_source = c.source == source if source else c.source.not_in(sorted(e.SOURCES))
     rows = tx.connection.execute(
         sa.select(c.source, c.ident, c.t_ns).where(c.writer_id == writer_id, of_source)
     ).all()
-    rows = sorted(rows, key=lambda row: (":" in row.ident, row.t_ns, row.source, row.ident), reverse=True)
-    for row in rows[MAX_PER_SOURCE:]:
+    rows = sorted(rows, key=lambda row: _age((writer_id, row.source, row.ident), row.t_ns))
+    for row in rows[:-MAX_PER_SOURCE]:
         tx.connection.execute(
             sa.delete(t.evidence).where(
                 c.writer_id == writer_id, c.source == row.source, c.ident == row.ident

@@ -5,6 +5,7 @@ They are often still on the way when the death is told: they are looked for agai
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,7 +15,10 @@ from runfold.protocol.values import pack_value
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import unpack_stored
+from runfold_coordinator.store.errors import StoreError
 from runfold_coordinator.store.writes import Transaction
+
+logger = logging.getLogger(__name__)
 
 #: Seconds after the verdict at which the lines are read.
 READ_AFTER_S = (0.0, 1.0, 3.0, 10.0, 60.0)
@@ -64,7 +68,14 @@ class FailureLines:
             if not followed.due_s or followed.due_s[0] > now_s:
                 continue
             followed.due_s = [due_s for due_s in followed.due_s if due_s > now_s]
-            lines = self._last_lines(followed.writer_id)
+            try:
+                lines = self._last_lines(followed.writer_id)
+            except StoreError:
+                raise
+            except Exception:
+                # They are a help to whoever reads of the failure, no condition for telling it.
+                logger.exception("console lines could not be read", extra={"event": "failure_lines"})
+                continue
             if lines != followed.lines:
                 changed[run_pk] = (followed.writer_id, lines)
         return changed

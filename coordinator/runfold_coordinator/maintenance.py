@@ -1,4 +1,4 @@
-"""The thread for work that can wait: merging chunks, summaries, making old history cold, the disk reserve."""
+"""The thread for work that can wait: merging, summaries, cold history, old evidence, the disk reserve."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 
 from runfold_coordinator.ballast import Ballast
 from runfold_coordinator.clock import Clock
+from runfold_coordinator.evidence_sweep import EvidenceSweep
 from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.compaction import Compactor
 from runfold_coordinator.store.errors import StoreError
@@ -16,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 MERGE_EVERY_S = 2.0
 COLD_EVERY_S = 60.0
+REST_EVERY_S = 60.0
+REMOVE_EVERY_S = 3600.0
 SETTLE_EVERY_S = 10.0
 #: A run that stored nothing for so long has its small chunks merged once more, whatever their number.
 SETTLE_AFTER_S = 20.0
@@ -34,12 +37,15 @@ class Maintenance:
         summaries: SummaryReader | None = None,
     ) -> None:
         self._compactor = Compactor(store)
+        self._evidence = EvidenceSweep(store)
         self._clock = clock
         self._ballast = ballast
         self._cold_after_s = cold_after_s
         self._summaries = summaries
         self._next_cold_s = 0.0
         self._next_settle_s = 0.0
+        self._next_rest_s = 0.0
+        self._next_remove_s = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="runfold-maintenance", daemon=True)
 
@@ -62,6 +68,13 @@ class Maintenance:
             more_settle = self._compactor.settle_some(self._clock.unix_s() - SETTLE_AFTER_S)
             self._next_settle_s = now_s if more_settle else now_s + SETTLE_EVERY_S
             more = more or more_settle
+        if now_s >= self._next_rest_s:
+            self._evidence.rest(self._clock.unix_s())
+            self._next_rest_s = now_s + REST_EVERY_S
+        if now_s >= self._next_remove_s:
+            more_old = self._evidence.remove(self._clock.unix_s())
+            self._next_remove_s = now_s if more_old else now_s + REMOVE_EVERY_S
+            more = more or more_old
         if now_s >= self._next_cold_s:
             self._ballast.take()
             if self._cold_after_s:

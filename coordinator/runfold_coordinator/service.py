@@ -33,6 +33,7 @@ from runfold_coordinator.liveness import Liveness
 from runfold_coordinator.maintenance import Maintenance
 from runfold_coordinator.readers.alerts_reader import AlertsReader
 from runfold_coordinator.readers.attempts_reader import AttemptsReader
+from runfold_coordinator.readers.console_reader import ConsoleReader
 from runfold_coordinator.readers.goodput_reader import GoodputReader
 from runfold_coordinator.readers.group_reader import GroupReader
 from runfold_coordinator.readers.history_columns import HistoryColumns
@@ -54,6 +55,9 @@ from runfold_coordinator.verdicts.board import VerdictBoard
 from runfold_coordinator.verdicts.progress import StallLimits
 
 logger = logging.getLogger(__name__)
+
+#: Console lines of the writer that is blamed which are kept with a run's first failure.
+FAILURE_LINES = 20
 
 
 class Service:
@@ -172,7 +176,15 @@ class Service:
         # Silence is looked for every so often: a turn early, so that the flag is not late.
         early_s = min(TICK_EVERY_S + BLOCK_S, settings.unreachable_s / 10)
         limits = Limits(unreachable_s=settings.unreachable_s - early_s, lost_s=settings.lost_s)
-        board = StateBoard(store, liveness, clock, limits, partition=partition)
+        console = ConsoleReader(store)
+        board = StateBoard(
+            store,
+            liveness,
+            clock,
+            limits,
+            partition=partition,
+            last_lines=lambda writer_id: console.last_lines(writer_id, FAILURE_LINES),
+        )
         ingest = Ingest(store, partition, board, clock, owner=owner)
 
         def recent_acks() -> dict[bytes, int]:

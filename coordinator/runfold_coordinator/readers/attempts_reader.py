@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from runfold_coordinator.readers.run_lanes import RunLanes, Seat, load_lanes, top_step
-from runfold_coordinator.states import FINISHED, TERMINAL, Member, RunVerdict, Verdict, run_state
-from runfold_coordinator.store.model import RunRow, WriterRow
+from runfold_coordinator.states import FINISHED, TERMINAL, RunVerdict, run_state
+from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
+from runfold_coordinator.stored_verdicts import member_of
 
 
 class AttemptsReader:
@@ -66,21 +67,7 @@ def _cut_step(seats: Sequence[Seat]) -> int | None:
 
 
 def _verdict_of(seats: Sequence[Seat]) -> RunVerdict:
-    return run_state([_member(seat.writer) for seat in seats])
-
-
-def _member(writer: WriterRow) -> Member:
-    return Member(
-        verdict=Verdict(
-            writer.state, writer.reason, unreachable=writer.unreachable, ended_unix_ns=writer.ended_unix_ns
-        ),
-        decides=writer.update_finish_state,
-        rank=writer.rank,
-        label=writer.label,
-        host=writer.host,
-        writer_id=writer.writer_id,
-        traceback=(writer.exit or {}).get("traceback"),
-    )
+    return run_state([member_of(seat.writer) for seat in seats])
 
 
 def _describe(attempt: int, seats: Sequence[Seat], ended_before_unix_s: float | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """States of writers and runs: pure functions of the set of evidence, whatever the order it came in."""
 
 from runfold_coordinator.states.run_verdict import Member, RunVerdict, run_state
-from runfold_coordinator.states.testimony import Testimony, testimony_of
+from runfold_coordinator.states.testimony import Testimony, gather_testimony
 from runfold_coordinator.states.vocabulary import (
     CERTAIN,
     CRASHED,
@@ -42,8 +42,8 @@ __all__ = [
     "RunVerdict",
     "Testimony",
     "Verdict",
+    "gather_testimony",
     "run_state",
-    "testimony_of",
     "verdict_on",
     "writer_state",
 ]

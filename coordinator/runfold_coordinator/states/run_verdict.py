@@ -6,6 +6,7 @@ deaths are consequences. They are told as such, and never blamed while something
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,8 +96,11 @@ def run_state(members: Sequence[Member]) -> RunVerdict:
     """Return the state over the writers of the newest attempt."""
     deciding = [member for member in members if member.decides] or list(members)
     causes = find_causes(members)
-    induced = {m.writer_id: _reason_after(m, cause) for m, cause in causes}
-    blamed = _blamed(deciding, causes) or _blamed(members, causes)
+    by_id = {member.writer_id: member for member in members}
+    induced = {writer_id: _reason_after(by_id[writer_id], cause) for writer_id, cause in causes.items()}
+    decisive = _first(deciding, causes)
+    # What ended the run may be the consequence of a failure that ends no run by itself.
+    blamed = _first(members, causes) if decisive is None else causes.get(decisive.writer_id, decisive)
     failure = None if blamed is None else _failure(blamed, members, induced)
     unreachable = any(m.verdict.unreachable for m in deciding)
     if not deciding or any(member.verdict.state not in TERMINAL for member in deciding):
@@ -112,70 +116,65 @@ def run_state(members: Sequence[Member]) -> RunVerdict:
         )
     ended = max((member.verdict.ended_unix_ns or 0 for member in deciding), default=0) or None
     confidence = min((member.verdict.confidence for member in deciding), key=CONFIDENCES.index)
-    decisive = _blamed(deciding, causes)
     if decisive is None:
         reason = deciding[0].verdict.reason if len(members) == 1 else "exit code 0"
         return RunVerdict(FINISHED, reason, unreachable, failure, ended, confidence, induced)
     prefix = "" if len(members) == 1 else f"{decisive.who}: "
-    reason = prefix + decisive.verdict.reason
+    reason = prefix + induced.get(decisive.writer_id, decisive.verdict.reason)
     return RunVerdict(decisive.verdict.state, reason, unreachable, failure, ended, confidence, induced)
 
 
-def find_causes(members: Sequence[Member]) -> list[tuple[Member, Member]]:
-    """Return (member, cause) for each death that followed from another member's."""
+def find_causes(members: Sequence[Member]) -> dict[str, Member]:
+    """Return, by writer id, whose failure is behind each death that followed from another's."""
     failed = sorted((m for m in members if m.verdict.is_failure), key=lambda m: m.order)
-    # Each can only be the consequence of one that is blamed sooner: the first that fits is enough, and of one
-    # level only the first few can be the earliest.
-    by_blame = sorted(failed, key=lambda m: (m.verdict.ending.blame, m.order))
-    found = []
+    by_level = {blame: [m for m in failed if m.verdict.ending.blame == blame] for blame in Blame}
+    found: dict[str, Member] = {}
     for member in failed:
-        if member.verdict.ending.blame == Blame.OWN:
-            continue
-        cause = next((other for other in by_blame if _follows(member, other)), None)
-        if cause is not None:
-            found.append((member, cause))
-    roots = {id(member): cause for member, cause in found}
-    return [(member, _root(cause, roots)) for member, cause in found]
+        level = member.verdict.ending.blame
+        if level != Blame.OWN:
+            causes = (_cause_of(member, by_level[of]) for of in Blame if of <= level)
+            cause = next((cause for cause in causes if cause is not None), None)
+            if cause is not None:
+                found[member.writer_id] = cause
+    return {writer_id: _root(cause, found) for writer_id, cause in found.items()}
 
 
-def _follows(member: Member, cause: Member) -> bool:
-    """Return whether a member's death may be the consequence of the other's."""
-    if member is cause:
-        return False
-    level, of_cause = member.verdict.ending.blame, cause.verdict.ending.blame
-    if of_cause > level:
-        return False
+def _cause_of(member: Member, others: Sequence[Member]) -> Member | None:
+    """Return the earliest of these failures, all of one level and in order, that may be behind a death."""
     if member.verdict.ending.is_peer_loss:
         within_s, before_s = PEER_LOSS_WITHIN_S, PEER_LOSS_BEFORE_S
     else:
         within_s, before_s = INDUCED_WITHIN_S, SEEN_BEFORE_S
-    if of_cause == level:
+    if others and others[0].verdict.ending.blame == member.verdict.ending.blame:
         # Nothing but time tells which was first, and what came at one time has a common cause.
         before_s = -REACTION_S
-    after_ns = member.signal_ns - cause.ended_ns
-    return -before_s * 1e9 <= after_ns <= within_s * 1e9
+    at = bisect_left(others, member.signal_ns - int(within_s * 1e9), key=lambda other: other.ended_ns)
+    for other in others[at:]:
+        if other.ended_ns > member.signal_ns + before_s * 1e9:
+            return None
+        if other is not member:
+            return other
+    return None
 
 
-def _root(cause: Member, roots: Mapping[int, Member]) -> Member:
-    seen = {id(cause)}
-    while (earlier := roots.get(id(cause))) is not None and id(earlier) not in seen:
+def _root(cause: Member, found: Mapping[str, Member]) -> Member:
+    seen = {cause.writer_id}
+    while (earlier := found.get(cause.writer_id)) is not None and earlier.writer_id not in seen:
         cause = earlier
-        seen.add(id(cause))
+        seen.add(cause.writer_id)
     return cause
 
 
-def _blamed(members: Sequence[Member], causes: Sequence[tuple[Member, Member]]) -> Member | None:
-    """Return the failure that came first of those that are nobody's consequence."""
-    consequences = {id(member) for member, _ in causes}
-    failed = [m for m in members if m.verdict.is_failure]
-    return min((m for m in failed if id(m) not in consequences), key=lambda m: m.order, default=None) or min(
-        failed, key=lambda m: m.order, default=None
-    )
+def _first(members: Sequence[Member], causes: Mapping[str, Member]) -> Member | None:
+    """Return the failure that came first of those that are nobody's consequence; if all are, of them."""
+    failed = sorted((m for m in members if m.verdict.is_failure), key=lambda m: m.order)
+    return next((m for m in failed if m.writer_id not in causes), failed[0] if failed else None)
 
 
 def _reason_after(member: Member, cause: Member) -> str:
     word = "failed" if cause.verdict.state == "failed" else cause.verdict.state
-    return f"{member.verdict.reason} after {cause.who} {word if word != 'killed' else 'was killed'}"
+    reason = member.verdict.reason.replace(", sender unknown", "")
+    return f"{reason} after {cause.who} {word if word != 'killed' else 'was killed'}"
 
 
 def _common_reason(deciding: Sequence[Member]) -> str:

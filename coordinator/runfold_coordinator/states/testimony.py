@@ -131,7 +131,7 @@ class Testimony:
         return next((t for t in (self.oom_ns, self.gone_ns, self.reboot_ns) if t is not None), None)
 
 
-def testimony_of(evidence: Iterable[Evidence]) -> Testimony:
+def gather_testimony(evidence: Iterable[Evidence]) -> Testimony:
     """Return what a set of evidence about one writer says."""
     by_source: dict[str, dict[str, Evidence]] = {}
     for one in evidence:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from runfold.protocol.evidence import Evidence
 from runfold_coordinator.states.causes import SchedulerCause
-from runfold_coordinator.states.testimony import Notice, Signalled, Testimony, testimony_of
+from runfold_coordinator.states.testimony import Notice, Signalled, Testimony, gather_testimony
 from runfold_coordinator.states.vocabulary import (
     CERTAIN,
     CRASHED,
@@ -54,7 +54,7 @@ _LAUNCHERS_SIGNALS = frozenset({HUP, INT, KILL, TERM, ABRT})
 
 def writer_state(evidence: Iterable[Evidence], life: Life, limits: Limits) -> Verdict:
     """Return the state of the writer that this evidence is about."""
-    return verdict_on(testimony_of(evidence), life, limits)
+    return verdict_on(gather_testimony(evidence), life, limits)
 
 
 def verdict_on(testimony: Testimony, life: Life, limits: Limits) -> Verdict:
