@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             host=parsed.host,
             port=parsed.port,
             partitions=parsed.partitions,
+            alerts_path=parsed.alerts,
         )
         service = Service(settings, on_fenced=end_fenced).start()
     except (
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--redis", help="redis://, rediss:// or unix://; default: an embedded one")
     parser.add_argument("--db", help="sqlite:///path or postgresql://...; default: SQLite in the data folder")
     parser.add_argument("--partitions", type=int, help="streams to spread runs over; default 1")
+    parser.add_argument("--alerts", type=Path, help="receivers and rules of alerts, a TOML file")
     parser.add_argument("--ready-file", type=Path, help="written when it serves")
     parser.add_argument("--json", action="store_true", help="say where it serves as a line of JSON")
     parser.add_argument("--log-level", default=os.environ.get("RUNFOLD_LOG_LEVEL", "warning"))

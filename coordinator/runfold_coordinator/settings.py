@@ -44,6 +44,8 @@ class CoordinatorSettings:
     cold_url: str | None = None
     #: Quiet time after which a run's history is made cold, seconds; 0 never (RUNFOLD_COLD_AFTER_S).
     cold_after_s: float = 24 * 3600.0
+    #: Receivers and rules of alerts, TOML; None: alerts are kept and shown only (RUNFOLD_ALERTS).
+    alerts_path: Path | None = None
     #: Disk kept aside so that a full disk can be got out of, bytes; 0 for none (RUNFOLD_BALLAST).
     ballast_bytes: int = 64 * MIB
 
@@ -101,6 +103,7 @@ _VARIABLES: dict[str, tuple[str, Any]] = {
     "redis_memory_bytes": ("RUNFOLD_REDIS_MEMORY", int),
     "cold_url": ("RUNFOLD_COLD_URL", str),
     "cold_after_s": ("RUNFOLD_COLD_AFTER_S", float),
+    "alerts_path": ("RUNFOLD_ALERTS", Path),
     "ballast_bytes": ("RUNFOLD_BALLAST", int),
 }
 assert set(_VARIABLES) == {found.name for found in fields(CoordinatorSettings)}, "each setting has a variable"

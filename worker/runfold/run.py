@@ -243,7 +243,12 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
             ValueError: `level` is none of INFO, WARN, ERROR.
         """
         self._recorder.check_active("alert")
-        record = AlertRecord(fit_title(title), str(text), check_level(level), wait_seconds(wait_duration))
+        record = AlertRecord(
+            fit_title(redact_text(str(title))),
+            redact_text(str(text)),
+            check_level(level),
+            wait_seconds(wait_duration),
+        )
         self._recorder.append(RecordKind.ALERT, record.pack())
 
     def mark_preempting(self) -> None:

@@ -174,10 +174,9 @@ def _begins_attempt(writer: WriterFacts, seat: _SeatName, current: _Attempt) -> 
     namesakes = current.by_seat.get(seat)
     if not isinstance(seat, int):
         # Labels are given by hand: two that speak by turns may be two, on whatever machines.
-        return bool(namesakes) and not any(
-            other.last_record_unix_ns > writer.started_unix_ns or (other.is_finished and other in namesakes)
-            for other in current.writers
-        )
+        if namesakes is None or any(other.is_finished for other in namesakes):
+            return False
+        return all(other.last_record_unix_ns <= writer.started_unix_ns for other in current.writers)
     if namesakes:
         return not any(_lived_on(other, writer) for other in namesakes)
     if writer.restart_hint is None:

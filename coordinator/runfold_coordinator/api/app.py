@@ -7,6 +7,7 @@ from dataclasses import replace
 from fastapi import FastAPI
 
 from runfold_coordinator.api import (
+    routes_alerts,
     routes_catalogue,
     routes_console,
     routes_groups,
@@ -44,6 +45,7 @@ def create_app(backend: Backend) -> FastAPI:
         routes_runs,
         routes_console,
         routes_stop,
+        routes_alerts,
         routes_groups,
         routes_nodes,
         routes_pages,

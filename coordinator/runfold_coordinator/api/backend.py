@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runfold_coordinator.api.gate import GatePolicy
+from runfold_coordinator.readers.alerts_reader import AlertsPage
 from runfold_coordinator.readers.answers import HistoryPage, Table
 from runfold_coordinator.readers.history_columns import ColumnsPage
 from runfold_coordinator.readers.live_reader import LiveReader
@@ -146,6 +147,21 @@ class GoodputReader(Protocol):
         """Return the report as of now."""
 
 
+class AlertsReader(Protocol):
+    """What people were told, or were to be told."""
+
+    def list_alerts(
+        self,
+        *,
+        run_pk: int | None = None,
+        entity: str | None = None,
+        project: str | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> AlertsPage:
+        """Return a page of alerts, newest first."""
+
+
 class Intake(Protocol):
     """The second way in, for agents that can't reach Redis."""
 
@@ -176,6 +192,7 @@ class Backend:
     groups: GroupReader
     attempts: AttemptsReader
     goodput: GoodputReader
+    alerts: AlertsReader
     live: LiveReader
     intake: Intake
     stops: Stops

@@ -16,6 +16,7 @@ from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.api.routes_intake import BODY_LIMITS
 from runfold_coordinator.api.server import HttpServer
 from runfold_coordinator.clock import SystemClock
+from runfold_coordinator.readers.alerts_reader import AlertsReader
 from runfold_coordinator.readers.attempts_reader import AttemptsReader
 from runfold_coordinator.readers.goodput_reader import GoodputReader
 from runfold_coordinator.readers.group_reader import GroupReader
@@ -78,6 +79,7 @@ def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
         "groups": GroupReader(store, summaries),
         "attempts": AttemptsReader(store),
         "goodput": GoodputReader(store, SystemClock()),
+        "alerts": AlertsReader(store),
         "live": LiveReader(store, SystemClock(), NothingHeard()),
         "intake": intake,
         "stops": Stops(store, SystemClock()),

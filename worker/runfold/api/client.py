@@ -142,6 +142,18 @@ class Api:
         found: list[dict[str, Any]] = self._connection.get("/nodes", {"host": host})["nodes"]
         return found
 
+    def alerts(self, path: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """Return the newest alerts of all runs, newest first, as `Run.alerts()` does.
+
+        Args:
+            path: "entity/project" or "project": only of its runs.
+            limit: 1 to 1000.
+        """
+        entity, project = (None, None) if path is None else parse_project_path(path, self._defaults)
+        wanted = {"entity": entity, "project": project, "limit": limit}
+        found: list[dict[str, Any]] = self._connection.get("/alerts", wanted)["alerts"]
+        return found
+
     def flush(self) -> None:
         """Do nothing: lists are never remembered here (W&B's name)."""
 

@@ -28,6 +28,9 @@ def up(  # noqa: PLR0917 - options, given by name
     db: Annotated[
         str | None, typer.Option(help="Database; default: SQLite in the data directory.", metavar="URL")
     ] = None,
+    alerts: Annotated[
+        Path | None, typer.Option(help="Receivers and rules of alerts, a TOML file; default: RUNFOLD_ALERTS.")
+    ] = None,
     ready_file: Annotated[
         Path | None, typer.Option(help="Written when it serves: url, redis_url, data_dir, pid as JSON.")
     ] = None,
@@ -38,7 +41,8 @@ def up(  # noqa: PLR0917 - options, given by name
         from runfold_coordinator.__main__ import main as serve
     except ImportError as error:
         raise MissingExtraError("`runfold up`", "coordinator", error.name) from error
-    said = {"data": data, "host": host, "port": port, "redis": redis, "db": db, "ready-file": ready_file}
+    said = {"data": data, "host": host, "port": port, "redis": redis, "db": db}
+    said |= {"alerts": alerts, "ready-file": ready_file}
     arguments: list[str] = ["--json"] if as_json else []
     for name, value in said.items():
         if value is not None:  # what is not given is left to RUNFOLD_* and the defaults

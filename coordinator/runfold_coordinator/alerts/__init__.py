@@ -1,0 +1,1 @@
+"""Alerts: what raises them (`run.alert()`, rules), who is told, and the delivery."""
