@@ -18,7 +18,14 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return our environment without other servers' settings, with `extra` and the path to `support`."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("RUNFOLD_", "WANDB_"))}
     path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
-    return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "RUNFOLD_SILENT": "1", **extra}
+    return {
+        **kept,
+        "PYTHONPATH": path,
+        "OMP_NUM_THREADS": "1",
+        "RUNFOLD_SILENT": "1",
+        "RUNFOLD_CONSOLE": "off",
+        **extra,
+    }
 
 
 def start(

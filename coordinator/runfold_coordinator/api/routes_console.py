@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from runfold_coordinator.api.encoding import answer
 from runfold_coordinator.api.errors import BadRequestError
 from runfold_coordinator.api.gate import require_admission
-from runfold_coordinator.api.parameters import At, Label, Rank, TheRun
+from runfold_coordinator.api.parameters import At, Label, TheRun
 from runfold_coordinator.api.turns import large_read
 from runfold_coordinator.readers.console_reader import ConsoleFilter, ConsoleReader, TooManyWritersError
 
@@ -24,6 +24,7 @@ MAX_PAGE_LINES = 10_000
 #: A cursor has a place for each writer.
 MAX_CURSOR_CHARS = 40_000
 
+Ranks = Annotated[list[int] | None, Query(max_length=1000, description="repeat it for several ranks")]
 Lines = Annotated[int, Query(ge=1, le=MAX_PAGE_LINES)]
 Last = Annotated[int | None, Query(ge=1, le=MAX_PAGE_LINES, description="the newest so many lines")]
 Place = Annotated[str | None, Query(max_length=MAX_CURSOR_CHARS)]
@@ -37,7 +38,7 @@ def console(  # noqa: PLR0917 - one parameter of the query each
     request: Request,
     backend: At,
     run: TheRun,
-    rank: Rank = None,
+    rank: Ranks = None,
     label: Label = None,
     writer: Writer = None,
     stream: Stream = None,
@@ -52,7 +53,7 @@ def console(  # noqa: PLR0917 - one parameter of the query each
     "next_cursor", "is_last"}. On the last page the cursor is good for lines that are still to come; with
     `last` too.
     """
-    wanted = ConsoleFilter(rank, label, writer, stream)
+    wanted = ConsoleFilter(None if rank is None else frozenset(rank), label, writer, stream)
     reader = ConsoleReader(backend.store)
     try:
         if last is not None:

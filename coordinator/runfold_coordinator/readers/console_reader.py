@@ -79,7 +79,7 @@ class ConsoleLine:
 class ConsoleFilter:
     """Which lines; None: all."""
 
-    rank: int | None = None
+    ranks: frozenset[int] | None = None
     label: str | None = None
     writer: str | None = None
     stream: str | None = None
@@ -87,7 +87,7 @@ class ConsoleFilter:
     def takes(self, source: ConsoleSource) -> bool:
         """Whether a writer's lines are wanted."""
         return (
-            (self.rank is None or source.rank == self.rank)
+            (self.ranks is None or source.rank in self.ranks)
             and (self.label is None or source.label == self.label)
             and (self.writer is None or source.writer_id == self.writer)
         )

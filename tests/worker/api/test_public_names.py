@@ -46,9 +46,7 @@ raise ValueError("diverged")
 """
 
 #: Names that scripts may rely on and that belong to parts not built yet.
-LATER = {
-    "console_logs": "needs the capture of consoles",
-}
+LATER: dict[str, str] = {}
 
 RUN: dict[str, Callable[[Any], bool]] = {
     "state": lambda run: run.state == "finished",
@@ -64,6 +62,9 @@ RUN: dict[str, Callable[[Any], bool]] = {
         len(rows := list(run.scan_history(per_writer=True))) == 20
         and {"_label", "_rank", "_attempt", "_writer", "_seq"} <= set(rows[0])
         and {row["_label"] for row in rows} == {"rank-0", "rank-1"}
+    ),
+    "console_logs": lambda run: (
+        len(list(run.console_logs(per_page=10))) == 0 and len(list(run.console_logs(last=5, rank=1))) == 0
     ),
     "history": lambda run: (
         isinstance(frame := run.history(), pandas.DataFrame)

@@ -64,11 +64,11 @@ class ConsoleKeeper:
         self._unkept: dict[str, int] = {}
         self._is_closed = False
 
-    def feed(self, stream: str, data: bytes | memoryview) -> None:
-        """Take what was written to a stream just now."""
+    def feed(self, stream: str, data: bytes | memoryview, t_ns: int | None = None) -> None:
+        """Take what was written to a stream, at `t_ns` (unix) or just now."""
         with self._lock:
             if not self._is_closed:
-                self._lines_of(stream).feed(data, self._clock_ns(), self._clock())
+                self._lines_of(stream).feed(data, t_ns or self._clock_ns(), self._clock())
 
     def lose(self, stream: str, count: int) -> None:
         """Count lines that could not even be taken."""

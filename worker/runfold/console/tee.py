@@ -105,7 +105,7 @@ class Tee:
         self._import_path = import_path
         self._keeper: ConsoleKeeper | None = None
         #: What comes before the keeper is there: it takes some time to be imported. None: nothing is kept.
-        self._early: list[tuple[str, bytes | int]] | None = []
+        self._early: list[tuple[str, bytes | int, int]] | None = []
         self._early_bytes = 0
         self._lock = threading.Lock()
         self._pumps: list[Pump] = []
@@ -132,6 +132,8 @@ class Tee:
         for pump in self._pumps:
             pump.thread.start()
         self.say({"pid": os.getpid()})
+        while self._early is not None and self._ends_s is None:
+            self._hear()  # a program that is over before we are up has asked for its lines all the same
         while not all(pump.is_over for pump in self._pumps):
             self._wait()
             self._keep_window_sizes()
@@ -161,7 +163,8 @@ class Tee:
         assert self._early is not None, "asked before"
         self._early_bytes += len(data)
         is_flood = self._early_bytes > EARLY_BYTES
-        self._early.append((stream, bytes(data).count(b"\n") if is_flood else bytes(data)))
+        held = bytes(data).count(b"\n") if is_flood else bytes(data)
+        self._early.append((stream, held, time.time_ns()))
 
     def say(self, message: dict[str, Any]) -> None:
         """Send a line to the training process, if it still listens."""
@@ -254,13 +257,13 @@ class Tee:
             _tell_fault()
         with self._lock:
             early, self._early = self._early, None
-            for stream, data in early or ():
+            for stream, held, t_ns in early or ():
                 if keeper is None:
                     break
-                if isinstance(data, int):
-                    keeper.lose(stream, data)
+                if isinstance(held, int):
+                    keeper.lose(stream, held)
                 else:
-                    keeper.feed(stream, data)
+                    keeper.feed(stream, held, t_ns)
             self._keeper = keeper
             self._is_awake.set()
 
