@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runfold import terminal
+from runfold import stack_signal, terminal
 from runfold.launch import Launch, detect, identify_job
 from runfold.naming import check_run_id, hashed_id, random_id, readable_name
 from runfold.node.processes import boot_id, pid_namespace, start_of
@@ -132,6 +132,7 @@ def as_this_process(identity: Identity, launch: Launch, settings: Settings) -> I
         boot_id=boot_id(),
         pid_namespace=pid_namespace(),
         visible_devices=launch.visible_devices,
+        stack_signum=stack_signal.usable() if settings.x_stacks else None,
         started_unix_ns=time.time_ns(),
         program=settings.program or program(),
         python=".".join(map(str, sys.version_info[:3])),

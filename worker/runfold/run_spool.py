@@ -14,7 +14,7 @@ from errno import EIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runfold import terminal
+from runfold import stack_signal, terminal
 from runfold.acknowledgement import acked_seq, dies_with_the_container, knows_a_server, wait_for_ack
 from runfold.family_step import FILE_NAME, FamilyStep
 from runfold.joining import Membership, as_child
@@ -116,6 +116,8 @@ class RunSpool:
             node.spool_root, node.target, {**identity.to_map(), "tags": list(identity.tags)}
         )
         self.directory = writer.directory
+        if identity.stack_signum is not None:
+            stack_signal.register(identity.stack_signum, writer.directory)
         return writer
 
     def _late(self, identity: Identity, reason: OSError) -> LateSpool:

@@ -26,6 +26,7 @@ _VARIABLES = {
     "LABEL": "x_label",
     "PRIMARY": "x_primary",
     "DIR": "root_dir",
+    "STACKS": "x_stacks",
 }
 _SECRETS = frozenset({"api_key", "redis_url"})
 #: Fields that have a second name.
@@ -77,6 +78,8 @@ class Settings:
     x_record_signals: bool = True
     #: Only spool, in whatever mode: what mode="offline" in the environment means to a run with mode="shared".
     x_offline: bool = False
+    #: Whether the process may be asked for its stacks, by a signal that it has no use for.
+    x_stacks: bool = True
     #: Whether ranks of one job join one run when neither id, group nor mode is given.
     x_join_ranks: bool = True
     #: Whether the node's agent leaves this process out of its samples of processors, memory and GPUs.

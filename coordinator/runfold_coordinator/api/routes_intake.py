@@ -142,6 +142,7 @@ def _tell_acks(request: Request, backend: Backend, body: bytes) -> Response:
     document = backend.intake.acks(writers) | {
         "stops": mark.decode() or None,
         "stop": {writer: found.to_map() for writer, found in requests.items()},
+        "stacks": backend.intake.stacks(partition).hex() or None,
     }
     return answer(request, document)
 

@@ -68,6 +68,10 @@ class Intake:
             "acks": self._store.acks(writer_ids),
         }
 
+    def stacks(self, partition: int) -> bytes:
+        """Return the open requests for stacks of a partition, packed; b"" while there are none."""
+        return self._loops[partition].stacks if 0 <= partition < len(self._loops) else b""
+
     def connect_facts(self) -> dict[str, Any]:
         """Return {"redis_url", "server_id", "partitions"} for a worker."""
         return {

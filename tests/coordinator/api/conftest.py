@@ -49,6 +49,9 @@ class HeardIntake:
     def acks(self, writer_ids: Collection[str]) -> dict[str, Any]:
         return {"srv": "ab", "cur": "0-0", "beat": 1, "parts": 1, "acks": dict.fromkeys(writer_ids, 7)}
 
+    def stacks(self, partition: int) -> bytes:
+        return b"" if partition else b"asked"
+
     def connect_facts(self) -> dict[str, Any]:
         return {"redis_url": None, "server_id": "ab", "partitions": 1}
 

@@ -38,6 +38,8 @@ class Round:
     partitions: int | None = None
     #: What writers of this node are asked, as far as it was asked for in this round.
     stops: dict[bytes, StopRequest] = field(default_factory=dict)
+    #: Requests for stacks, packed, as told by each partition.
+    stacks: list[bytes] = field(default_factory=list)
 
 
 class Delivery:
@@ -174,6 +176,8 @@ class Delivery:
             self._stop_questions.answered(partition, outgoing.stops.get(partition, ()))
             self._stop_questions.seen(partition, downlink.stops_mark)
             result.stops |= downlink.stops
+            if downlink.stacks:
+                result.stacks.append(downlink.stacks)
             self._apply(self._shipper.downlink(partition, downlink, now_s))
         for partition, length in incoming.lengths.items():
             self._apply(self._shipper.stream_length(partition, length, now_s))

@@ -151,6 +151,7 @@ class HttpWriter:
                 acks={writer: acks.get(writer) for writer in writers},
                 stops_mark=None if mark is None else str(mark).encode(),
                 stops={bytes.fromhex(w): StopRequest.from_map(found) for w, found in requests.items()},
+                stacks=bytes.fromhex(answer["stacks"]) if answer.get("stacks") else None,
             )
         except (AttributeError, TypeError, ValueError, ProtocolError) as error:
             raise LinkError("POST /api/v1/acks: an answer of another shape") from error

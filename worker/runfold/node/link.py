@@ -80,6 +80,8 @@ class Downlink:
     stops_mark: bytes | None = None
     #: writer -> what it is asked, of those whose requests were wanted.
     stops: dict[bytes, StopRequest] = field(default_factory=dict)
+    #: open requests for stacks, packed; None while there are none.
+    stacks: bytes | None = None
 
 
 @dataclass(slots=True)

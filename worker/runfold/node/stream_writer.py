@@ -38,6 +38,7 @@ _DOWNLINK_FIELDS: Final = (
     streams.BEAT_FIELD,
     streams.PARTITIONS_FIELD,
     streams.STOPS_FIELD,
+    streams.STACKS_FIELD,
 )
 #: Driver class -> first word of the reply that it stands for, where the driver strips the word.
 _WORDS: Final[dict[str, str]] = {
@@ -228,7 +229,7 @@ def _frame_tail(crc32: int) -> bytes:
 
 def _downlink(values: list[bytes | None], writers: list[bytes], stoppable: list[bytes]) -> Downlink:
     """Read the published hash; a field that does not parse counts as not published: it is only a hint."""
-    server, cursor, beat, partitions, stops_mark = values[: len(_DOWNLINK_FIELDS)]
+    server, cursor, beat, partitions, stops_mark, stacks = values[: len(_DOWNLINK_FIELDS)]
     rest = values[len(_DOWNLINK_FIELDS) :]
     acks = zip(writers, rest[: len(writers)], strict=True)
     requests = zip(stoppable, map(_stop, rest[len(writers) :]), strict=True)
@@ -240,6 +241,7 @@ def _downlink(values: list[bytes | None], writers: list[bytes], stoppable: list[
         acks={writer: _int(ack) for writer, ack in acks},
         stops_mark=stops_mark,
         stops={writer: request for writer, request in requests if request is not None},
+        stacks=stacks,
     )
 
 

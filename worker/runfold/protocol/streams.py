@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +24,16 @@ PARTITIONS_FIELD = b"parts"
 #: Names the set of open stop requests; absent while there are none. Who sees another name than before asks
 #: for the stop fields of its own writers: a poll costs one field, however many are asked to stop.
 STOPS_FIELD = b"stops"
+#: Whose stacks are wanted: packed StackRequests; absent while nobody's are.
+STACKS_FIELD = b"stacks"
 _ACK_PREFIX = b"a:"
 _STOP_PREFIX = b"stop:"
 
 #: Longest time that a stop request may leave between SIGTERM and SIGKILL, seconds.
 MAX_GRACE_S = 86_400.0
+
+#: All requests for stacks that are open at once.
+MAX_STACK_REQUESTS_BYTES = 256 * 1024
 
 #: Largest heartbeat that is read: about 25,000 writers.
 MAX_HEARTBEAT_BYTES = 1024 * 1024
@@ -140,6 +146,37 @@ class StopRequest:
         if not 0 <= grace_s <= MAX_GRACE_S:
             raise DecodeError(f"a grace of {grace_s} s", field="grace_s")
         return cls(request, by, grace_s, found.get("whole") is True)
+
+
+@dataclass(frozen=True, slots=True)
+class StackRequest:
+    """The stacks of these writers' processes are wanted, once; `why` is for people."""
+
+    request: str
+    why: str
+    writers: tuple[bytes, ...]
+
+
+def pack_stack_requests(requests: Iterable[StackRequest]) -> bytes:
+    """Return the value of the downlink's stacks field."""
+    return pack_value([[one.request, one.why, b"".join(one.writers)] for one in requests])
+
+
+def unpack_stack_requests(data: bytes) -> list[StackRequest]:
+    """Return the requests in `data`; ProtocolError if there are none."""
+    found = unpack_value(data, max_bytes=MAX_STACK_REQUESTS_BYTES)
+    try:
+        return [
+            StackRequest(
+                str(request),
+                str(why),
+                tuple(writers[at : at + WRITER_ID_BYTES] for at in range(0, len(writers), WRITER_ID_BYTES)),
+            )
+            for request, why, writers in found
+            if isinstance(writers, bytes) and len(writers) % WRITER_ID_BYTES == 0
+        ]
+    except (TypeError, ValueError) as error:
+        raise DecodeError(f"no requests for stacks: {error}", field="stacks") from error
 
 
 @dataclass(frozen=True, slots=True)
