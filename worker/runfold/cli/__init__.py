@@ -17,6 +17,7 @@ from runfold.cli.runs import runs
 from runfold.cli.show import show
 from runfold.cli.stop import stop
 from runfold.cli.sync import sync
+from runfold.cli.tail import tail
 from runfold.cli.top import top
 from runfold.cli.up import up
 from runfold.errors import Error
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (up, demo, runs, show, stop, sync, agent, doctor, alerts, top):
+for command in (up, demo, runs, show, stop, sync, tail, agent, doctor, alerts, top):
     app.command()(command)
 # What follows the command's name is the command's.
 app.command(context_settings={"allow_interspersed_args": False})(run)
