@@ -403,7 +403,7 @@ class Run:
 
         The node's agent sends the signals. A launcher that would start the processes again (torchrun) gets
         SIGTERM first and passes it on. Asking again with a shorter grace shortens it; a longer one changes
-        nothing. Then the run reads killed, and by whom; finished, where its processes end with status 0.
+        nothing. Then the run reads killed, and by whom.
 
         Args:
             grace_s: 0 (SIGKILL at once) to 86,400 seconds.

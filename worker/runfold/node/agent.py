@@ -28,11 +28,15 @@ from .heartbeat import Heartbeats, NodeIdentity, WriterNews
 from .launchers import Launchers
 from .lock import AgentLock
 from .node_spool import NodeSpool
+from .notices.detect import sources
+from .notices.slurm import SlurmJobs, has_slurm
+from .notices.watch import Notices
 from .parents import Parents
 from .processes import ProcessWatch, boot_id, pid_namespace
 from .sampling.sampler import Sampler
 from .settings import NodeSettings
 from .shipper import Shipper, WindowLimits
+from .stacks import StackDumps
 from .stopping import Stopping
 from .suspensions import Suspensions
 from .uplink import Uplink
@@ -102,6 +106,7 @@ class Agent:
         self._stopping = Stopping(
             self.witness, settings.target_dir, is_allowed=settings.allow_stop, clock=clock
         )
+        self._stacks = StackDumps(self.writers.tails, self.witness) if settings.stacks else None
         self.duties = Duties(self._make_duties() if mine is not None else self._witnesses())
         self._settled_s = self._retained_s = -1e9
         #: the last times that the coordinator was seen alive, and that a writer was.
@@ -245,6 +250,8 @@ class Agent:
         self._delivery.ask_another_way(self._uplink.ask_http)
         if did.stops:
             self._carry_out(did.stops)
+        if self._stacks is not None and did.stacks:
+            self._stacks.take(did.stacks)
 
     def _carry_out(self, stops: dict[bytes, StopRequest]) -> None:
         try:
@@ -265,7 +272,9 @@ class Agent:
 
     def _make_duties(self) -> list[Duty]:
         """Return what this agent does for its node; each part has a switch in the settings."""
-        duties = [*self._witnesses(), self._stopping]
+        duties = [*self._witnesses(), self._stopping, *self._notices()]
+        if self._stacks is not None:
+            duties.append(self._stacks)
         if self._settings.stats:
             duties.append(
                 Sampler(
@@ -275,6 +284,15 @@ class Agent:
                     clock=self._clock,
                 )
             )
+        return duties
+
+    def _notices(self) -> list[Duty]:
+        """Return those that are told by others that this machine, or a job, is taken away."""
+        chosen = self._settings.notices
+        asked = sources(chosen, os.environ, metadata_url=self._settings.metadata_url)
+        duties: list[Duty] = [Notices(self.witness, asked, unix_clock=self._unix_clock)] if asked else []
+        if "slurm" in chosen or (chosen == ("auto",) and has_slurm()):
+            duties.append(SlurmJobs(self.witness, clock=self._clock))
         return duties
 
     def _witnesses(self) -> list[Duty]:
