@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from runfold.histogram import Histogram
     from runfold.metric import Metric
     from runfold.summary import Summary
+    from runfold.torch_timing import time_collectives
 
 __all__ = [
     "AlertLevel",
@@ -50,6 +51,7 @@ __all__ = [
     "setup",
     "summary",
     "teardown",
+    "time_collectives",
 ]
 
 __version__ = VERSION
@@ -96,6 +98,10 @@ def teardown(exit_code: int | None = None) -> None:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "time_collectives":
+        from runfold.torch_timing import time_collectives
+
+        return time_collectives
     if name == "Api":
         from runfold.api import Api
 

@@ -94,6 +94,9 @@ class DisabledRun(Run):
         """Return a timer that counts nothing."""
         return NoTimer()
 
+    def tell_busy(self, tells: bool) -> None:
+        """Do nothing."""
+
     def alert(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing."""
 

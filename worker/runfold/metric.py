@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from runfold import terminal
@@ -26,6 +27,9 @@ class Metric:
     overwrite: bool | None = None
     reduce: str | None = None
     weight: str | None = None
+    expect: str | None = None
+    rtol: float | None = None
+    atol: float | None = None
 
     def _commit(self) -> None:
         """Do nothing: W&B's own code calls it, and what tells a Metric apart there."""
@@ -42,6 +46,9 @@ class Metric:
             overwrite=self.overwrite,
             reduce=self.reduce,
             weight=self.weight,
+            expect=self.expect,
+            rtol=self.rtol,
+            atol=self.atol,
         )
 
 
@@ -56,6 +63,9 @@ def check_metric(
     overwrite: object = None,
     reduce: object = None,
     weight: object = None,
+    expect: object = None,
+    rtol: object = None,
+    atol: object = None,
 ) -> Metric:
     """Return the Metric that the arguments describe; Error, in W&B's words, if they don't."""
     if not name:
@@ -72,6 +82,7 @@ def check_metric(
         ("overwrite", overwrite, bool),
         ("reduce", reduce, str),
         ("weight", weight, str),
+        ("expect", expect, str),
     )
     for argument, value, wanted in checks:
         if value is not None and not isinstance(value, wanted):
@@ -86,6 +97,11 @@ def check_metric(
         raise Error(f"Unhandled define_metric() arg: goal: {goal_said}")
     if reduce is not None and reduce not in REDUCE_RULES:
         raise Error(f"Unhandled define_metric() arg: reduce: {reduce}")
+    if expect is not None and expect != "equal":
+        raise Error(f"Unhandled define_metric() arg: expect: {expect}")
+    if expect is None and (rtol is not None or atol is not None):
+        raise Error('define_metric() args rtol and atol go with expect="equal"')
+    tolerances = {name: _tolerance(name, value) for name, value in (("rtol", rtol), ("atol", atol))}
     if step_sync is None:
         step_sync = step_metric is not None
     return Metric(
@@ -98,7 +114,19 @@ def check_metric(
         overwrite=None if overwrite is None else bool(overwrite),
         reduce=None if reduce is None else str(reduce),
         weight=None if weight is None else str(weight),
+        expect=None if expect is None else str(expect),
+        **tolerances,
     )
+
+
+def _tolerance(name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Error(f"Unhandled define_metric() arg: {name} type: {type(value).__name__}")
+    if not 0 <= value < math.inf:
+        raise Error(f"Unhandled define_metric() arg: {name}: {value}")
+    return float(value)
 
 
 def _summary_ops(summary: object) -> tuple[str, ...]:

@@ -172,6 +172,11 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
             timers = self._begin_timing()
         return timers.get(name, collective=collective)
 
+    def tell_busy(self, tells: bool) -> None:
+        """Have rows also say `timing/busy`, what is left of a step without its collectives; or no more."""
+        timers = self._timers if self._timers is not None else self._begin_timing()
+        timers.tells_busy = tells
+
     def _begin_timing(self) -> Timers:
         from runfold.timers import Timers
 
@@ -197,6 +202,9 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
         goal: str | None = None,
         reduce: str | None = None,
         weight: str | None = None,
+        expect: str | None = None,
+        rtol: float | None = None,
+        atol: float | None = None,
     ) -> Metric:
         """Say how a metric is to be summarised, and against what it is drawn.
 
@@ -211,6 +219,9 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
             reduce: How values of several ranks at one step become one: mean, sum, min, max, first, last,
                 primary, none.
             weight: The metric that weighs the ranks of a mean.
+            expect: "equal": all ranks of a shared run must log the same at each step. The first step at which
+                they don't is told with the run (`Run.desync` of the public Api).
+            rtol, atol: How far values may lie apart: atol + rtol * |median|; 0 by default.
 
         Raises:
             Error: An argument is of the wrong type or unknown; UsageError when the run is finished.
@@ -226,6 +237,9 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
             overwrite=overwrite,
             reduce=reduce,
             weight=weight,
+            expect=expect,
+            rtol=rtol,
+            atol=atol,
         )
         self._recorder.append(RecordKind.METRIC, metric.to_record().pack())
         return metric

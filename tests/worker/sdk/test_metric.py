@@ -29,6 +29,13 @@ from support.spooled import Spooled
         ({"name": "x", "overwrite": "y"}, "arg: overwrite type: str"),
         ({"name": "x", "goal": "banana"}, "arg: goal: banana"),
         ({"name": "x", "reduce": "median"}, "arg: reduce: median"),
+        ({"name": "x", "expect": "same"}, "arg: expect: same"),
+        ({"name": "x", "expect": 1}, "arg: expect type: int"),
+        ({"name": "x", "expect": "equal", "rtol": "0.1"}, "arg: rtol type: str"),
+        ({"name": "x", "expect": "equal", "atol": True}, "arg: atol type: bool"),
+        ({"name": "x", "expect": "equal", "atol": -1}, "arg: atol: -1"),
+        ({"name": "x", "expect": "equal", "rtol": float("nan")}, "arg: rtol: nan"),
+        ({"name": "x", "rtol": 0.1}, 'go with expect="equal"'),
         ({"name": "a*b"}, "glob suffixes only"),
         ({"name": "a**"}, "glob suffixes only"),
         ({"name": "*/loss"}, "glob suffixes only"),
@@ -64,3 +71,11 @@ def test_the_record(run: runfold.Run, spool: Callable[[], Spooled]) -> None:
     assert (said.reduce, said.weight) == ("sum", "tokens")
     with pytest.raises(TypeError):
         run.define_metric("x", foo=1)  # type: ignore[call-arg]  # as the test says
+
+
+def test_what_must_be_equal_travels(run: runfold.Run, spool: Callable[[], Spooled]) -> None:
+    run.define_metric("grad_norm", expect="equal", rtol=1e-5, atol=1)
+    run.define_metric("plain")
+    said, plain = spool().payloads(RecordKind.METRIC)
+    assert (said.expect, said.rtol, said.atol) == ("equal", 1e-5, 1.0)
+    assert {"expect", "rtol", "atol"}.isdisjoint(plain.to_map())
