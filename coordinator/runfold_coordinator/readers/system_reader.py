@@ -195,7 +195,8 @@ def _named(window: Window, names: Mapping[str, _Name], first: dict[str, float]) 
             values = np.asarray(column.values, np.float64)
             base = first.setdefault(each.name, float(values[0]))
             # A device that was taken out and put back counts from 0 again.
-            column = Column(column.step, "d", np.maximum(values - base, 0.0))
+            with np.errstate(invalid="ignore"):
+                column = Column(column.step, "d", np.maximum(values - base, 0.0))
         columns.setdefault(each.name, []).append(column)
     for key, column in window.columns.items():
         each = names[key]
