@@ -118,12 +118,14 @@ def _talk(
             for name, value in headers.items():
                 client.putheader(name, value)
             client.endheaders(body)
-            answer = client.getresponse()
-            status, retry_after = answer.status, answer.headers.get("retry-after", "")
+            with client.getresponse() as answer:
+                status, retry_after = answer.status, answer.headers.get("retry-after", "")
         except (OSError, http.client.HTTPException, ValueError) as error:
             if time.monotonic() >= deadline_s:
                 raise DeliveryError("no answer in time") from error
             raise DeliveryError(f"no answer: {_reason(error)}") from error
+    if time.monotonic() >= deadline_s:  # headers that the watchdog has cut short look complete
+        raise DeliveryError("no answer in time")
     if 200 <= status < 300:
         return status
     asked_s = (
