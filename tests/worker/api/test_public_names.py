@@ -45,8 +45,12 @@ run.log({"loss": 1.0})
 raise ValueError("diverged")
 """
 
-#: Names that scripts may rely on and that belong to parts not built yet.
-LATER: dict[str, str] = {}
+
+def says_that_it_has_ended(run: Any) -> bool:
+    with pytest.raises(runfold.api.RunEndedError, match="ended already: finished"):
+        run.stop(grace_s=30)
+    return run.stop_requests() == []
+
 
 RUN: dict[str, Callable[[Any], bool]] = {
     "state": lambda run: run.state == "finished",
@@ -71,7 +75,10 @@ RUN: dict[str, Callable[[Any], bool]] = {
         and list(frame["_step"]) == list(range(10))
         and run.history(samples=500, keys=["loss"], x_axis="_step", pandas=False, stream="default")[0]
         == {"_step": 0, "loss": 0.75}
-        and len(run.history(stream="system")) == 0
+        and {"_timestamp", "_runtime"} <= set(run.history(stream="system"))
+    ),
+    "system_metrics": lambda run: all(
+        name.startswith("system.") and isinstance(value, float) for name, value in run.system_metrics.items()
     ),
     "history(stats=True)": lambda run: (
         set(run.history(keys=["loss"], stats=True)) == {"_step", "loss", *(f"loss:{name}" for name in STATISTICS)}
@@ -86,6 +93,7 @@ RUN: dict[str, Callable[[Any], bool]] = {
         and counts["acknowledged"] == counts["stored"] > 20
     ),
     "attempts": lambda run: len(run.attempts()) == 1,
+    "stop": says_that_it_has_ended,
     "goodput": lambda run: (
         (report := run.goodput())["failures"] == 0
         and 0 < report["ratio"] <= 1
@@ -149,11 +157,6 @@ def test_a_name_of_a_run_answers(api: runfold.Api, name: str) -> None:
 @pytest.mark.parametrize("name", GROUP)
 def test_a_name_of_a_group_answers(api: runfold.Api, name: str) -> None:
     assert GROUP[name](api.group("local/digits/cv-3"))
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_a_name_of_later_does_not_pretend_to_be_there(name: str) -> None:
-    assert not hasattr(runfold.api.Run, name), f"{name} has come: move it to RUN"
 
 
 def test_a_failure_is_told_with_its_traceback(api: runfold.Api) -> None:

@@ -6,7 +6,13 @@ run.history(keys=["loss"])
 """
 
 from runfold.api.client import Api
-from runfold.api.errors import GroupNotFoundError, NotFoundError, RequestError, RunNotFoundError
+from runfold.api.errors import (
+    GroupNotFoundError,
+    NotFoundError,
+    RequestError,
+    RunEndedError,
+    RunNotFoundError,
+)
 from runfold.api.group import Group
 from runfold.api.run import Run
 from runfold.api.runs import Runs
@@ -18,6 +24,7 @@ __all__ = [
     "NotFoundError",
     "RequestError",
     "Run",
+    "RunEndedError",
     "RunNotFoundError",
     "Runs",
 ]
