@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -29,13 +30,14 @@ def uuid(index: int) -> str:
 
 
 @cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    """Build the library once a process."""
+def _folder() -> str:
+    """Build the library, once a process; return where it lies."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("no C compiler (cc, gcc or clang): the stand-in for the NVIDIA driver can't be built")
-    folder = tempfile.TemporaryDirectory(prefix="runfold-nvml-")
-    library = Path(folder.name) / "libnvidia-ml.so.1"
+    folder = tempfile.mkdtemp(prefix="runfold-nvml-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    library = Path(folder) / "libnvidia-ml.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE)], check=True)
     return folder
 
@@ -47,9 +49,7 @@ class NvmlStub:
         self.path = folder / "nvml.txt"
         self.says: dict[str, object] = {}
         self.env = {
-            "LD_LIBRARY_PATH": os.pathsep.join(
-                filter(None, [_folder().name, os.environ.get("LD_LIBRARY_PATH")])
-            ),
+            "LD_LIBRARY_PATH": os.pathsep.join(filter(None, [_folder(), os.environ.get("LD_LIBRARY_PATH")])),
             "NVML_STUB": str(self.path),
         }
         self.say(says)
