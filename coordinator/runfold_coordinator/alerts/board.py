@@ -86,6 +86,8 @@ class AlertBoard:
         self._next_mark_s = 0.0
         self._is_marked = False
         self._is_loaded = False
+        #: Before anything is ingested: what happens from here on is news to a new rule.
+        self._born_unix_s = clock.unix_s()
         self.changed = threading.Event()
 
     def note(self, touched: Mapping[int, bool]) -> None:
@@ -136,7 +138,8 @@ class AlertBoard:
 
     def _take_rules(self) -> None:
         """Put the rules of the file in force, each since it was first seen; forget causes of those gone."""
-        config, now_unix_s = self._file.current, self._clock.unix_s()
+        config = self._file.current
+        now_unix_s = self._clock.unix_s() if self._is_loaded else self._born_unix_s
         known = json.loads(self._read_meta("alert_rules") or "{}")
         since = {rule.name: float(known.get(rule.name, now_unix_s)) for rule in config.rule}
         if since != known:
