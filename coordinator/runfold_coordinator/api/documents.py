@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from runfold_coordinator.live_facts import Live
+from runfold_coordinator.readers.group_failure import GroupFailure, runs_that_count
 from runfold_coordinator.readers.live_reader import LiveView, LiveWriter, is_fresh
 from runfold_coordinator.readers.nodes_now import GpuNow, NodeNow
 from runfold_coordinator.states import TERMINAL
@@ -170,8 +171,10 @@ def _live_fields(writer: WriterRow, live: Live | None) -> dict[str, Any]:
     }
 
 
-def group_document(entity: str, project: str, name: str, runs: list[RunRow]) -> dict[str, Any]:
-    """Return a group: how many runs, in which states, and the one state of the whole."""
+def group_document(
+    entity: str, project: str, name: str, runs: list[RunRow], failure: GroupFailure
+) -> dict[str, Any]:
+    """Return a group: how many runs, in which states, the one state of the whole, the first failure."""
     states: dict[str, int] = {}
     for run in runs:
         states[run.state] = states.get(run.state, 0) + 1
@@ -181,20 +184,20 @@ def group_document(entity: str, project: str, name: str, runs: list[RunRow]) -> 
         "name": name,
         "run_count": len(runs),
         "states": states,
-        "state": group_state(runs),
+        "state": group_state(runs, failure.induced_run_pks),
+        "first_failure": failure.first,
         "created_at": iso_time(min(run.started_unix_ns for run in runs) / 1e9),
     }
 
 
-def group_state(runs: list[RunRow]) -> str:
-    """Return running while one runs; else the worst end, where a fold that was run again counts once."""
-    counted: dict[object, RunRow] = {}
-    for run in runs:  # oldest first, so that the newest of a fold stands, and a finished one before any other
-        place = ("run", run.run_pk) if run.fold is None else ("fold", repr(run.fold))
-        earlier = counted.get(place)
-        if earlier is None or run.state == "finished" or earlier.state != "finished":
-            counted[place] = run
-    states = {run.state for run in counted.values()}
+def group_state(runs: list[RunRow], induced_run_pks: Collection[int] = ()) -> str:
+    """Return running while one runs; else the worst end, where a fold that was run again counts once.
+
+    Args:
+        induced_run_pks: Runs whose end was the consequence of another's: they are left out.
+    """
+    counted = runs_that_count(runs)
+    states = {run.state for run in counted if run.run_pk not in induced_run_pks}
     return next((state for state in _GROUP_ORDER if state in states), "running")
 
 

@@ -21,6 +21,7 @@ from runfold_coordinator.api.parameters import (
 )
 from runfold_coordinator.api.table_answers import answer_table, check_size
 from runfold_coordinator.api.turns import large_read
+from runfold_coordinator.readers.group_failure import find_group_failure
 
 router = APIRouter(
     prefix="/api/v1/groups/{entity}/{project}", tags=["groups"], dependencies=[Depends(require_admission)]
@@ -28,9 +29,12 @@ router = APIRouter(
 
 
 @router.get("")
-def group(request: Request, entity: Name, project: Name, name: GroupName, runs: TheGroup) -> Response:
+def group(  # noqa: PLR0917 - one parameter of the path or the query each
+    request: Request, backend: At, entity: Name, project: Name, name: GroupName, runs: TheGroup
+) -> Response:
     """Tell how many runs the group has and how they stand. List them by /runs with a filter on group."""
-    return answer(request, group_document(entity, project, name, runs))
+    failure = find_group_failure(backend.store, runs)
+    return answer(request, group_document(entity, project, name, runs, failure))
 
 
 @router.get("/history", dependencies=[Depends(large_read)])

@@ -79,7 +79,8 @@ class RunVerdict:
     """A run's state, and the failure that came first.
 
     `first_failure`: rank, label, host, writer, state, reason, confidence, traceback, signal (name),
-    exit_code, ended_unix_ns, induced (rank, label, reason of the deaths that followed, at most MAX_INDUCED).
+    exit_code, ended_unix_ns, induced (rank, label, writer, reason of deaths that followed, at most
+    MAX_INDUCED).
     """
 
     state: str
@@ -203,7 +204,7 @@ def _failure(member: Member, members: Sequence[Member], induced: Mapping[str, st
         "exit_code": verdict.ending.exit_code,
         "ended_unix_ns": verdict.ended_unix_ns,
         "induced": [
-            {"rank": m.rank, "label": m.label, "reason": induced[m.writer_id]}
+            {"rank": m.rank, "label": m.label, "writer": m.writer_id, "reason": induced[m.writer_id]}
             for m in followers[:MAX_INDUCED]
         ],
     }

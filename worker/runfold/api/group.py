@@ -36,8 +36,17 @@ class Group:
 
     @property
     def state(self) -> str:
-        """running while a run goes on; else the worst end of its runs, a repeated fold counted once."""
+        """running while a run goes on; else the worst end of its runs, a repeated fold counted once.
+
+        A rank's run that ended in consequence of another rank's failure does not count.
+        """
         return str(self._document["state"])
+
+    @property
+    def first_failure(self) -> dict[str, Any] | None:
+        """The first primary failure, as of `Run.first_failure`, with the id of its run as "run"."""
+        found: dict[str, Any] | None = self._document.get("first_failure")
+        return found
 
     @property
     def states(self) -> dict[str, int]:
