@@ -94,6 +94,7 @@ RUN: dict[str, Callable[[Any], bool]] = {
     ),
     "attempts": lambda run: len(run.attempts()) == 1,
     "stop": says_that_it_has_ended,
+    "alerts": lambda run: run.alerts() == [],
     "goodput": lambda run: (
         (report := run.goodput())["failures"] == 0
         and 0 < report["ratio"] <= 1
