@@ -145,6 +145,8 @@ def gather_testimony(evidence: Iterable[Evidence]) -> Testimony:
         return by_source.get(source, {}).values()
 
     ooms = [(one.t_ns, _text(one.facts, "scope") == "process") for one in said(e.OOM) if _has_killed(one)]
+    refused = {_text(one.facts, "request") for one in said(e.STOP_REFUSED)}
+    asked = (one for one in said(e.STOP) if _text(one.facts, "request") not in refused)
     waits = _parts(_wait(one) for one in said(e.WAIT))
     return Testimony(
         exit=max(_parts(map(_exit, said(e.EXIT))), default=None),
@@ -158,7 +160,7 @@ def gather_testimony(evidence: Iterable[Evidence]) -> Testimony:
         oom_nearby_ns=min((t_ns for t_ns, is_its_own in ooms if not is_its_own), default=None),
         raised=min(_parts(map(_raised, said(e.ELASTIC))), default=None),
         scheduled=min(_parts(map(_scheduled, said(e.SCHEDULER))), default=None),
-        asked=min(_parts(map(_asked, said(e.STOP))), default=None),
+        asked=min(_parts(map(_asked, asked)), default=None),
         stop_signals=_parts(map(_signal, said(e.STOP_SIGNAL))),
         launcher_signals=_parts(map(_launcher_signal, said(e.LAUNCHER))),
     )

@@ -50,6 +50,8 @@ NOTICE_SLACK_S = 60.0
 #: Signals by which launchers end the ranks that are left; of faults, the one by which NCCL's watchdog ends a
 #: process whose peer is lost.
 _LAUNCHERS_SIGNALS = frozenset({HUP, INT, KILL, TERM, ABRT})
+#: Signals for which an exit code of 128 and the signal's number is the custom.
+_CUSTOMARY = frozenset({HUP, INT, ABRT, KILL, 11, TERM})
 
 
 def writer_state(evidence: Iterable[Evidence], life: Life, limits: Limits) -> Verdict:
@@ -125,7 +127,12 @@ class _How:
         if self.signum is not None:
             word = "crashed with" if self.signum in FAULTS else "killed by"
             return f"{word} {signal_name(self.signum)}{self.core}"
-        return "the process is gone" if self.exit_code is None else f"exit code {self.exit_code}"
+        if self.exit_code is None:
+            return "the process is gone"
+        # Shells, and handlers that keep to their custom, tell so of a signal: a hint, no proof.
+        signum = self.exit_code - 128
+        hint = f" (128 + {signal_name(signum)})" if signum in _CUSTOMARY else ""
+        return f"exit code {self.exit_code}{hint}"
 
 
 class _Judgement:

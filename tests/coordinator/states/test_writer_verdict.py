@@ -23,6 +23,7 @@ def judge(*evidence: Evidence, life: Life = LIFE) -> Verdict:
 
 ASKED = at(e.STOP, 90, request="r", by="ann", grace_s=30)
 SENT = at(e.STOP_SIGNAL, 90.1, request="r", signum=15, pid=5, to="process")
+REFUSED = at(e.STOP_REFUSED, 90.1, request="r", why="RUNFOLD_ALLOW_STOP=0")
 NOTICE = at(e.NOTICE, 80, system="aws", grace_s=120, text="terminate")
 MARKED = at(e.PREEMPTING, 80, seq=3, source="mark_preempting")
 OOM = at(e.OOM, kills=1, cgroup="/job", version=2, scope="process")
@@ -47,6 +48,7 @@ TABLE: list[tuple[str, tuple[Evidence, ...], str, str, str]] = [
     ("os._exit(0)", (waited(0),), "finished", "exit code 0", "certain"),
     ("sys.exit(3)", (exited(3), waited(3 << 8)), "failed", "exit code 3", "certain"),
     ("os._exit(3)", (waited(3 << 8),), "failed", "exit code 3", "certain"),
+    ("sys.exit(143)", (exited(143),), "failed", "exit code 143 (128 + SIGTERM)", "said"),
     ("exception", (raised("ValueError", "no"), waited(1 << 8)), "failed", "ValueError: no", "certain"),
     ("exception, old kernel", (raised("ValueError", "no"), gone()), "failed", "ValueError: no", "said"),
     ("only in torchelastic's file", (ELASTIC, waited(1 << 8)), "failed", "ValueError: no", "certain"),
@@ -120,6 +122,13 @@ TABLE: list[tuple[str, tuple[Evidence, ...], str, str, str]] = [
     ("stopped, old kernel", (ASKED, SENT, gone()), "killed", "stopped by ann", "said"),
     ("asked only, not yet sent", (ASKED, exited(0)), "finished", "exit code 0", "said"),
     ("asked after the end", (exited(3, t_s=80), ASKED, SENT), "failed", "exit code 3", "said"),
+    (
+        "refused, then killed",
+        (ASKED, REFUSED, died(SIGKILL)),
+        "killed",
+        "killed by SIGKILL, sender",
+        "certain",
+    ),
     ("stopped, and no room", (ASKED, SENT, OOM_NEARBY, died(SIGKILL)), "killed", "stopped by ann", "certain"),
     # memory
     ("out of memory", (died(SIGKILL), OOM), "crashed", "out of memory", "certain"),

@@ -20,13 +20,14 @@ from runfold.api.history_scan import HistoryScan, check_scan_arguments
 from runfold.api.paths import route
 from runfold.api.said import Said
 from runfold.api.summary import RunSummary
+from runfold.api.verdicts import Verdicts
 from runfold.errors import UnsupportedError
 from runfold.terminal import warn
 
 TERMINAL_STATES = frozenset({"finished", "failed", "killed", "crashed", "preempted"})
 
 
-class Run:
+class Run(Verdicts):
     """One run. What was loaded stays as it was until `load(force=True)`. Not thread-safe.
 
     Attributes come with the run; `config`, `summary` and `history_keys` are fetched when first read if the
@@ -37,7 +38,10 @@ class Run:
 
     state = Said[str]("running, finished, failed, killed, crashed, preempting or preempted.")
     reason = Said[str]("Why it is in this state; never empty on a terminal one.")
-    first_failure = Said["dict[str, Any] | None"]("The first primary failure: rank, host, reason, traceback.")
+    confidence = Said[str]('How sure the state is: "certain", "said", "inferred"; "" while it goes on.')
+    first_failure = Said["dict[str, Any] | None"](
+        "The first primary failure: rank, label, host, reason, traceback, console, signal, exit_code, ..."
+    )
     unreachable = Said[bool]("No heartbeat for some seconds, though nothing says that it ended.")
     mode = Said[str]('"grouped": one process, "shared": many.')
     group = Said["str | None"]("The group it belongs to.")
