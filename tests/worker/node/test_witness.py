@@ -288,6 +288,8 @@ def test_an_error_file_is_read_with_care(tmp_path: Path) -> None:
         "traceback": "T",
         "unix_s": 17.0,
     }
+    file.write_text('{"message": "half \\ud800"}')
+    assert read_elastic_error(str(file)) == {"message": "half ?"}
     file.write_text('{"message": "Signal 15 (SIGTERM) received"}')
     assert read_elastic_error(str(file)) == {"message": "Signal 15 (SIGTERM) received"}
     for text in (

@@ -6,8 +6,11 @@ Out: evidence, and a mark in the spool of each writer of which it was given.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from runfold.protocol.evidence import ELASTIC, GONE, OOM, REBOOT, WAIT
@@ -21,8 +24,14 @@ from .processes import ProcessWatch
 from .tail import WriterTail
 from .witness import Witness
 
+logger = logging.getLogger(__name__)
+
 #: The kernel or the parent may take so long to tell a status; then the process counts as gone, seconds.
 PATIENCE_S = 2.0
+#: A turn takes no longer, seconds: after a long absence a thousand ends may be found at once.
+MOST_AT_ONCE_S = 0.1
+#: What is remembered of processes whose spools are gone is forgotten this often, seconds.
+FORGET_EVERY_S = 60.0
 
 
 @dataclass(slots=True)
@@ -45,6 +54,7 @@ class Deaths:
         *,
         boot: str,
         oom: OomWatch | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`watch` watches the writers by their ids; `boot` is this boot's id."""
         self._witness = witness
@@ -52,8 +62,13 @@ class Deaths:
         self._parents = parents
         self._boot = boot
         self._oom = oom or OomWatch()
+        self._clock = clock
         self._dead: dict[bytes, _Dead] = {}
-        self._now_s = 0.0
+        #: Told, and not yet marked so.
+        self._unmarked: dict[bytes, WriterTail] = {}
+        self._now_s = self._forgot_s = 0.0
+        #: On ends since the last turn.
+        self._spent_s = 0.0
 
     def writer_found(self, tail: WriterTail) -> None:
         """Remember how things stand while it lives."""
@@ -61,40 +76,60 @@ class Deaths:
             self._oom.begin(tail.writer, tail.identity.pid)
 
     def writer_ended(self, tail: WriterTail) -> None:
-        """Say what can be known of the end, now or when it is known."""
-        if tail.identity.role != "process" or tail.writer in self._dead or is_marked(tail):
+        """Say what can be known of the end: now, or when it is known, or when a thousand others are told."""
+        if tail.identity.role != "process" or tail.writer in self._dead or tail.writer in self._unmarked:
             return
-        said_boot = tail.identity.boot_id
-        if said_boot and said_boot != self._boot:
-            self._tell_end(tail, REBOOT, {"boot_id": said_boot, "now": self._boot})
+        if is_marked(tail):
             return
-        self._dead[tail.writer] = _Dead(tail, self._now_s)
-        self._parents.refresh()
-        self._look(self._dead[tail.writer])
+        dead = self._dead[tail.writer] = _Dead(tail, self._now_s)
+        if self._spent_s < MOST_AT_ONCE_S:
+            began_s = self._clock()
+            self._parents.refresh()
+            self._look(dead)
+            self._spent_s += self._clock() - began_s
 
     def step(self, now_s: float) -> None:
-        """Look again at those whose status was not known yet."""
+        """Look again at those whose end was not told yet."""
         self._now_s = now_s
+        self._spent_s = 0.0
+        ends_s = self._clock() + MOST_AT_ONCE_S
         self._oom.follow()
+        if now_s - self._forgot_s > FORGET_EVERY_S:
+            self._forgot_s = now_s
+            self._oom.keep_only(self._witness.knows)
         if self._dead:
             self._parents.refresh()
-            for dead in list(self._dead.values()):
-                self._look(dead)
+        for dead in list(self._dead.values()):
+            if self._clock() >= ends_s:
+                return
+            self._look(dead)
+        while self._unmarked and self._clock() < ends_s:
+            _writer, tail = self._unmarked.popitem()
+            mark(tail)
 
     def close(self) -> None:
-        """Say of the last ones that they are gone."""
+        """Say of the last ones that they are gone; what is not said now, the next agent says."""
         for dead in list(self._dead.values()):
-            self._now_s = dead.since_s + PATIENCE_S
-            self._look(dead)
+            dead.since_s = self._now_s - PATIENCE_S
+        self.step(self._now_s)
         self._oom.close()
 
     def _look(self, dead: _Dead) -> None:
         tail, writer = dead.tail, dead.tail.writer
+        said_boot = tail.identity.boot_id
+        if said_boot and said_boot != self._boot:
+            self._tell_end(tail, REBOOT, {"boot_id": said_boot, "now": self._boot})
+            del self._dead[writer]
+            return
         end, may_come = self._end_of(tail)
         if end is None and may_come and self._now_s - dead.since_s < PATIENCE_S:
             return
         if not dead.is_gone_told:
-            self._tell_causes(tail, end)
+            try:
+                self._tell_causes(tail, end)
+            except Exception:
+                # The end is told whatever became of its cause.
+                logger.exception("the cause of an end can't be told", extra={"event": "cause_not_told"})
         if end is not None:
             self._tell_end(tail, WAIT, {"status": end.status, "by": end.by})
         elif not dead.is_gone_told:
@@ -129,4 +164,4 @@ class Deaths:
 
     def _tell_end(self, tail: WriterTail, source: str, facts: dict[str, object]) -> None:
         if self._witness.testify(tail.writer, source, facts):
-            mark(tail)
+            self._unmarked[tail.writer] = tail

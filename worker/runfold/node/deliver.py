@@ -125,7 +125,8 @@ class _Delivering:
             return True
         # An ack in a spool's header may be another server's: this one has to say what it has.
         agent = self._agent
-        return not self._pending() and agent.shipper.are_confirmed() and agent.writers.are_deaths_told()
+        is_told = agent.writers.are_deaths_told() and agent.witness.is_heard()
+        return is_told and not self._pending() and agent.shipper.are_confirmed()
 
     def _pending(self) -> int:
         return sum(self._wanted.values()) - self._acked()

@@ -53,17 +53,22 @@ def _facts(said: Any) -> dict[str, Any] | None:
         said = said.get("message")
     if not isinstance(said, str) or not said:
         return None
-    facts: dict[str, Any] = {"message": redact_text(said)[:_MESSAGE_CHARS]}
-    if (named := _CLASS.match(said)) is not None:
+    facts: dict[str, Any] = {"message": redact_text(_clean(said[: 2 * _MESSAGE_CHARS]))[:_MESSAGE_CHARS]}
+    if (named := _CLASS.match(facts["message"])) is not None:
         facts["exception"] = named[1][:200]
     stack = more.get("py_callstack")
     if isinstance(stack, str) and stack:
-        facts["traceback"] = _last_part(redact_text(stack))
+        facts["traceback"] = _last_part(redact_text(_clean(stack[-2 * MAX_TRACEBACK_BYTES :])))
     try:
         facts["unix_s"] = float(more["timestamp"])
     except (KeyError, TypeError, ValueError):
         pass
     return facts
+
+
+def _clean(text: str) -> str:
+    """JSON may hold halves of surrogate pairs, which no message takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _last_part(text: str) -> str:

@@ -6,6 +6,7 @@ the kernel's log can be read, it names the process.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,10 @@ class OomWatch:
     def forget(self, writer: bytes) -> None:
         """The process is of no interest any more."""
         self._counted.pop(writer, None)
+
+    def keep_only(self, knows: Callable[[bytes], bool]) -> None:
+        """Forget those that `knows` denies."""
+        self._counted = {writer: counted for writer, counted in self._counted.items() if knows(writer)}
 
     def follow(self) -> None:
         """Read on in the kernel's log."""

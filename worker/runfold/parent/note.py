@@ -126,24 +126,32 @@ def _note_in(found: Any) -> ParentNote:
     if found["v"] != 1:
         raise ValueError("a note of another version")
     signals = tuple(
-        PassedOn(int(one["signum"]), int(one["t_ns"]), _whole(one["sender_pid"]), _whole(one["sender_uid"]))
+        PassedOn(
+            _int64(one["signum"]), _int64(one["t_ns"]), _whole(one["sender_pid"]), _whole(one["sender_uid"])
+        )
         for one in found["signals"][:MAX_SIGNALS]
     )
     return ParentNote(
-        pid=int(found["pid"]),
+        pid=_int64(found["pid"]),
         pid_start=_number(found["pid_start"]),
-        parent_pid=int(found["parent_pid"]),
+        parent_pid=_int64(found["parent_pid"]),
         parent_start=_number(found["parent_start"]),
         boot_id=str(found["boot_id"]),
         pid_namespace=_whole(found["pid_namespace"]),
         signals=signals,
         status=_whole(found["status"]),
-        ended_ns=int(found["ended_ns"]),
+        ended_ns=_int64(found["ended_ns"]),
     )
 
 
 def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
+    return None if value is None else _int64(value)
+
+
+def _int64(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        raise ValueError("not a whole number of 64 bits")
+    return value
 
 
 def _number(value: Any) -> float | None:
