@@ -33,8 +33,6 @@ MAX_PER_SOURCE = 32
 MAX_FACTS_BYTES = 192 * 1024
 #: Characters of a source and of an ident.
 _MAX_NAME_CHARS = 64
-#: What only a process itself may say, in its own records.
-OWN_WORDS = frozenset({e.EXIT, e.SIGNAL, e.PREEMPTING})
 #: Testimonies kept in memory.
 CACHED = 20_000
 _MAX_TIME_NS = 2**63 - 1

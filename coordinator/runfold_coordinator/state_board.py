@@ -12,9 +12,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from runfold.protocol.evidence import Evidence
+from runfold.protocol.evidence import NOT_WITNESSED, Evidence
 from runfold_coordinator.clock import Clock
-from runfold_coordinator.evidence_table import OWN_WORDS, EvidenceTable, fresh_runs
+from runfold_coordinator.evidence_table import EvidenceTable, fresh_runs
 from runfold_coordinator.failure_lines import FailureLines, LastLines
 from runfold_coordinator.ingest.watermarks import WriterMark
 from runfold_coordinator.liveness import Liveness, Sign
@@ -129,7 +129,7 @@ class StateBoard:
         Args:
             heard: Evidence from control messages, which may be trimmed when this returns.
         """
-        heard = [one for one in heard if one.source not in OWN_WORDS]
+        heard = [one for one in heard if one.source not in NOT_WITNESSED]
         with self._store.snapshot() as connection:
             self._open.load(connection)
             fresh = fresh_runs(connection, self._partition)

@@ -32,6 +32,9 @@ MAX_BY_CHARS = 200
 WATCH_LOST_S = 7 * 86400.0
 #: While requests are open, it is looked this often which processes have ended.
 REFRESH_EVERY_S = 0.5
+#: A request that shortens what is left by less than this, or by less than a 20th, changes nothing: the number
+#: of requests of one process stays bounded.
+LEAST_SHORTENED_S = 0.1
 #: Begins the ident of evidence of requests that came through the gate. What agents send has digests there:
 #: nobody can have processes stopped by sending evidence of a request.
 ASKED_HERE = "asked:"
@@ -221,7 +224,7 @@ def _stricter(known: _Open | None, new: StopRequest, now_s: float) -> StopReques
         return new
     left_s = max(0.0, known.deadline_unix_s - now_s)
     is_wider = new.is_whole and not known.request.is_whole
-    if new.grace_s >= left_s and not is_wider:
+    if new.grace_s > left_s - max(LEAST_SHORTENED_S, left_s / 20) and not is_wider:
         return None
     return replace(new, grace_s=min(new.grace_s, left_s), is_whole=new.is_whole or known.request.is_whole)
 

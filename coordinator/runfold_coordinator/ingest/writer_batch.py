@@ -82,7 +82,7 @@ class WriterBatch:
                     found = Evidence.from_record(payload, times[seq])
                 except ProtocolError:
                     continue  # about nobody; the record is kept as it came
-                if found.source not in _OWN_WORDS.values():
+                if found.source not in e.NOT_WITNESSED:
                     yield found
 
     @property

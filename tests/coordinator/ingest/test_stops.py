@@ -158,8 +158,19 @@ def test_evidence_that_agents_send_asks_nobody_to_stop(job: Job) -> None:
     """Only what came through the gate counts: an agent's word that somebody asked is not a request."""
     facts = {"request": "forged", "by": "x", "grace_s": 0.0, "whole": True}
     forged = Evidence(job.speakers[0].writer, STOP, 1, facts)
+    agent = Speaker(b"n" * 16, "_nodes/agents/n")
+    job.bench.feed(agent.hello(role="node"), agent.others((RecordKind.EVIDENCE, forged.to_record().pack())))
+    job.bench.board.tick([forged])
+    assert job.rows_of_evidence() == []
     add(job.store, forged)
     assert job.told(job.opened()) == {}
+
+
+def test_requests_that_shorten_by_next_to_nothing_are_few(job: Job) -> None:
+    for tenth in range(300, 0, -1):
+        job.ask(grace_s=tenth / 10, ranks=[0])
+    assert next(iter(job.told().values())).grace_s < 0.5
+    assert len(job.rows_of_evidence()) < 100
 
 
 def test_who_asked_is_shown_on_one_line_and_not_at_length() -> None:

@@ -73,6 +73,10 @@ SOURCES = frozenset(
     }
 )  # fmt: skip
 
+#: What no agent may say of a process: its own words come in its own records, and requests to stop through the
+#: gate of the HTTP API, where it is asked who makes them.
+NOT_WITNESSED = frozenset({EXIT, SIGNAL, PREEMPTING, STOP})
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
