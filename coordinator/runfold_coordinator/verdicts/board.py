@@ -291,6 +291,7 @@ class VerdictBoard:
             for run in runs:
                 flags = [w for w in run.writers.values() if _flag(w) != w.told_flag]
                 tx.update_by_pk(t.writers, [{"writer_pk": w.writer_pk, "stalled": _flag(w)} for w in flags])
+                tx.touch(run.run_pk)
                 tx.connection.execute(
                     sa.update(t.runs)
                     .where(c.run_pk == run.run_pk)
