@@ -31,6 +31,10 @@ from runfold_coordinator.ingest.transaction import Ingest
 from runfold_coordinator.live_facts import LiveFacts
 from runfold_coordinator.liveness import Liveness
 from runfold_coordinator.maintenance import Maintenance
+from runfold_coordinator.metrics.backlog import BacklogReader
+from runfold_coordinator.metrics.building import Metrics
+from runfold_coordinator.metrics.http_counts import HttpCounts
+from runfold_coordinator.metrics.own import OwnSources
 from runfold_coordinator.readers.alerts_reader import AlertsReader
 from runfold_coordinator.readers.attempts_reader import AttemptsReader
 from runfold_coordinator.readers.console_reader import ConsoleReader
@@ -231,6 +235,7 @@ class Service:
         self, store: Store, summaries: SummaryReader, intake: Intake, stops: Stops, gate: GatePolicy
     ) -> Backend:
         goodput = GoodputReader(store, self._clock)
+        live = LiveReader(store, self._clock, self._live_facts, goodput.goodput)
         return Backend(
             store=store,
             history=HistoryReader(store),
@@ -243,7 +248,8 @@ class Service:
             attempts=AttemptsReader(store),
             goodput=goodput,
             alerts=AlertsReader(store),
-            live=LiveReader(store, self._clock, self._live_facts, goodput.goodput),
+            live=live,
+            metrics=self._metrics(store, live),
             intake=intake,
             stops=stops,
             stop_requests=StopsReader(store),
@@ -251,6 +257,16 @@ class Service:
             server_id=store.server_id,
             mono_s=self._clock.mono_s,
         )
+
+    def _metrics(self, store: Store, live: LiveReader) -> Metrics:
+        backlog = BacklogReader(self.redis_url, self.settings.partitions)
+        self._stops.append(backlog.close)
+        sources = OwnSources(
+            store=store, clock=self._clock, http=HttpCounts(), loops=self.loops, backlog=backlog.read
+        )
+        metrics = Metrics(sources, live, keys=self.settings.metrics_keys)
+        self._stops.append(metrics.close)
+        return metrics
 
     def _start_http(self, backend: Backend) -> None:
         server = HttpServer(create_app(backend), self.settings.host, self.settings.port)

@@ -49,6 +49,9 @@ class CoordinatorSettings:
     #: Disk kept aside so that a full disk can be got out of, bytes; 0 for none (RUNFOLD_BALLAST).
     ballast_bytes: int = 64 * MIB
 
+    #: Names of metrics for /metrics, by comma; "*" and "?" stand for anything (RUNFOLD_METRICS_KEYS).
+    metrics_keys: str = "*"
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **arguments: Any) -> Self:
         """Return the settings; arguments that are None count as not given.
@@ -105,5 +108,6 @@ _VARIABLES: dict[str, tuple[str, Any]] = {
     "cold_after_s": ("RUNFOLD_COLD_AFTER_S", float),
     "alerts_path": ("RUNFOLD_ALERTS", Path),
     "ballast_bytes": ("RUNFOLD_BALLAST", int),
+    "metrics_keys": ("RUNFOLD_METRICS_KEYS", str),
 }
 assert set(_VARIABLES) == {found.name for found in fields(CoordinatorSettings)}, "each setting has a variable"

@@ -12,6 +12,7 @@ from runfold_coordinator.api import (
     routes_console,
     routes_groups,
     routes_intake,
+    routes_metrics,
     routes_nodes,
     routes_pages,
     routes_runs,
@@ -22,6 +23,7 @@ from runfold_coordinator.api.errors import install_error_answers
 from runfold_coordinator.api.fresh_summaries import FreshSummaries
 from runfold_coordinator.api.gate import Gate
 from runfold_coordinator.api.turns import Turns
+from runfold_coordinator.metrics.http_counts import CountingRequests
 
 OPENAPI_PATH = "/api/v1/openapi.json"
 
@@ -48,8 +50,11 @@ def create_app(backend: Backend) -> FastAPI:
         routes_alerts,
         routes_groups,
         routes_nodes,
+        routes_metrics,
         routes_pages,
     ):
         app.include_router(routes.router)
     app.add_middleware(Gate, policy=backend.gate)
+    # Around the gate: what it refuses counts too.
+    app.add_middleware(CountingRequests, counts=backend.metrics.http)
     return app

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runfold_coordinator.api.gate import GatePolicy
+from runfold_coordinator.metrics.building import Metrics
 from runfold_coordinator.readers.alerts_reader import AlertsPage
 from runfold_coordinator.readers.answers import HistoryPage, Table
 from runfold_coordinator.readers.history_columns import ColumnsPage
@@ -174,6 +175,9 @@ class Intake(Protocol):
     def acks(self, writer_ids: Collection[str]) -> dict[str, Any]:
         """Return {"srv", "cur", "beat", "parts", "acks": {writer id: seq}}."""
 
+    def stacks(self, partition: int) -> bytes:
+        """Return the open requests for stacks of a partition, packed; b"" while there are none."""
+
     def connect_facts(self) -> dict[str, Any]:
         """Return {"redis_url", "server_id", "partitions"} for a worker."""
 
@@ -194,6 +198,7 @@ class Backend:
     goodput: GoodputReader
     alerts: AlertsReader
     live: LiveReader
+    metrics: Metrics
     intake: Intake
     stops: Stops
     stop_requests: StopsReader

@@ -21,7 +21,8 @@ from runfold.protocol.evidence import Evidence, control_kind
 from runfold.protocol.streams import Heartbeat
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.downlink import Downlink
-from runfold_coordinator.ingest.transaction import Ingest
+from runfold_coordinator.ingest.measures import ControlCounts, Durations
+from runfold_coordinator.ingest.transaction import Counts, Ingest
 from runfold_coordinator.liveness import Liveness
 from runfold_coordinator.state_board import StateBoard
 from runfold_coordinator.store.errors import FencedError, StoreError, StoreFullError
@@ -162,6 +163,9 @@ class IngestLoop:
         #: Called in this loop's thread at each tick, after the states are judged.
         self.judges: list[Callable[[], None]] = []
         self._judge_fault = ""
+        #: For whoever watches the coordinator: read without a lock.
+        self.commits = Durations()
+        self.control = ControlCounts()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="runfold-ingest", daemon=True)
         self.cursor = START
@@ -179,6 +183,11 @@ class IngestLoop:
     def stacks(self) -> bytes:
         """Open requests for stacks, packed; b"" while there are none."""
         return self._downlink.stacks
+
+    @property
+    def counts(self) -> Counts:
+        """What happened to entries since start."""
+        return self._ingest.counts
 
     def start(self) -> None:
         """Claim the partition and start the thread."""
@@ -259,7 +268,7 @@ class IngestLoop:
         now_s = self._clock.mono_s()
         is_due = now_s >= self._next_tick_s
         if heard or is_due or self._liveness.is_urgent:
-            self._board.tick(heard)
+            self._tick(heard)
         if is_due:
             self._next_tick_s = now_s + TICK_EVERY_S
             self._judge()
@@ -288,7 +297,9 @@ class IngestLoop:
             reason = f"the coordinator died {self._attempt.deaths} times over this entry"
             applied = self._ingest.bury(found.entries[0], found.cursor, reason)
         else:
+            began_s = self._clock.mono_s()
             applied = self._ingest.apply(found.entries, found.cursor)
+            self.commits.note(self._clock.mono_s() - began_s)
         self._attempt.deaths = 0
         self._max_entries = min(BATCH_ENTRIES, self._max_entries * 2)
         self.cursor = self._untrimmed = applied.cursor
@@ -299,13 +310,30 @@ class IngestLoop:
         try:
             kind, found = control_kind(message)
             if kind == "evidence":
-                return Evidence.from_message(found)
+                evidence = Evidence.from_message(found)
+                self.control.evidence += 1
+                return evidence
             self._liveness.hear(Heartbeat.unpack(message))
+            self.control.heartbeats += 1
         except ProtocolError as error:
+            self.control.bad += 1
             logger.warning(
                 "a control message does not decode", extra={"event": "bad_control", "why": str(error)}
             )
         return None
+
+    def _tick(self, heard: list[Evidence]) -> None:
+        try:
+            self._board.tick(heard)
+        except StoreError:
+            raise
+        except Exception:
+            if not heard:
+                raise
+            # What can't be stored must not stop the stream: the agent's spool brings it once more, and there it
+            # would become a dead letter.
+            logger.exception("evidence could not be stored", extra={"event": "evidence_failed"})
+            self._board.tick()
 
     def _judge(self) -> None:
         """Let others judge what the states do not tell; a fault of theirs stops nothing."""

@@ -41,6 +41,8 @@ class _Tail:
 
     seq: int = 0
     points: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=STEPS + 1))
+    #: What the points make.
+    step_s: float | None = None
 
 
 class StepPace:
@@ -61,14 +63,14 @@ class StepPace:
                 if writer.row_count and writer.last_seq > tail.seq:
                     behind.append(writer)
             self._read(behind)
-            found = {
-                writer.writer_pk: step_time_s(self._tails[writer.writer_pk].points) for writer in writers
-            }
+            found = {writer.writer_pk: self._tails[writer.writer_pk].step_s for writer in writers}
             while len(self._tails) > max(MAX_WRITERS, len(writers)):
                 self._tails.popitem(last=False)
         return {pk: seconds for pk, seconds in found.items() if seconds is not None}
 
     def _read(self, writers: Sequence[WriterRow]) -> None:
+        if not writers:
+            return
         last_seq = {writer.writer_pk: writer.last_seq for writer in writers}
         with self._store.snapshot() as connection:
             wanted: list[int] = []
@@ -81,8 +83,10 @@ class StepPace:
                     chunk = Chunk(row.directory, part_fetcher(connection, row))
                     add_rows(self._tails[row.writer_pk], chunk.seq, chunk.step, chunk.t_ns)
         for writer_pk, seq in last_seq.items():
+            tail = self._tails[writer_pk]
             # What comes next is read from here on; records that are no rows count too.
-            self._tails[writer_pk].seq = max(seq, self._tails[writer_pk].seq)
+            tail.seq = max(seq, tail.seq)
+            tail.step_s = step_time_s(tail.points)
 
     def _newest_chunks(self, connection: sa.Connection, writer_pks: Sequence[int], most: int) -> list[int]:
         """Return those of each writer's `most` newest chunks that hold rows not read yet."""

@@ -25,6 +25,8 @@ from runfold_coordinator.store.reading import Reading
 #: Elements in one projection: all writers' definitions together may exceed one record's limit.
 PROJECTION_ELEMENTS = 50_000_000
 PROJECTION_BYTES = 256 * 1024 * 1024
+#: Identities of writers kept unpacked.
+CACHED_IDENTITIES = 20_000
 
 
 class CatalogueReads(Reading):
@@ -245,7 +247,19 @@ class CatalogueReads(Reading):
         return [_run_row(row) for row in self.fetch(statement)]
 
     def _writers(self, statement: sa.Executable) -> list[WriterRow]:
-        return [writer_row(row, unpack_stored(row.identity)) for row in self.fetch(statement)]
+        return [writer_row(row, self._identity(row)) for row in self.fetch(statement)]
+
+    def _identity(self, row: Any) -> dict[str, Any]:
+        """Return a writer's identity map; it never changes once it is there, so most are not unpacked anew."""
+        if row.identity is None:
+            return {}
+        found = self._identities.get(row.writer_pk)
+        if found is None:
+            found = unpack_stored(row.identity)
+            if len(self._identities) >= CACHED_IDENTITIES:
+                self._identities.clear()
+            self._identities[row.writer_pk] = found
+        return found
 
 
 def unpack_stored(blob: bytes | None) -> Any:

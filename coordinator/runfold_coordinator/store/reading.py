@@ -16,6 +16,8 @@ class Reading:
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
+        #: Identity maps by writer_pk, of committed rows. Threads share it: a step on it is atomic.
+        self._identities: dict[int, dict[str, Any]] = {}
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:

@@ -79,6 +79,8 @@ runs = sa.Table(
     sa.UniqueConstraint("entity", "project", "run_id", name="runs_path"),
     sa.Index("runs_by_start", "entity", "project", "started_unix_ns"),
     sa.Index("runs_by_group", "entity", "project", "group_name"),
+    sa.Index("runs_by_state", "state"),
+    sa.Index("runs_by_end", "ended_unix_ns"),
 )
 
 writers = sa.Table(

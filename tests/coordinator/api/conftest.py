@@ -17,6 +17,9 @@ from runfold_coordinator.api.routes_intake import BODY_LIMITS
 from runfold_coordinator.api.server import HttpServer
 from runfold_coordinator.clock import SystemClock
 from runfold_coordinator.readers.alerts_reader import AlertsReader
+from runfold_coordinator.metrics.building import Metrics
+from runfold_coordinator.metrics.http_counts import HttpCounts
+from runfold_coordinator.metrics.own import OwnSources
 from runfold_coordinator.readers.attempts_reader import AttemptsReader
 from runfold_coordinator.readers.goodput_reader import GoodputReader
 from runfold_coordinator.readers.group_reader import GroupReader
@@ -83,7 +86,8 @@ def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
         "attempts": AttemptsReader(store),
         "goodput": GoodputReader(store, SystemClock()),
         "alerts": AlertsReader(store),
-        "live": LiveReader(store, SystemClock(), NothingHeard()),
+        "live": (live := LiveReader(store, SystemClock(), NothingHeard())),
+        "metrics": Metrics(OwnSources(store=store, clock=SystemClock(), http=HttpCounts()), live),
         "intake": intake,
         "stops": Stops(store, SystemClock()),
         "stop_requests": StopsReader(store),

@@ -18,6 +18,8 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("confidence", sa.String(), server_default="", nullable=False))
         op.add_column(table, sa.Column("stalled", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("runs", sa.Column("verdicts", sa.LargeBinary()))
+    op.create_index("runs_by_state", "runs", ["state"])
+    op.create_index("runs_by_end", "runs", ["ended_unix_ns"])
     op.add_column("writers", sa.Column("role", sa.String(), server_default="process", nullable=False))
     op.add_column("writers", sa.Column("console_of", sa.String(32)))
     op.add_column("writers", sa.Column("host", sa.String()))

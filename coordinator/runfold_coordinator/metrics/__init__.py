@@ -1,0 +1,1 @@
+"""What `/metrics` says of the coordinator and of the runs that go on."""
