@@ -32,14 +32,14 @@ def document(**more: Any) -> dict[str, Any]:
         "first_failure": {"rank": 2, "host": "h", "reason": "ValueError", "traceback": "line 1\nline 2"},
         "unreachable": False, "mode": "shared", "group": None, "job_type": None, "fold": 3, "notes": None, "tags": ["a"],
         "host": "h", "created_at": "2026-01-02T03:04:05.000000Z", "heartbeat_at": "", "ended_at": None, "duration_s": 3661.5,
-        "last_step": 9, "row_count": 10, "config_conflicts": {}, "version": 1, "config": {"opt": {"lr": 0.1}},
+        "last_step": 9, "row_count": 10, "config_conflicts": {}, "version": 1, "stalled": False, "verdicts": {}, "config": {"opt": {"lr": 0.1}},
         "summary": {"loss": float("nan")}, **more,
     }  # fmt: skip
 
 
 WRITER = {
     "writer": "00", "label": "rank-0", "rank": 0, "attempt": 1, "host": "h", "pid": 5, "state": "failed",
-    "unreachable": False, "last_step": 9, "last_seq": 12, "head_seq": 12, "reason": "exit 1",
+    "unreachable": False, "stalled": False, "last_step": 9, "last_seq": 12, "head_seq": 12, "reason": "exit 1",
 }  # fmt: skip
 COUNTS = {"acknowledged": 12, "stored": 12, "declared_gaps": 0, "dead_letters": 0, "pending": 0}
 

@@ -8,6 +8,7 @@ import typer
 
 from runfold.cli.options import AsJson, TimeoutS, Url, api_for
 from runfold.cli.output import console, duration_text, plain, print_json, print_table, state_text
+from runfold.cli.verdict_lines import verdict_lines
 
 
 def show(
@@ -26,6 +27,11 @@ def show(
         )
         return
     _head(document, run.url)
+    found = list(verdict_lines(document["verdicts"]))
+    if found:
+        _section("verdicts")
+        for line in found:
+            console().print(plain(line))
     _leaves("config", run.config)
     _leaves("summary", {key: value for key, value in document["summary"].items() if key != "_wandb"})
     _section("writers")
@@ -87,7 +93,8 @@ def _section(title: str) -> None:
 
 def _writer(writer: dict[str, Any]) -> list[Any]:
     return [
-        writer["state"] + (" (unreachable)" if writer["unreachable"] else ""),
+        writer["state"]
+        + (" (unreachable)" if writer["unreachable"] else " (stalled)" if writer["stalled"] else ""),
         writer["rank"],
         writer["label"],
         writer["attempt"],
