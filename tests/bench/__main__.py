@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench import backlog, latency, log_cost, reads, throughput
+from bench import backlog, latency, log_cost, reads, sampling_cost, throughput
 from bench.figures import Report
 
 PARTS = {
@@ -21,6 +21,7 @@ PARTS = {
     "latency": latency.measure,
     "writers": backlog.measure_many,
     "backlog": backlog.measure,
+    "sampling": sampling_cost.measure,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from runfold.errors import UsageError
+from runfold.protocol.identity import NODE_ENTITY
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 #: Length of a run id that we make.
@@ -192,6 +193,8 @@ def check_project(project: str) -> str:
 def check_entity(entity: str) -> str:
     """Return `entity` if it can be one; UsageError if it could not be part of a run's path."""
     _refuse_characters(entity, "/\\#?%:", f"Invalid entity {entity!r}")
+    if entity == NODE_ENTITY:
+        raise UsageError(f"Invalid entity {entity!r}: it is kept for what agents say of their nodes")
     return entity
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from runfold.node.sampling.cgroup import CgroupReading, find_cgroup
+from runfold.node.sampling.cgroup import CgroupReading, Cgroups
 
 
 class Machine:
@@ -25,7 +25,7 @@ class Machine:
         file.write_text(text)
 
     def read(self) -> CgroupReading:
-        group = find_cgroup(7, self.proc)
+        group = Cgroups(self.proc).of(7)
         assert group is not None
         return group.read()
 
@@ -89,7 +89,7 @@ def test_version_1_finds_each_controller_where_it_is_mounted(tmp_path: Path):
 def test_a_group_that_is_not_mounted_here_is_none_or_the_top_of_what_is(tmp_path: Path):
     machine = Machine(tmp_path, V2, "0::/../../other\n")
     machine.write("sys/memory.max", "5\n")
-    assert find_cgroup(7, machine.proc) is None
+    assert Cgroups(machine.proc).of(7) is None
     machine = Machine(tmp_path, V2, "0::/not/visible/here\n")
     machine.write("sys/memory.max", "5\n")
     assert machine.read().memory_limit_bytes == 5
@@ -105,12 +105,21 @@ def test_a_path_with_blanks_and_files_full_of_rubbish_do_no_harm(tmp_path: Path)
 
 
 def test_no_cgroups_no_group(tmp_path: Path):
-    assert find_cgroup(7, tmp_path) is None
+    assert Cgroups(tmp_path).of(7) is None
 
 
 def test_the_group_of_this_process_can_be_read():
-    group = find_cgroup(os.getpid())
+    group = Cgroups().of(os.getpid())
     if group is not None:  # there is none outside Linux
         found = group.read()
         assert found.memory_bytes is None or found.memory_bytes > 0
         assert found.cpu_limit is None or found.cpu_limit > 0
+
+
+def test_processes_of_one_group_share_what_was_found(tmp_path: Path):
+    machine = Machine(tmp_path, V2, "0::/x\n")
+    machine.write("proc/8/cgroup", "0::/x\n")
+    machine.write("proc/9/cgroup", "0::/\n")
+    machine.write("sys/x/memory.max", "5\n")
+    groups = Cgroups(machine.proc)
+    assert groups.of(7) is groups.of(8) is not groups.of(9)

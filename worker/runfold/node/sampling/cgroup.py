@@ -13,6 +13,8 @@ from pathlib import Path
 #: Version 1 says "no limit" with a number near 2**63, rounded to pages.
 _UNLIMITED_BYTES = 1 << 60
 _MAX_FILE_BYTES = 1 << 20
+#: Groups that are remembered.
+MAX_KNOWN = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,28 @@ class Cgroup:
         )
 
 
-def find_cgroup(pid: int, proc_root: Path = Path("/proc")) -> Cgroup | None:
-    """Return the group of a process as it is mounted here; None where there is none to be seen."""
-    told = _text(proc_root / str(pid) / "cgroup")
-    mounts = _mounts(_text(proc_root / "self" / "mountinfo") or "")
-    if not told:
-        return None
+class Cgroups:
+    """Finds the groups of processes; processes of one group share the object. Not thread-safe."""
+
+    def __init__(self, proc_root: Path = Path("/proc")) -> None:
+        self._proc_root = proc_root
+        #: by the text in which the kernel names a process's groups
+        self._found: dict[str, Cgroup | None] = {}
+
+    def of(self, pid: int) -> Cgroup | None:
+        """Return the group of a process as it is mounted here; None where there is none to be seen."""
+        told = _text(self._proc_root / str(pid) / "cgroup")
+        if not told:
+            return None
+        if told not in self._found:
+            if len(self._found) >= MAX_KNOWN:
+                self._found.clear()
+            self._found[told] = _find(told, _text(self._proc_root / "self" / "mountinfo") or "")
+        return self._found[told]
+
+
+def _find(told: str, mountinfo: str) -> Cgroup | None:
+    mounts = _mounts(mountinfo)
     places: dict[str, tuple[int, tuple[Path, ...]]] = {}
     for line in told.splitlines():
         parts = line.split(":", 2)

@@ -26,6 +26,12 @@ class Host:
         import psutil
 
         self._psutil = psutil
+        #: Physical memory; 0: it can't be told.
+        self.memory_bytes = _memory_bytes()
+        #: Logical processors.
+        self.logical_cpu_count = int(psutil.cpu_count() or 1)
+        #: Cores; logical processors where those can't be told.
+        self.cpu_count = int(psutil.cpu_count(logical=False) or self.logical_cpu_count)
         self._disk_paths = file_systems(disk_paths)
         self._devices: list[str] | None = None
         self._cpus: list[Any] = []
@@ -46,21 +52,6 @@ class Host:
         ):
             _gather(values, probe)
         return values
-
-    @property
-    def memory_bytes(self) -> int:
-        """Physical memory."""
-        return int(self._psutil.virtual_memory().total)
-
-    @property
-    def cpu_count(self) -> int:
-        """Cores, or logical processors where those can't be told."""
-        return int(self._psutil.cpu_count(logical=False) or self._psutil.cpu_count() or 1)
-
-    @property
-    def logical_cpu_count(self) -> int:
-        """Logical processors."""
-        return int(self._psutil.cpu_count() or 1)
 
     def _cpu(self) -> dict[str, float]:
         times = self._psutil.cpu_times(percpu=True)
@@ -125,6 +116,13 @@ class Host:
             "network.sent": float(sum(one.bytes_sent for one in kept)),
             "network.recv": float(sum(one.bytes_recv for one in kept)),
         }
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
 
 
 def file_systems(paths: Iterable[Path]) -> list[Path]:

@@ -15,7 +15,7 @@ from runfold.protocol.identity import Identity
 from runfold.protocol.records import NodeRecord
 
 from .assembly import Findings, Watched, assemble, used_uuids
-from .cgroup import Cgroup, CgroupReading, find_cgroup
+from .cgroup import Cgroup, CgroupReading, Cgroups
 from .gpu_thread import GpuProbe, GpuThread
 from .host import Host
 from .inventory import describe_node
@@ -25,6 +25,8 @@ from .visible_devices import visible_uuids
 
 #: What a process does with devices is told again when it changed, so many times.
 MAX_DEVICE_CHANGES = 16
+#: A container that was throttled in so many of its periods has no processor time to spare, percent.
+THROTTLED_PERCENT = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +59,21 @@ class NodeSamples:
     ) -> None:
         self._disk_paths = disk_paths
         self._make_gpu_probe = make_gpu_probe
-        self._proc_root = proc_root
+        self._cgroups = Cgroups(proc_root)
         self._host: Host | None = None
         self._gpus: GpuThread | None = None
         self._trees = ProcessTrees(proc_root)
         #: by directory, (periods, throttled ones) at the sample before
         self._periods: dict[Cgroup, tuple[int, int]] = {}
+        self._is_throttled = False
         self._told: dict[bytes, list[list[str]]] = {}
         self._gpus_seen: GpuSample | None = None
 
     @property
     def idle_ratio(self) -> float | None:
-        """Idle share of the machine's processors lately."""
+        """Idle share of the machine's processors lately; 0 where a container's quota was used up."""
+        if self._is_throttled:
+            return 0.0
         return None if self._host is None else self._host.idle_ratio
 
     def sample(self, subjects: Sequence[Subject], now_s: float) -> Sample:
@@ -100,9 +105,10 @@ class NodeSamples:
 
     def _find(self, host: Host, watched: Sequence[Watched], now_s: float) -> Findings:
         pids = {one.pid for one in watched}
-        groups = {pid: group for pid in pids if (group := find_cgroup(pid, self._proc_root)) is not None}
+        groups = {pid: group for pid in pids if (group := self._cgroups.of(pid)) is not None}
         readings = {group: group.read() for group in set(groups.values())}
         throttled = {group: self._throttled(group, reading) for group, reading in readings.items()}
+        self._is_throttled = any((share or 0.0) >= THROTTLED_PERCENT for share in throttled.values())
         self._periods = {
             group: (reading.periods, reading.throttled_periods)
             for group, reading in readings.items()
@@ -114,7 +120,7 @@ class NodeSamples:
             trees=self._trees.sample(pids, now_s),
             limits={pid: readings[group] for pid, group in groups.items()},
             throttled_percent={pid: share for pid, share in shares.items() if share is not None},
-            is_one_cgroup=len(readings) <= 1 and len(groups) == len(pids),
+            is_one_cgroup=len(readings) <= 1,
             cpu_count=host.cpu_count,
             memory_bytes=host.memory_bytes,
         )

@@ -5,6 +5,7 @@ In: NVML's event set, asked without waiting. Out: how many came for each device,
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ class XidEvents:
         self._nv = nv
         self._set = nv.nvmlEventSetCreate()
         self.counts = counts
+        #: A device that fell off the bus can't be asked for its UUID any more.
+        self._uuids = {_address(handle): uuid for uuid, handle in handles.items()}
         for uuid, handle in handles.items():
             try:
                 supported = nv.nvmlDeviceGetSupportedEventTypes(handle)
@@ -44,9 +47,10 @@ class XidEvents:
                     return
                 raise
             if event.eventType & nv.nvmlEventTypeXidCriticalError:
-                uuid = nv.nvmlDeviceGetUUID(event.device)
-                count, _ = self.counts.get(uuid, (0, 0))
-                self.counts[uuid] = (count + 1, int(event.eventData))
+                uuid = self._uuids.get(_address(event.device))
+                if uuid is not None:
+                    count, _ = self.counts.get(uuid, (0, 0))
+                    self.counts[uuid] = (count + 1, int(event.eventData))
 
     def close(self) -> None:
         """Free the set."""
@@ -58,3 +62,8 @@ class XidEvents:
             return {}
         count, last = self.counts[uuid]
         return {"xidErrors": float(count), **({"lastXid": float(last)} if count else {})}
+
+
+def _address(handle: Any) -> int | None:
+    """Return what tells a device's handle from another's."""
+    return ctypes.cast(handle, ctypes.c_void_p).value

@@ -7,12 +7,15 @@ processes serves all writers: a walk down from each would read every thread's li
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 _HAS_PROC = sys.platform == "linux"
+#: read_bytes, then write_bytes, of /proc/<pid>/io.
+_IO = re.compile(rb"^(?:read|write)_bytes: (\d+)$", re.MULTILINE)
 #: Generations that are walked up from a process to its writer.
 _MAX_DEPTH = 64
 
@@ -132,18 +135,15 @@ class ProcessTrees:
 
     def _io(self, pid: int) -> tuple[int, int] | None:
         try:
-            text = (self._proc_root / str(pid) / "io").read_text()
+            with open(f"{self._proc_root}/{pid}/io", "rb") as file:
+                found = _IO.findall(file.read())
         except OSError:
             return None
-        found = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
-        try:
-            return int(found["read_bytes"]), int(found["write_bytes"])
-        except (KeyError, ValueError):
-            return None
+        return (int(found[0]), int(found[1])) if len(found) == 2 else None
 
     def _open_files(self, pid: int) -> int | None:
         try:
-            return sum(1 for _ in (self._proc_root / str(pid) / "fd").iterdir())
+            return len(os.listdir(f"{self._proc_root}/{pid}/fd"))  # noqa: PTH208 - counted only, often
         except OSError:
             return None
 

@@ -118,6 +118,9 @@ class Sampler:
                 self._rest(began_s, wait_s)
         finally:
             samples.close()
+            with self._lock:
+                if self._thread is threading.current_thread():  # a fault: another one takes over
+                    self._thread = None
 
     def _next_subjects(self) -> tuple[Subject, ...]:
         with self._lock:
