@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 READ_AFTER_S = (0.0, 1.0, 3.0, 10.0, 60.0)
 #: Failures that are followed at a time.
 MAX_FOLLOWED = 1000
+#: Failures whose lines are read in one tick: ingest waits for it.
+MAX_READ_AT_ONCE = 8
+MAX_LINE_CHARS = 2000
 
 #: Returns the newest console lines of a writer (id in hex), the last one last.
 LastLines = Callable[[str], list[str]]
@@ -64,12 +67,11 @@ class FailureLines:
         """Return the (writer id, lines) of runs where they have changed. Reads: call outside of writes."""
         now_s = self._clock.mono_s()
         changed = {}
-        for run_pk, followed in self._followed.items():
-            if not followed.due_s or followed.due_s[0] > now_s:
-                continue
+        due = [(pk, f) for pk, f in self._followed.items() if f.due_s and f.due_s[0] <= now_s]
+        for run_pk, followed in due[:MAX_READ_AT_ONCE]:
             followed.due_s = [due_s for due_s in followed.due_s if due_s > now_s]
             try:
-                lines = self._last_lines(followed.writer_id)
+                lines = [line[:MAX_LINE_CHARS] for line in self._last_lines(followed.writer_id)]
             except StoreError:
                 raise
             except Exception:

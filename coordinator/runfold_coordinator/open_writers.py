@@ -30,6 +30,8 @@ class OpenWriter:
     #: Evidence of its end may wait for the next tick.
     has_testified: bool = False
     seen_written_s: float = 0.0
+    #: When it is looked at again, monotonic seconds; of those that are gone.
+    next_look_s: float = 0.0
 
 
 class OpenWriters:

@@ -5,6 +5,8 @@ In: the run, inside the transaction that brought what is new about it. Out: rows
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -39,6 +41,8 @@ from runfold_coordinator.store.names import clean_text
 from runfold_coordinator.store.writes import Transaction
 from runfold_coordinator.stored_verdicts import member_of, verdict_columns, verdict_of
 
+logger = logging.getLogger(__name__)
+
 #: Identities kept unpacked, and runs whose last verdict is kept.
 CACHED = 20_000
 
@@ -64,8 +68,8 @@ class RunJudge:
         self._failure_lines = failure_lines
         self._open_rows = OpenRows()
         self._identities: dict[int, dict[str, Any]] = {}
-        #: By run, what its row says since it was written last.
-        self._written: dict[int, dict[str, Any]] = {}
+        #: By run, its state as judged last, and a digest of all that was written of it.
+        self._written: dict[int, tuple[str, bytes]] = {}
 
     def forget(self) -> None:
         """After a rollback: what was judged in it is not in the rows, and its ids will be given again."""
@@ -76,7 +80,7 @@ class RunJudge:
     def state_of(self, run_pk: int) -> str | None:
         """Return the run's state as judged last; None when it was not, of late."""
         found = self._written.get(run_pk)
-        return None if found is None else found["state"]
+        return None if found is None else found[0]
 
     def silent_s(self, writer_id: str, *, unreachable: bool, is_lost: bool) -> float:
         """Return for how long a writer was silent.
@@ -99,13 +103,17 @@ class RunJudge:
         writers = [writer_row(row, self._identity(row)) for row in rows]
         testimonies = self._evidence.testimonies(tx.connection, [writer.writer_id for writer in writers])
         self._open.load(tx.connection)
-        verdicts = {}
+        try:
+            verdicts = {w.writer_pk: self._judge_writer(w, testimonies[w.writer_id]) for w in writers}
+            found, induced = self._judge_attempts(writers, verdicts)
+        except Exception:
+            # One run of which something odd is said must not keep all others from being stored and judged.
+            logger.exception("a run could not be judged", extra={"event": "judge_failed", "run_pk": run_pk})
+            return
         for writer in writers:
-            testimony = testimonies[writer.writer_id]
-            verdict = verdicts[writer.writer_pk] = self._judge_writer(writer, testimony)
-            is_gone = writer.alive is False or testimony.end_ns is not None
+            is_gone = writer.alive is False or testimonies[writer.writer_id].end_ns is not None
+            verdict = verdicts[writer.writer_pk]
             self._open.note(writer.writer_id, writer.writer_pk, run_pk, verdict, is_gone=is_gone)
-        found, induced = self._judge_attempts(writers, verdicts)
         has_changed = _write_writers(tx, writers, verdicts, induced)
         self._open_rows.settle(
             tx,
@@ -200,11 +208,12 @@ class RunJudge:
             "confidence": verdict.confidence,
             "first_failure": None if failure is None else pack_value(failure),
         }
-        if self._written.get(run_pk) == columns and not has_changed:
+        written = (verdict.state, hashlib.sha256(pack_value(columns)).digest())
+        if self._written.get(run_pk) == written and not has_changed:
             return
         if len(self._written) >= CACHED:
             self._written.clear()
-        self._written[run_pk] = columns
+        self._written[run_pk] = written
         tx.touch(run_pk)
         c = t.runs.c
         tx.connection.execute(

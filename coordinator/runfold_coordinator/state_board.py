@@ -29,6 +29,10 @@ from runfold_coordinator.store.writes import Transaction
 SEEN_EVERY_S = 10.0
 #: A run with more open writers than this is judged once a tick, as its writers end: a judgement reads all.
 JUDGED_AT_ONCE = 32
+#: A process that is gone is looked at with every tick for so long, seconds, and then so often, while its last
+#: records are on the way.
+LOOK_OFTEN_S = 4.0
+LOOK_SELDOM_S = 2.0
 
 
 class StateBoard:
@@ -159,8 +163,15 @@ class StateBoard:
         if is_lost != found.is_lost or (silent_s >= self._limits.unreachable_s) != found.unreachable:
             return True
         sign = self._liveness.sign(writer_id)
+        if not found.is_gone and (sign is None or sign.alive is not False):
+            return False
         # Time alone brings its verdict, once nothing more is waited for.
-        return found.is_gone or (sign is not None and sign.alive is False)
+        now_s = self._clock.mono_s()
+        if now_s < found.next_look_s:
+            return False
+        if self._liveness.gone_s(writer_id) > LOOK_OFTEN_S:
+            found.next_look_s = now_s + LOOK_SELDOM_S
+        return True
 
     def _signs_to_write(self) -> list[tuple[str, Sign]]:
         now_s = self._clock.mono_s()

@@ -330,7 +330,7 @@ class IngestLoop:
         except Exception:
             if not heard:
                 raise
-            # What can't be stored must not stop the stream: the agent's spool brings it once more, and there it
+            # It must not stop the stream: the agent's spool brings it once more, and there it
             # would become a dead letter.
             logger.exception("evidence could not be stored", extra={"event": "evidence_failed"})
             self._board.tick()

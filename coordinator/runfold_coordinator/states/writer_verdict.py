@@ -71,7 +71,7 @@ def verdict_on(testimony: Testimony, life: Life, limits: Limits) -> Verdict:
     unreachable = life.silent_s >= limits.unreachable_s
     notice = _last_notice(testimony, life.last_record_unix_ns)
     if notice is not None:
-        return Verdict(PREEMPTING, notice.text or "told that it will be taken away", unreachable)
+        return Verdict(PREEMPTING, f"it will be taken away ({notice.text or 'notice'})", unreachable)
     asked = testimony.asked
     return Verdict(RUNNING, "" if asked is None else f"asked to stop{_by(asked.by)}", unreachable)
 
