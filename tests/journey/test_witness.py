@@ -185,6 +185,25 @@ def test_a_signal_through_runfold_run_is_told_with_its_sender(
     }
 
 
+def test_what_befalls_a_process_in_between_is_told_of_those_below_it(
+    stage: Stage, coordinator: SmallCoordinator, doom: Callable[..., Doomed]
+) -> None:
+    shell = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
+    doomed = doom("time.sleep(60)", way=(*WAYS["runfold run"], *shell))
+    seen_alive(stage, coordinator, doomed)
+    doomed.process.terminate()
+    assert doomed.process.wait(30) == -signal.SIGTERM, "the shell was below runfold run"
+    signalled, ended = until(
+        lambda: len(found := told(coordinator.heard[doomed.writer], e.LAUNCHER)) > 1 and found
+    )
+    assert (signalled["signum"], signalled["sender_pid"]) == (signal.SIGTERM, os.getpid())
+    assert ended["status"] == signal.SIGTERM
+    assert told(coordinator.heard[doomed.writer], e.WAIT) == [], "the process itself lives"
+    os.kill(doomed.pid, signal.SIGKILL)
+    [wait] = until(lambda: told(coordinator.heard[doomed.writer], e.WAIT))
+    assert wait["status"] == signal.SIGKILL
+
+
 @pytest.fixture
 def small_cgroup() -> Iterator[Path]:
     folder = MEMORY_CGROUPS / f"runfold-test-{os.getpid()}"
