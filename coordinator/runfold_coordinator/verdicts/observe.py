@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from runfold.protocol.blocks import RowBlock
-from runfold.protocol.keypath import KeyPath, encode_path
+from runfold.protocol.keypath import KeyPath
 from runfold.protocol.records import ExitRecord, MetricRecord
-from runfold_coordinator.ingest.row_chunks import MapRow, Schema, block_rows
+from runfold_coordinator.ingest.row_chunks import MapRow, Schema
 from runfold_coordinator.store.model import F64, I64, U64
 from runfold_coordinator.verdicts.desync import Expectations
 from runfold_coordinator.verdicts.timings import PREFIX
@@ -32,9 +32,8 @@ Values = npt.NDArray[Any] | list[Any]
 
 @dataclass(slots=True)
 class Equal:
-    """Values of one metric that must be equal on all ranks; `key`: its canonical text."""
+    """Values of one metric that must be equal on all ranks."""
 
-    key: str
     path: KeyPath
     steps: I64
     values: Values
@@ -42,7 +41,7 @@ class Equal:
 
 @dataclass(slots=True)
 class Seen:
-    """Newest rows first by key set, then all in order: steps and times of at most TAIL rows."""
+    """Steps and times of the newest rows, in the order they were said; at most TAIL of them."""
 
     steps: I64
     t_ns: U64
@@ -52,27 +51,26 @@ class Seen:
 
 def rows_of(blocks: Sequence[RowBlock], maps: Sequence[MapRow], expected: Expectations) -> Seen | None:
     """Return what the rows of a batch tell; None when it has none."""
-    parts = []
+    parts: list[tuple[RowBlock | Sequence[MapRow], I64, U64]] = []
     timings: list[tuple[I64, dict[str, F64]]] = []
     equal: list[Equal] = []
     for block in blocks:
-        rows = block_rows(block)
-        parts.append((rows.seq[-TAIL:], rows.step[-TAIL:], rows.t_ns[-TAIL:]))
-        schema = (block.paths, block.kinds)
-        timers = timer_columns(schema)
+        steps = np.frombuffer(block.steps, "<i8")
+        parts.append((block, steps[-TAIL:], np.frombuffer(block.t_ns, "<u8")[-TAIL:]))
+        timers = timer_columns((block.paths, block.kinds))
         if timers:
             columns = {name: _numbers(block, at)[-TAIL:].astype(np.float64) for name, at in timers}
-            timings.append((rows.step[-TAIL:], columns))
+            timings.append((steps[-TAIL:], columns))
         if expected:
             for at, path in enumerate(block.paths):
                 if expected.of(path) is not None:
                     values = _numbers(block, at).copy()
-                    equal.append(Equal(encode_path(path), path, rows.step.copy(), values))
+                    equal.append(Equal(path, steps.copy(), values))
     if maps:
         newest = maps[-TAIL:]
         parts.append(
             (
-                np.array([found.seq for found in newest], np.uint64),
+                newest,
                 np.array([found.row.step for found in newest], np.int64),
                 np.array([found.t_ns for found in newest], np.uint64),
             )
@@ -83,11 +81,15 @@ def rows_of(blocks: Sequence[RowBlock], maps: Sequence[MapRow], expected: Expect
     if not parts:
         return None
     if len(parts) == 1:
-        _, steps, t_ns = parts[0]
-        return Seen(steps, t_ns, timings, equal)
-    seq, steps, t_ns = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return Seen(parts[0][1], parts[0][2], timings, equal)
+    seq = np.concatenate([_seqs(whose)[-TAIL:] for whose, _, _ in parts])
     order = np.argsort(seq, kind="stable")[-TAIL:]
+    steps, t_ns = np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts])
     return Seen(steps[order], t_ns[order], timings, equal)
+
+
+def _seqs(rows: RowBlock | Sequence[MapRow]) -> list[int]:
+    return rows.seq_list() if isinstance(rows, RowBlock) else [found.seq for found in rows]
 
 
 def said(payloads: Sequence[tuple[int, Any]]) -> tuple[list[dict[str, Any]], bool]:
@@ -138,7 +140,4 @@ def _equal_of_maps(maps: Sequence[MapRow], expected: Expectations) -> list[Equal
                 steps, values = by_path.setdefault(path, ([], []))
                 steps.append(row.row.step)
                 values.append(value)
-    return [
-        Equal(encode_path(path), path, np.array(steps, np.int64), values)
-        for path, (steps, values) in by_path.items()
-    ]
+    return [Equal(path, np.array(steps, np.int64), values) for path, (steps, values) in by_path.items()]

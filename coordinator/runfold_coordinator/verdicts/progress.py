@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-import numpy as np
-
 from runfold_coordinator.store.model import I64, U64
 
 #: Newest times between rows that the robust step time is over.
@@ -92,32 +90,26 @@ class Progress:
         """
         pause_s = now_s - max(self.progress_s, lease_s)
         self.progress_s, self.progress_unix_s = now_s, now_unix_s
-        top = int(steps.max())
-        self.step = top if self.step is None else max(self.step, top)
-        is_first = not self._intervals and self._last is None
-        self._add_intervals(steps, t_ns)
+        is_first = self._last is None
+        self._add_intervals(steps[-INTERVALS - 1 :].tolist(), t_ns[-INTERVALS - 1 :].tolist())
         if is_first:
             return
         self._pause_count += 1
         if self._pause_count > 1:  # the first step warms up, for as long as it likes
             self.longest_s = max(self.longest_s, pause_s * (FLAGGED_SHARE if was_flagged else 1.0))
 
-    def _add_intervals(self, steps: I64, t_ns: U64) -> None:
+    def _add_intervals(self, steps: Sequence[int], t_ns: Sequence[int]) -> None:
         """Add the times between rows that begin a step later than any before."""
-        steps, t_ns = steps[-INTERVALS - 1 :], t_ns[-INTERVALS - 1 :]
-        highest = np.maximum.accumulate(steps)
-        begins = np.ones(len(steps), bool)
-        begins[1:] = steps[1:] > highest[:-1]
-        if self._last is not None:
-            begins &= steps > self._last[0]
-        times = t_ns[begins].astype(np.int64)
-        if not len(times):
-            return
-        before = times[:1] if self._last is None else np.array([self._last[1]])
-        between = np.diff(times, prepend=before)[0 if self._last is not None else 1 :]
-        # Of a clock that was set back nothing is learnt.
-        self._intervals.extend((between[between >= 0] / 1e9).tolist())
-        self._last = (int(highest[-1]), int(times[-1]))
+        last = self._last
+        # Not in numpy: most batches of a job bring a few rows of each rank.
+        for step, time_ns in zip(steps, t_ns, strict=True):
+            if last is None or step > last[0]:
+                # Of a clock that was set back nothing is learnt.
+                if last is not None and time_ns >= last[1]:
+                    self._intervals.append((time_ns - last[1]) / 1e9)
+                last = (step, time_ns)
+        if last is not None:
+            self._last, self.step = last, max(last[0], self.step or 0)
 
     def pace(self) -> Pace | None:
         """Return its pace, None while too little is known."""

@@ -38,7 +38,7 @@ class Timings:
         # Copies: a view would keep the frame alive that it came in.
         self._pieces.append((steps, {name: columns[name][-KEPT_STEPS:].copy() for name in names}))
         self._row_count += len(steps)
-        self.last_step = max(self.last_step, int(steps.max()))
+        self.last_step = max(self.last_step, int(steps[-1]))
         while self._row_count - len(self._pieces[0][0]) >= KEPT_STEPS:
             self._row_count -= len(self._pieces.popleft()[0])
 
