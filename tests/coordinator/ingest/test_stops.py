@@ -219,3 +219,16 @@ def test_a_thousand_processes_are_asked_at_once(bench: Bench) -> None:
     stops = Stops(bench.store, bench.clock)
     asked = stops.ask(only_run(bench.store), grace_s=1.0, by="x")
     assert len(asked.writers) == len(stops.told(0).fields) == 1000
+
+
+def test_postgresql_keeps_requests_too(postgres_url: str) -> None:
+    store = Store.open(postgres_url)
+    try:
+        job = Job(Bench(store))
+        job.ask(grace_s=60, ranks=[1])
+        job.ask(grace_s=20)
+        after = job.opened()
+        assert job.told(after) == job.told()
+        assert len(job.told()) == 2
+    finally:
+        store.close()

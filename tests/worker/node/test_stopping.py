@@ -36,9 +36,13 @@ class Wires(Signals):
         self.sent: list[tuple[int, list[int]]] = []
         self.gone: set[int] = set()
         self.forbidden: set[int] = set()
+        self.owners: dict[int, int] = {}
 
     def is_alive(self, process: Process) -> bool:
         return process.pid not in self.gone
+
+    def owner_uid(self, process: Process) -> int | None:
+        return self.owners.get(process.pid)
 
     def send(self, process: Process, *signums: int) -> bool:
         if process.pid in self.forbidden:
@@ -177,6 +181,19 @@ def test_a_process_that_may_not_be_signalled_is_told(node: Node):
     assert "not yours" in node.witness.said[0][2]["why"]
 
 
+def test_an_agent_of_root_ends_nobodys_process_for_anothers_spool(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+):
+    """A spool says which pid is meant, and its owner may write there what they like."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    mine, anothers, launched = node.writer(100), node.writer(101), node.rank(102)
+    node.wires.owners = {100: os.getuid(), 101: os.getuid() + 1, LAUNCHER.pid: os.getuid() + 1}
+    node.duty.take({tail.writer: whole(5) for tail in (mine, anothers, launched)})
+    assert node.wires.take() == [(100, [TERM, CONT]), (102, [TERM, CONT])]
+    refused = [writer for writer, source, _ in node.witness.said if source == "stop_refused"]
+    assert refused == [anothers.writer]
+
+
 def test_a_shorter_grace_shortens_and_a_second_request_sends_no_second_sigterm(node: Node):
     tail = node.writer(100)
     node.duty.take({tail.writer: whole(600)})
@@ -252,6 +269,8 @@ def test_a_process_whose_run_has_ended_is_left_alone(node: Node):
     node.duty.take({tail.writer: whole(10)})
     node.wires.take()
     node.spools[tail.writer].close()
+    node.duty.step(node.now_s)
+    node.duty.take({tail.writer: whole(10)})
     assert node.after(60) == []
     assert not (node.root / TARGET / STATE_NAME).exists()
 

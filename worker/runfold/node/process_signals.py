@@ -29,6 +29,13 @@ class Signals:
         """Return True while this process runs."""
         return is_alive(process.pid, process.start)
 
+    def owner_uid(self, process: Process) -> int | None:
+        """Return whose process it is; None where that can't be seen."""
+        try:
+            return Path(f"/proc/{process.pid}").stat().st_uid
+        except OSError:
+            return None
+
     def send(self, process: Process, *signums: int) -> bool:
         """Send signals in this order; return False if the process is gone.
 

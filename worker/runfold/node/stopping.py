@@ -85,7 +85,9 @@ class Stopping:
         for writer, request in requests.items():
             tail = self._tails.get(writer)
             known = self._stops.get(writer)
-            if tail is None or tail.is_alive is not True or (known is not None and known.request == request):
+            if tail is None or tail.is_alive is not True or _has_ended(tail):
+                continue
+            if known is not None and known.request == request:
                 continue
             why = self._why_not(tail)
             if why is not None:
@@ -150,7 +152,19 @@ class Stopping:
             return NOT_ALLOWED
         if not tail.identity.pid or not tail.identity.pid_start:
             return "it is not known when the process started: its pid may be another's by now"
+        if not self._is_owners(tail, Process(tail.identity.pid, tail.identity.pid_start)):
+            return "the process does not belong to the user whose spool says so"
         return None
+
+    def _is_owners(self, tail: WriterTail, process: Process) -> bool:
+        """An agent that runs as root must not end a process because somebody else's spool names its pid."""
+        if os.geteuid() != 0:
+            return True
+        try:
+            owner = tail.directory.stat().st_uid
+        except OSError:
+            return False
+        return self._signals.owner_uid(process) in (owner, None)
 
     def _refuse(self, writer: bytes, request: StopRequest, why: str) -> None:
         if (writer, request.request) not in self._refused:
@@ -163,7 +177,7 @@ class Stopping:
             return None
         launcher = Process(said.launcher_pid, said.launcher_start)
         is_one = self._signals.is_alive(launcher) and self._may_signal_launcher(launcher.pid)
-        return launcher if is_one else None
+        return launcher if is_one and self._is_owners(tail, launcher) else None
 
     def _note_launcher(self, writer: bytes, stop: Stop) -> None:
         if stop.launcher is not None:
@@ -178,7 +192,11 @@ class Stopping:
         stop.done.add(step)
         if step is Step.LAUNCHER_TERM:
             assert stop.launcher is not None, "a step of launchers is due where there is one"
-            self._end_launcher(stop.launcher, signal.SIGTERM)
+            if self._launchers[stop.launcher].is_terminated:
+                # Once, whoever of its processes is asked: a second one would interrupt it while it ends them.
+                self._say(writer, stop, signal.SIGTERM, stop.launcher, "launcher")
+            else:
+                self._end_launcher(stop.launcher, signal.SIGTERM)
         elif step is Step.KILL:
             self._signal(writer, stop, signal.SIGKILL)
         elif not (stop.is_launcher_first and self._has_caught(writer, stop)):
@@ -208,11 +226,7 @@ class Stopping:
 
     def _end_launcher(self, process: Process, signum: signal.Signals) -> None:
         launcher = self._launchers[process]
-        if signum is signal.SIGTERM:
-            # Once, whoever of its processes is asked: a second one would interrupt it while it ends them.
-            if launcher.is_terminated:
-                return
-            launcher.is_terminated = True
+        launcher.is_terminated = True
         more = (signal.SIGCONT,) if signum is signal.SIGTERM else ()
         try:
             was_sent = self._signals.send(process, signum, *more)

@@ -276,6 +276,12 @@ def test_a_service_that_is_not_there_or_silent_is_given_up_within_two_seconds():
     silent.close()
 
 
+def test_only_http_is_asked():
+    for url in ("file:///etc/passwd", "ftp://127.0.0.1/", "/latest", ""):
+        with pytest.raises(ValueError, match="no http"):
+            Gcp(url).look()
+
+
 def test_an_endless_answer_is_cut(metadata: Any):
     metadata.said["GET", INSTANCE + "preempted"] = (200, b"T" * (MAX_ANSWER_BYTES + 5), GOOGLE)
     metadata.said["GET", INSTANCE + "maintenance-event"] = (200, b"NONE", GOOGLE)

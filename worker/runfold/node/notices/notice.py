@@ -92,7 +92,10 @@ def fetch(
 
     Raises:
         OSError: No answer.
+        ValueError: Not an address of HTTP.
     """
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} is no http:// or https:// address")
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({}), _NoRedirect()]
     if context is not None:
         handlers.append(urllib.request.HTTPSHandler(context=context))
