@@ -306,6 +306,60 @@ def test_no_data_is_told_after_its_time_and_again_after_data(make_desk: Any, ben
     assert not desk.board._metrics.has_timers
 
 
+def test_what_a_metric_did_is_not_told_again_when_late_records_of_the_run_come(
+    make_desk: Any, bench: Bench
+) -> None:
+    desk = make_desk(
+        receiver("ops") + rule("nan", '{ metric = "loss", not_finite = true }', "wait_duration_s = 0")
+    )
+    desk.look()
+    ranks = [speaker(bench, bytes([65 + rank]), rank=rank) for rank in range(2)]
+    bench.feed(ranks[0].rows({"loss": [float("nan"), 1.0]}), ranks[1].rows({"loss": [1.0, 1.0]}))
+    assert desk.titles() == ["nan"]
+    for said in ranks:
+        bench.feed(said.others((RecordKind.EXIT, ExitRecord(0).pack())))
+    assert desk.titles() == ["nan"]
+    for _ in range(3):
+        desk.board.note({bench.store.list_runs()[0].run_pk: False})
+        assert desk.titles() == ["nan"]
+    speaker(bench, b"Z", rank=0)  # it goes on with a second attempt
+    assert desk.titles() == ["nan"]
+
+
+def test_what_agents_see_of_their_nodes_is_nobodys_run(make_desk: Any, bench: Bench) -> None:
+    desk = make_desk(receiver("ops") + rule("quiet", '{ metric = "loss", no_data_s = 60 }'))
+    speaker(bench, run="_nodes/node/boot", role="node")
+    desk.look()
+    assert desk.titles(after_s=100.0) == []
+
+
+def test_a_wait_that_is_no_number_holds_up_nobody(make_desk: Any, bench: Bench) -> None:
+    desk = make_desk(receiver("ops"))
+    odd = [alert(f"t{number}", wait_s=wait) for number, wait in enumerate([float("nan"), float("inf"), -1.0])]
+    bench.feed(speaker(bench).others(*odd))
+    assert desk.titles() == ["t0", "t1", "t2"]
+
+
+def test_a_run_that_makes_a_look_fail_keeps_no_other_from_being_told(
+    make_desk: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = make_desk(receiver("ops") + rule("ended", '{ state = "failed" }'))
+    for number, run in enumerate(("local/demo/bad", "local/demo/good")):
+        said = speaker(bench, bytes([number + 1]), run)
+        bench.feed(said.others(alert(run), (RecordKind.EXIT, ExitRecord(3, "sys.exit").pack())))
+    from runfold_coordinator.alerts import board
+
+    def failing(*arguments: Any) -> Any:
+        alert = made(*arguments)
+        assert not alert.text.startswith("local/demo/bad"), "a fault of ours"
+        return alert
+
+    made = board._alert_of
+    monkeypatch.setattr(board, "_alert_of", failing)
+    assert sorted(desk.titles()) == ["ended", "local/demo/bad", "local/demo/good"]
+    assert "rules were not looked at" in caplog.text
+
+
 def test_a_look_whose_transaction_fails_is_made_good(
     make_desk: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

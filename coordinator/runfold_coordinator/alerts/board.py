@@ -8,6 +8,7 @@ restarted or tried again.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +26,18 @@ from runfold_coordinator.alerts.metric_rules import MetricRules
 from runfold_coordinator.alerts.outbox import NewAlert, raise_alert
 from runfold_coordinator.alerts.texts import fill
 from runfold_coordinator.clock import Clock
+from runfold_coordinator.readers.run_lanes import RunLanes
 from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.errors import StoreError
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
 
+logger = logging.getLogger(__name__)
+
 #: A run that changes all the time is looked at this often.
 LOOK_EVERY_S = 1.0
+#: A look that took long is followed by a rest of so many times as long: ingest needs the machine more.
+REST_RATIO = 20.0
 CONFIG_EVERY_S = 2.0
 #: How often the moment up to which runs were looked at is kept, when any was.
 MARK_EVERY_S = 60.0
@@ -78,6 +85,7 @@ class AlertBoard:
         self._pending: set[int] = set()
         self._with_alerts: set[int] = set()
         self._looked_s: dict[int, float] = {}
+        self._pace_s = LOOK_EVERY_S
         #: Of a look whose transaction failed: what metrics did is read once.
         self._unwritten = _Changes()
         self._rules: list[WatchedRule] = []
@@ -156,7 +164,8 @@ class AlertBoard:
             self._metrics.take_as_known(known)
 
     def _raise_rules(self, now_s: float) -> bool:
-        due = {pk for pk in self._pending if now_s - self._looked_s.get(pk, -LOOK_EVERY_S) >= LOOK_EVERY_S}
+        never = -self._pace_s
+        due = {pk for pk in self._pending if now_s - self._looked_s.get(pk, never) >= self._pace_s}
         if not self._rules:
             self._pending.clear()
             return False
@@ -167,11 +176,18 @@ class AlertBoard:
         self._unwritten = changes = _Changes()
         opened = self._open_causes(due)
         for run in self._facts.read(due):
-            self._look_at(run, opened.get(run.run_pk, {}), now_s, changes)
+            try:
+                self._look_at(run, opened.get(run.run_pk, {}), now_s, changes)
+            except StoreError:
+                raise
+            except Exception:
+                logger.exception("rules were not looked at", extra={"event": "rules_bad", "run": run.path})
         raised = self._write(changes) or raised
         self._unwritten = _Changes()
         self._pending -= due
-        self._looked_s = {pk: at for pk, at in self._looked_s.items() if now_s - at < LOOK_EVERY_S}
+        took_s = self._clock.mono_s() - now_s
+        self._pace_s = max(LOOK_EVERY_S, took_s * REST_RATIO)
+        self._looked_s = {pk: at for pk, at in self._looked_s.items() if now_s - at < self._pace_s}
         self._looked_s |= dict.fromkeys(due, now_s)
         return raised
 
@@ -180,11 +196,13 @@ class AlertBoard:
     ) -> None:
         rules = [each.rule for each in self._rules if each.accepts.accepts(run) and not each.is_before(run)]
         run = self._facts.complete(run, _needs(rules, run))
+        lanes: RunLanes | None = None
         for rule in rules:
             if rule.when.metric is None:
                 causes, lasts = causes_of(rule.when, run), True
             else:
-                causes, lasts = self._metrics.causes(rule, run, now_s)
+                lanes = lanes or self._metrics.load(run.run_pk)
+                causes, lasts = self._metrics.causes(rule, run, lanes, now_s)
             known = opened.get(rule.name, ())
             keys = {cause.key for cause in causes} if lasts else set()
             now_unix_s = self._clock.unix_s()
@@ -230,15 +248,22 @@ class AlertBoard:
         raised = False
         for run_pk in sorted(self._with_alerts):
             rows = self._new_run_alerts(run_pk)
-            [run] = self._facts.read([run_pk]) if rows else [None]
-            if run is not None:
-                now_unix_s = self._clock.unix_s()
-                with self._store.writing.transaction() as tx:
-                    for row in rows:
-                        raise_alert(tx, self._run_alert(run, row), now_unix_s)
-                raised = True
             if len(rows) < RUN_ALERTS_AT_ONCE:
                 self._with_alerts.discard(run_pk)
+            for run in self._facts.read([run_pk]) if rows else ():
+                now_unix_s = self._clock.unix_s()
+                try:
+                    with self._store.writing.transaction() as tx:
+                        for row in rows:
+                            raise_alert(tx, self._run_alert(run, row), now_unix_s)
+                    raised = True
+                except StoreError:
+                    self._with_alerts.add(run_pk)
+                    raise
+                except Exception:
+                    # One run's words must not keep the others from being heard.
+                    self._with_alerts.discard(run_pk)
+                    logger.exception("alerts were not raised", extra={"event": "alerts_bad", "run": run.path})
         return raised
 
     def _new_run_alerts(self, run_pk: int) -> Sequence[Any]:
@@ -269,7 +294,7 @@ class AlertBoard:
             title=said.title,
             text=said.text or "",
             level=level,
-            wait_duration_s=DEFAULT_WAIT_S if said.wait_duration_s is None else said.wait_duration_s,
+            wait_duration_s=_wait_s(said.wait_duration_s),
             raised_unix_s=row.t_ns / 1e9,
             receivers=self._receivers_of(run, level),
             writer_pk=row.writer_pk,
@@ -318,6 +343,11 @@ def _handled_seq() -> sa.ScalarSelect[Any]:
 def _write_meta(tx: Transaction, name: str, value: str) -> None:
     tx.insert_new(t.meta, [{"name": name, "value": value}])
     tx.connection.execute(sa.update(t.meta).where(t.meta.c.name == name).values(value=value))
+
+
+def _wait_s(said: float | None) -> float:
+    """Return a wait that a database can keep; NaN is none of them."""
+    return DEFAULT_WAIT_S if said is None or not 0 <= said < float("inf") else float(said)
 
 
 def _needs(rules: Sequence[Rule], run: RunFacts) -> Needs:

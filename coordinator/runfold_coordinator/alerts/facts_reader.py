@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from runfold.protocol.identity import NODE_ENTITY
 from runfold_coordinator.aggregate.attempts import place_writers
 from runfold_coordinator.alerts.conditions import RankFacts, RunFacts
 from runfold_coordinator.readers.run_lanes import facts_of
@@ -38,12 +39,14 @@ class FactsReader:
         self._store = store
 
     def read(self, run_pks: Collection[int]) -> list[RunFacts]:
-        """Return the facts of these runs without ranks and counts."""
+        """Return the facts of these runs without ranks and counts; not of those that agents keep."""
         pks, c = sorted(run_pks), t.runs.c
         found = []
         for at in range(0, len(pks), AT_ONCE):
             rows = self._store.fetch(
-                sa.select(*(c[name] for name in _COLUMNS)).where(c.run_pk.in_(pks[at : at + AT_ONCE]))
+                sa.select(*(c[name] for name in _COLUMNS)).where(
+                    c.run_pk.in_(pks[at : at + AT_ONCE]), c.entity != NODE_ENTITY
+                )
             )
             found += [_facts(row) for row in rows]
         return found
@@ -62,11 +65,12 @@ class FactsReader:
         c = t.runs.c
         rows = self._store.fetch(
             sa.select(c.run_pk).where(
+                c.entity != NODE_ENTITY,
                 sa.or_(
                     c.state.not_in(sorted(TERMINAL)),
                     c.updated_unix_s >= since_unix_s,
                     c.ended_unix_ns >= int(since_unix_s * 1e9),
-                )
+                ),
             )
         )
         return [row.run_pk for row in rows]

@@ -9,11 +9,13 @@ from runfold_coordinator.alerts.conditions import Cause, RunFacts
 from runfold_coordinator.alerts.config import Rule
 from runfold_coordinator.alerts.metric_reader import LaneValues, MetricReader
 from runfold_coordinator.alerts.metric_watch import Hit, MetricWatch
-from runfold_coordinator.readers.run_lanes import load_lanes
+from runfold_coordinator.readers.run_lanes import RunLanes, load_lanes
 from runfold_coordinator.store.store import Store
 
 #: A run that was found to wait for data, and was not looked at, is found again after so long.
 DEFER_S = 5.0
+#: Runs that ended, remembered so that late records of theirs tell nothing twice.
+ENDED_KEPT = 100_000
 #: The key of all causes of metrics: a rule has one metric.
 CAUSE = "metric"
 
@@ -44,6 +46,8 @@ class MetricRules:
         #: When a run's wait for data ends, by run_pk; monotonic seconds.
         self._deadlines: dict[int, float] = {}
         self._known: set[int] = set()
+        #: Runs that were looked at after they had ended, newest last.
+        self._ended: dict[int, None] = {}
 
     @property
     def has_timers(self) -> bool:
@@ -72,13 +76,25 @@ class MetricRules:
         return found
 
     def forget(self, run_pk: int) -> None:
-        """Drop a run that has ended."""
+        """Drop a run that has ended: what was seen of it is not told again, even if it goes on."""
+        self._ended[run_pk] = None
+        if len(self._ended) > ENDED_KEPT:
+            del self._ended[next(iter(self._ended))]
         self._followed.pop(run_pk, None)
         self._deadlines.pop(run_pk, None)
         self._known.discard(run_pk)
 
-    def causes(self, rule: Rule, run: RunFacts, now_s: float) -> tuple[list[Cause], bool]:
+    def load(self, run_pk: int) -> RunLanes | None:
+        """Return the run's writers and keys, which all its rules on metrics share."""
+        row = self._store.get_run(run_pk)
+        return None if row is None else load_lanes(self._store, row)
+
+    def causes(
+        self, rule: Rule, run: RunFacts, lanes: RunLanes | None, now_s: float
+    ) -> tuple[list[Cause], bool]:
         """Return what makes the rule true, and whether it still is (it may have been so in between only)."""
+        if run.is_terminal and run.run_pk in self._ended:
+            return [], False
         rules = self._followed.setdefault(run.run_pk, {})
         followed = rules.get(rule.name)
         if followed is None:
@@ -86,11 +102,11 @@ class MetricRules:
             # Of whatever rank: one that went silent hides behind the others.
             each_rank = rule.when.each_rank or rule.when.no_data_s is not None
             reader = MetricReader(self._store, rule.when.metric, each_rank=each_rank)
-            has_past = run.run_pk in self._known
+            has_past = run.run_pk in self._known or run.run_pk in self._ended
             followed = rules[rule.name] = _Followed(
                 rule, reader, MetricWatch(rule.when), now_s, has_past=has_past
             )
-        found = self._read(followed, run, now_s)
+        found = [] if lanes is None else _read(followed, lanes, now_s)
         if rule.when.no_data_s is not None:
             return self._silence(followed, run, now_s), True
         hits = [hit for values in found if (hit := _feed(followed.watch, values)) is not None]
@@ -101,17 +117,6 @@ class MetricRules:
         if lasts and not hits:
             return [Cause(CAUSE, f"{rule.when.metric} is still so", {"metric": rule.when.metric})], True
         return ([_cause_of(rule, hits)] if hits else []), lasts
-
-    def _read(self, followed: _Followed, run: RunFacts, now_s: float) -> list[LaneValues]:
-        row = self._store.get_run(run.run_pk)
-        if row is None:
-            return []
-        found, is_new_attempt = followed.reader.read(load_lanes(self._store, row), now_s)
-        if is_new_attempt:
-            followed.watch = MetricWatch(followed.rule.when)
-        if found or is_new_attempt:
-            followed.heard_s, followed.is_silent = now_s, False
-        return found
 
     def _silence(self, followed: _Followed, run: RunFacts, now_s: float) -> list[Cause]:
         when = followed.rule.when
@@ -134,6 +139,15 @@ class MetricRules:
             self._deadlines[run_pk] = min(ends)
         else:
             self._deadlines.pop(run_pk, None)
+
+
+def _read(followed: _Followed, lanes: RunLanes, now_s: float) -> list[LaneValues]:
+    found, is_new_attempt = followed.reader.read(lanes, now_s)
+    if is_new_attempt:
+        followed.watch = MetricWatch(followed.rule.when)
+    if found or is_new_attempt:
+        followed.heard_s, followed.is_silent = now_s, False
+    return found
 
 
 def _feed(watch: MetricWatch, values: LaneValues) -> Hit | None:

@@ -46,18 +46,19 @@ class GoodputReader:
         beside = [seat for seat in seats if _machine(seat) == _machine(lead)]
         heard_unix_s = max(_ended_unix_s(seat) for seat in beside)
         is_running = is_newest and any(seat.writer.state not in TERMINAL for seat in seats)
+        ended_unix_s = max(heard_unix_s, now_unix_s) if is_running else heard_unix_s
         cut, offset = lead.placement.cut_step, lead.placement.step_offset
         cut_at = None if cut is None else cut - offset
         writer_pk, top = lead.writer.writer_pk, lead.writer.step_max
         return AttemptTimes(
             attempt=attempt,
             started_unix_s=min(seat.writer.started_unix_ns for seat in beside) / 1e9,
-            ended_unix_s=max(heard_unix_s, now_unix_s) if is_running else heard_unix_s,
+            ended_unix_s=ended_unix_s,
             first_row_unix_s=self._first_row_unix_s(run.run_pk, writer_pk),
             kept_until_unix_s=self._last_row_unix_s(run.run_pk, writer_pk, cut_at),
             is_cut=cut_at is not None and top is not None and top >= cut_at,
             lost_steps=lost_steps_of(seats),
-            stalls=_stalls(run, heard_unix_s, now_unix_s, is_running=is_running) if is_newest else (),
+            stalls=_stalls(run, ended_unix_s),
             has_failed=failed_in(seats) is not None,
         )
 
@@ -117,13 +118,13 @@ def _ended_unix_s(seat: Seat) -> float:
     return max(writer.last_record_unix_ns, writer.started_unix_ns, ended_ns or 0) / 1e9
 
 
-def _stalls(
-    run: RunRow, heard_unix_s: float, now_unix_s: float, *, is_running: bool
-) -> tuple[tuple[float, float], ...]:
-    """Return the stall that goes on, or that lasted to the end, as the run's verdicts tell."""
-    stall = run.verdicts.get("stall")
-    since = stall.get("since_unix_s") if isinstance(stall, dict) else None
-    if not isinstance(since, int | float):
-        return ()
-    until = max(heard_unix_s, now_unix_s) if is_running else heard_unix_s
-    return ((float(since), until),) if until > since else ()
+def _stalls(run: RunRow, until_unix_s: float) -> tuple[tuple[float, float], ...]:
+    """Return when the run stalled, as its verdicts tell: the last ones, and the one that lasts."""
+    told = [*(run.verdicts.get("stalls") or ()), run.verdicts.get("stall")]
+    found = []
+    for stall in told:
+        since = stall.get("since_unix_s") if isinstance(stall, dict) else None
+        until = stall.get("until_unix_s", until_unix_s) if isinstance(stall, dict) else None
+        if isinstance(since, int | float) and isinstance(until, int | float) and until > since:
+            found.append((float(since), float(until)))
+    return tuple(found)

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from coordinator.readers.stored_run import START_NS, Said, StoredRun
+from runfold.protocol.values import pack_value
 from runfold_coordinator.aggregate.goodput import PARTS
 from runfold_coordinator.readers.goodput_reader import GoodputReader
 from runfold_coordinator.store import tables as t
@@ -100,18 +101,33 @@ def test_another_machines_clock_is_not_asked(store):
     assert found["wall_s"] == 3
 
 
+def judge(store: Any, **verdicts: Any) -> None:
+    with store.transaction() as tx:
+        tx.connection.execute(sa.update(t.runs).values(verdicts=pack_value(verdicts)))
+
+
 def test_a_stall_that_goes_on_is_told_apart(store):
     run = StoredRun(store)
     said = Said(0)
     said.log({"loss": 1.0}, step=0)
     run.deliver(said)
-    from runfold.protocol.values import pack_value
-
-    with store.transaction() as tx:
-        verdicts = pack_value({"stall": {"since_unix_s": START_S + 10, "step": 0, "waiting_for": []}})
-        tx.connection.execute(sa.update(t.runs).values(verdicts=verdicts, stalled=True))
+    judge(store, stall={"since_unix_s": START_S + 10, "step": 0, "waiting_for": []})
     found = read(run, at_s=100.0)
     assert (found["stalled_s"], found["other_s"]) == (90, 8)
+
+
+def test_stalls_that_are_over_are_taken_from_what_they_lie_in(store):
+    run, *ranks = two_attempts(store)
+    for said in ranks[0]:
+        run.end_writer(said)
+    judge(
+        store,
+        stalls=[{"since_unix_s": START_S + 3, "until_unix_s": START_S + 5, "step": 1}],
+        stall={"since_unix_s": START_S + 104, "until_unix_s": START_S + 500},
+    )
+    one, two = read(run)["per_attempt"]
+    assert (one["stalled_s"], one["productive_s"]) == (2, 3)
+    assert (two["stalled_s"], two["productive_s"], two["other_s"]) == (1, 2, 0)
 
 
 def test_a_long_attempt_is_not_read_whole(store, monkeypatch):
