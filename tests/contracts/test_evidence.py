@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import alembic.command
+import alembic.config
 import sqlalchemy as sa
 
 from runfold.protocol import evidence as e
@@ -14,6 +17,7 @@ from runfold_coordinator.evidence_sweep import REMOVE_AFTER_S, REST_AFTER_S, Evi
 from runfold_coordinator.evidence_table import MAX_PER_SOURCE, EvidenceTable, fresh_runs
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import unpack_stored
+from runfold_coordinator.store.migrate import SCRIPTS
 from runfold_coordinator.store.store import Store
 from support.frames import START_NS, Bench, Speaker, only_run
 
@@ -206,3 +210,44 @@ def test_the_traceback_of_torchelastics_file_stands_where_the_process_left_none(
         [],
         [],
     )
+
+
+def test_a_database_of_the_first_version_keeps_what_processes_said(url: str, tmp_path: Path) -> None:
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    config = alembic.config.Config()
+    config.set_main_option("script_location", SCRIPTS)
+    config.set_main_option("path_separator", "os")
+    said = [
+        (5, RecordKind.SIGNAL, SignalRecord(15).pack()),
+        (6, RecordKind.EXIT, ExitRecord(143, "sys.exit").pack()),
+    ]
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "0001")
+        connection.execute(
+            sa.text(
+                "INSERT INTO writers (writer_pk, writer_id, run_pk, partition, started_unix_ns, last_seq, head_seq, "
+                "row_count, gap_count, dead_letter_count, last_record_unix_ns, preempting, last_seen_unix_s, state, "
+                "reason, unreachable) VALUES (7, :writer, 3, 0, 1, 6, 6, 0, 0, 0, 1, false, 1.0, 'killed', 'x', false)"
+            ),
+            {"writer": WRITER.hex()},
+        )
+        connection.execute(
+            sa.text("INSERT INTO records VALUES (7, :seq, 3, 1500000000, :kind, 0, :payload)"),
+            [{"seq": seq, "kind": int(kind), "payload": payload} for seq, kind, payload in said],
+        )
+    engine.dispose()
+    store = Store.open(url, cold_url=str(tmp_path / "cold"))
+    try:
+        found = [(row.source, row.ident, row.t_ns, row.received_unix_s, row.is_fresh) for row in rows(store)]
+        assert found == [
+            ("exit", "seq:6", 1_500_000_000, 1.5, False),
+            ("signal", "seq:5", 1_500_000_000, 1.5, False),
+        ]
+        table = EvidenceTable()
+        with store.snapshot() as connection:
+            testimony = table.testimonies(connection, [WRITER.hex()])[WRITER.hex()]
+        assert testimony.exit is not None and testimony.exit.code == 143
+        assert [signal.signum for signal in testimony.signals] == [15]
+    finally:
+        store.close()

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import redis
 
+from runfold.protocol import evidence as e
+from runfold.protocol.evidence import Evidence
 from runfold.protocol.frames import Frame, encode_frame
 from runfold.protocol.streams import Heartbeat, WriterBeat
 from runfold_coordinator.downlink import Downlink
@@ -17,7 +19,7 @@ from runfold_coordinator.embedded_redis import EmbeddedRedis
 from runfold_coordinator.ingest.loop import Attempt, IngestLoop
 from runfold_coordinator.store.errors import StoreFullError
 from runfold_coordinator.stream_reader import StreamReader, StreamUnavailableError, is_behind
-from support.frames import Bench, Speaker
+from support.frames import START_NS, Bench, Speaker
 
 DATA, CONTROL, DOWN = "rf:{0}:in", "rf:{0}:ctl", "rf:{0}:down"
 
@@ -129,6 +131,86 @@ def test_control_is_heard_before_data_and_is_trimmed(stage: Stage) -> None:
     (run,) = stage.bench.store.list_runs()
     assert run.state == "crashed"
     assert stage.client.xlen(CONTROL) == 0
+
+
+def killed(speaker: Speaker) -> bytes:
+    return Evidence(speaker.writer, e.WAIT, START_NS + 10**9, {"status": 9, "by": "pidfd"}).pack()
+
+
+def test_evidence_is_stored_before_its_message_goes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    speaker = Speaker(b"w" * 16)
+    stage.put(speaker.hello())
+    stage.turn()
+    stage.client.xadd(CONTROL, {"m": killed(speaker)})
+    tick = stage.bench.board.tick
+
+    def full(*_: object) -> None:
+        raise StoreFullError("full")
+
+    monkeypatch.setattr(stage.bench.board, "tick", full)
+    with pytest.raises(StoreFullError):
+        stage.turn()
+    assert stage.client.xlen(CONTROL) == 1
+    monkeypatch.setattr(stage.bench.board, "tick", tick)
+    stage.turn()
+    assert stage.client.xlen(CONTROL) == 0
+    (run,) = stage.bench.store.list_runs()
+    assert (run.state, run.confidence) == ("killed", "certain")
+
+
+def test_evidence_that_can_not_be_stored_stops_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    speaker = Speaker(b"w" * 16)
+    stage.put(speaker.hello())
+    stage.turn()
+
+    def fail(*_: object) -> None:
+        raise ArithmeticError("odd")
+
+    monkeypatch.setattr(stage.bench.board.evidence, "add", fail)
+    stage.client.xadd(CONTROL, {"m": killed(speaker)})
+    stage.put(speaker.rows({"loss": [1.0]}))
+    stage.turn()
+    assert stage.client.xlen(CONTROL) == 0 and stage.ack(speaker) == 2
+
+
+def test_silence_counts_up_to_what_was_read(stage: Stage) -> None:
+    speaker = Speaker(b"w" * 16)
+    stage.put(speaker.hello())
+    stage.turn()
+
+    def say(writer: bytes) -> None:
+        beat = Heartbeat("n", "h", "b", 0.0, 5.0, (WriterBeat(writer, 1, True),))
+        stage.client.xadd(CONTROL, {"m": beat.pack()})
+
+    for _ in range(100):  # more than one read brings
+        say(b"o" * 16)
+    say(speaker.writer)
+    stage.bench.clock.now_s += 10_000  # as if it had been stopped
+    turns = 0
+    while stage.client.xlen(CONTROL):
+        turns += 1
+        stage.turn()
+        (run,) = stage.bench.store.list_runs()
+        assert (run.state, run.unreachable) == ("running", False)
+    assert turns > 1
+    stage.bench.clock.now_s += 20
+    stage.turn()
+    assert stage.bench.store.list_runs()[0].unreachable
+
+
+def test_judges_are_asked_at_each_tick_and_their_faults_stop_nothing(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[int] = []
+
+    def judge() -> None:
+        asked.append(1)
+        raise ArithmeticError("odd")
+
+    stage.loop.judges.append(judge)
+    stage.turn(3)
+    assert len(asked) == 3
+    assert caplog.text.count("a judge failed") == 1
 
 
 def test_a_flushed_redis_begins_anew_and_all_acks_are_told_again(stage: Stage) -> None:

@@ -6,10 +6,18 @@ import itertools
 
 import pytest
 
+from runfold.protocol import evidence as e
+from runfold.protocol.evidence import Evidence
 from runfold.protocol.records import ExitRecord, PreemptingRecord, RecordKind, SignalRecord
 from runfold.protocol.streams import Heartbeat, WriterBeat
+from runfold_coordinator.failure_lines import FailureLines
+from runfold_coordinator.live_facts import LiveFacts
+from runfold_coordinator.run_judge import RunJudge
+from runfold_coordinator.state_board import StateBoard
+from runfold_coordinator.states import Limits
 from runfold_coordinator.store.errors import FencedError
-from support.frames import Bench, Speaker
+from runfold_coordinator.store.store import Store
+from support.frames import START_NS, Bench, Speaker, only_run
 
 
 def beat(bench: Bench, speaker: Speaker, alive: bool | None, head_seq: int = 0) -> None:
@@ -250,3 +258,160 @@ def test_evidence_in_any_order_gives_the_same_state(bench: Bench) -> None:
             bench.board.tick()
         run = bench.store.find_run("local", "demo", f"r{i}")
         assert run is not None and run.state == "killed"
+
+
+def waited(speaker: Speaker, status: int, t_ns: int = START_NS + 10**9) -> Evidence:
+    return Evidence(speaker.writer, e.WAIT, t_ns, {"status": status, "by": "pidfd"})
+
+
+def test_a_process_that_is_gone_has_half_a_second_to_be_known_how(sqlite_store: Store) -> None:
+    bench, speaker = Bench(sqlite_store, limits=Limits()), Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    beat(bench, speaker, False, head_seq=1)
+    bench.board.tick()
+    assert only_state(bench) == ("running", False)
+    assert "how it ended is not known yet" in only_run(sqlite_store).reason
+    bench.board.tick([waited(speaker, 9)])
+    assert only_run(sqlite_store).reason == "killed by SIGKILL, sender unknown"
+    other = Speaker(b"o" * 16, "local/demo/other")
+    bench.feed(other.hello())
+    beat(bench, other, False, head_seq=1)
+    bench.board.tick()
+    bench.clock.now_s += 0.6
+    bench.board.tick()
+    found = sqlite_store.find_run("local", "demo", "other")
+    assert found is not None and (found.state, found.confidence) == ("crashed", "inferred")
+
+
+def test_a_lost_writer_that_is_found_gone_does_not_run_in_between(sqlite_store: Store) -> None:
+    bench, speaker = Bench(sqlite_store, limits=Limits()), Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    bench.clock.now_s += 301
+    bench.board.tick()
+    assert only_state(bench) == ("crashed", True)
+    beat(bench, speaker, False, head_seq=1)
+    bench.board.tick()
+    assert only_state(bench)[0] == "crashed"
+    bench.clock.now_s += 1
+    bench.board.tick()
+    assert only_state(bench) == ("crashed", False)
+    assert "vanished" in only_run(sqlite_store).reason
+
+
+def test_nobody_grows_silent_while_nobody_listens(bench: Bench) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    bench.liveness.listened(bench.clock.now_s)
+    bench.clock.now_s += 10_000  # stopped between reading and judging
+    bench.board.tick()
+    assert only_state(bench) == ("running", False)
+    bench.liveness.listened(bench.clock.now_s)
+    bench.board.tick()
+    assert only_state(bench) == ("crashed", True)
+
+
+def test_a_step_of_the_wall_clock_ends_nobody(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    for step_s in (86_400.0, -86_400.0, 3e9):
+        monkeypatch.setattr(bench.clock, "unix_s", lambda step_s=step_s: START_NS / 1e9 + 1000 + step_s)
+        beat(bench, speaker, True, head_seq=1)
+        bench.board.tick()
+        assert only_state(bench) == ("running", False)
+
+
+@pytest.mark.parametrize("t_ns", [0, 1, 2**63 - 1])
+def test_a_wild_clock_ends_nobody_before_its_start_or_in_the_future(bench: Bench, t_ns: int) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    bench.board.tick([waited(speaker, 9, t_ns)])
+    ended = only_run(bench.store).ended_unix_ns
+    assert ended is not None and START_NS <= ended <= bench.clock.unix_s() * 1e9
+
+
+def test_failures_of_two_nodes_are_put_in_order_by_what_their_clocks_differ(bench: Bench) -> None:
+    ranks = [Speaker(b"1" * 16), Speaker(b"2" * 16)]
+    bench.feed(*(s.hello(mode="shared", rank=r, host=f"h{r}", boot_id="b") for r, s in enumerate(ranks)))
+    now_s = bench.clock.unix_s()
+    for rank, behind_s in ((0, 0.0), (1, 3600.0)):
+        speaker = ranks[rank]
+        bench.liveness.hear(
+            Heartbeat("n", f"h{rank}", "b", now_s - behind_s, 5.0, (WriterBeat(speaker.writer, 1, True),))
+        )
+    # rank 0 faults at +1 s; rank 1 at +2 s, which its own clock takes for an hour before
+    later_ns = int((now_s + 2 - 3600) * 1e9)
+    bench.clock.now_s += 5
+    bench.board.tick([waited(ranks[0], 11, int((now_s + 1) * 1e9)), waited(ranks[1], 11, later_ns)])
+    failure = only_run(bench.store).first_failure
+    assert failure is not None and failure["rank"] == 0
+
+
+def test_what_is_heard_lately_can_be_asked_from_other_threads(bench: Bench) -> None:
+    facts, speaker = LiveFacts(bench.clock), Speaker(b"w" * 16)
+    facts.add(bench.liveness)
+    assert facts.of(speaker.writer_id) is None
+    stopped = WriterBeat(speaker.writer, 1, True, is_stopped=True, phase="data", phase_s=2.0)
+    bench.liveness.hear(Heartbeat("n", "h", "b", 0.0, 5.0, (stopped,)))
+    bench.clock.now_s += 3
+    live = facts.of(speaker.writer_id)
+    assert live is not None
+    assert (live.is_stopped, live.phase, live.phase_s, live.silent_s) == (True, "data", 5.0, 3.0)
+    assert live.logged_s is None
+    bench.feed(speaker.hello())
+    bench.clock.now_s += 1
+    live = facts.of(speaker.writer_id)
+    assert live is not None and (live.logged_s, live.silent_s) == (1.0, 1.0)
+
+
+def test_the_last_lines_of_who_is_blamed_are_looked_for_again(sqlite_store: Store) -> None:
+    bench, speaker = Bench(sqlite_store), Speaker(b"w" * 16)
+    lines: list[str] = []
+
+    def last_lines(writer_id: str) -> list[str]:
+        assert writer_id == speaker.writer_id
+        return list(lines)
+
+    bench.board = StateBoard(sqlite_store, bench.liveness, bench.clock, Limits(), last_lines=last_lines)
+
+    def console() -> list[str]:
+        bench.board.tick()
+        failure = only_run(sqlite_store).first_failure
+        assert failure is not None
+        found: list[str] = failure["console"]
+        return found
+
+    bench.feed(speaker.hello())
+    bench.board.tick([waited(speaker, 11)])
+    assert console() == []
+    lines.append("Segmentation fault")  # arrives a moment later
+    assert console() == []
+    bench.clock.now_s += 1.1
+    assert console() == ["Segmentation fault"]
+    lines.clear()
+    bench.clock.now_s += 1000
+    version = only_run(sqlite_store).version
+    again = FailureLines(bench.clock, last_lines)
+    with sqlite_store.snapshot() as connection:
+        run_pk = only_run(sqlite_store).run_pk
+        assert again.of(connection, run_pk, speaker.writer_id) == ["Segmentation fault"]
+        assert again.of(connection, run_pk, "other") == []
+    assert only_run(sqlite_store).version == version
+
+
+def test_a_run_that_cannot_be_judged_keeps_no_other_from_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd, plain = Speaker(b"o" * 16, "local/demo/odd"), Speaker(b"p" * 16, "local/demo/plain")
+    bench.feed(odd.hello(), plain.hello())
+    judge = RunJudge._judge_writer
+
+    def fail(self: RunJudge, writer: object, testimony: object) -> object:
+        if getattr(writer, "writer_id", "") == odd.writer_id:
+            raise ArithmeticError("odd")
+        return judge(self, writer, testimony)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RunJudge, "_judge_writer", fail)
+    bench.board.tick([waited(odd, 9), waited(plain, 9)])
+    states = {run.run_id: run.state for run in bench.store.list_runs()}
+    assert states == {"odd": "running", "plain": "killed"}
+    assert "could not be judged" in caplog.text
