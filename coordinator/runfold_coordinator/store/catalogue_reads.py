@@ -250,7 +250,7 @@ class CatalogueReads(Reading):
         return [writer_row(row, self._identity(row)) for row in self.fetch(statement)]
 
     def _identity(self, row: Any) -> dict[str, Any]:
-        """Return a writer's identity map; it never changes once it is there, so most are not unpacked anew."""
+        """Return a writer's identity map; it never changes, so most are not unpacked anew."""
         if row.identity is None:
             return {}
         found = self._identities.get(row.writer_pk)

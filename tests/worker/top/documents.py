@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 GIGABYTE = 10**9
@@ -54,12 +54,21 @@ class PlayedSource:
         self.play = play
         self.played_runs = runs or (lambda: [run()])
         self.asked: list[str] = []
+        self.printed: list[Any] = []
 
     def again(self) -> PlayedSource:
         return self
 
     def runs(self) -> list[dict[str, Any]]:
         return self.played_runs()
+
+    def stop(self, path: str, grace_s: float) -> dict[str, Any]:
+        self.asked.append(f"stop {path} {grace_s:g}")
+        return {"writers": [{}, {}]}
+
+    def lines(self, path: str, writer: str, last: int) -> Iterator[Any]:
+        self.asked.append(f"lines {path} {writer}")
+        return iter(self.printed)
 
     def live(self, path: str) -> dict[str, Any]:
         self.asked.append(path)

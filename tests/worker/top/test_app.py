@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,6 +15,15 @@ from runfold.errors import CommError
 from runfold.top.app import TopApp
 from runfold.top.table_view import TableView
 from worker.top.documents import PlayedSource, document, gpu, run, writer
+
+
+@dataclass
+class Printed:
+    """What is used of a console line."""
+
+    content: str
+    is_open: bool = False
+
 
 Script = Callable[["Driver"], Awaitable[None]]
 
@@ -233,6 +243,80 @@ def test_choose_a_run_and_come_back():
         await driver.until(lambda: "2 runs go on" in driver.text)
 
     play(source, script, path=None)
+
+
+def test_stop_asks_first():
+    source = PlayedSource(document)
+
+    async def script(driver: Driver) -> None:
+        await driver.press("x")
+        assert "Stop llm/job-17?" in driver.text and "SIGKILL after 30 s" in driver.text
+        await driver.press("n")
+        await driver.press("x")
+        await driver.press("escape")
+        assert not any(asked.startswith("stop") for asked in source.asked)
+        await driver.press("x")
+        await driver.press("y")
+        await driver.until(lambda: "asked 2 processes to stop" in driver.text)
+        assert "stop llm/job-17 30" in source.asked
+
+    play(source, script)
+
+
+def test_a_stop_that_is_refused_is_said():
+    source = PlayedSource(document)
+
+    def refuse(path: str, grace_s: float) -> dict[str, Any]:
+        raise CommError("all of its processes have ended [sic]")
+
+    source.stop = refuse
+
+    async def script(driver: Driver) -> None:
+        await driver.press("x")
+        await driver.press("y")
+        await driver.until(lambda: "have ended [sic]" in driver.text)
+
+    play(source, script)
+
+
+def test_the_console_of_the_chosen_rank():
+    source = PlayedSource(lambda: many(3))
+    colour, title = "\x1b[31mred\x1b[0m [bold]", "\x1b]0;own\x07\x1b[2J"
+    source.printed = [Printed("epoch 1"), Printed(colour), Printed(title), Printed("50 %", is_open=True)]
+
+    async def script(driver: Driver) -> None:
+        await driver.press("down", "enter")
+        await driver.until(lambda: "it has ended" in driver.text)
+        assert "rank 1 on node-a, pid 4000: running" in driver.lines[0]
+        assert driver.lines[1] == "epoch 1" and "red [bold]" in driver.lines[2]
+        assert "50 %" not in driver.text and all(char.isprintable() for line in driver.lines for char in line)
+        assert f"lines llm/job-17 {1:032x}" in source.asked
+        await driver.press("escape")
+        await driver.until(lambda: driver.ranks == ["0", "1", "2"])
+
+    play(source, script)
+
+
+def test_a_console_that_can_not_be_read_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr("runfold.top.console_screen._RETRY_S", 0.05)
+    source = PlayedSource(document)
+    answers = iter([CommError("can't reach"), Printed("one"), CommError("can't reach"), Printed("two")])
+
+    class Lines:
+        def __next__(self) -> Any:
+            found = next(answers)
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+    source.lines = lambda *_: Lines()
+
+    async def script(driver: Driver) -> None:
+        await driver.press("c")
+        await driver.until(lambda: "it has ended" in driver.text)
+        assert driver.lines[1:3] == ["one", "two"], "nothing twice"
+
+    play(source, script)
 
 
 @pytest.mark.parametrize("size", [(20, 5), (40, 10), (250, 60)])

@@ -63,7 +63,7 @@ def test_stragglers_and_ranks_that_differ():
     differs = {"metric": "grad_norm", "step": 100, "ranks": [2, 3], "values": {}, "expected": 1}
     assert (
         desync_text(run(verdicts={"desync": [differs]}))
-        == "out of sync: grad_norm differs on rank 2, 3 from step 100"
+        == "out of sync: grad_norm of rank 2, rank 3 from step 100"
     )
 
 

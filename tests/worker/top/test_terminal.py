@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,9 +16,11 @@ import sys
 import termios
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
+from runfold.api import Api, RunNotFoundError
 from runfold_coordinator.testing import LocalServer
 from support.processes import environment, until
 from worker.top.documents import writer
@@ -28,11 +31,12 @@ pytestmark = pytest.mark.journey
 PROGRAM = """
 import os, pathlib, sys, time, runfold
 rank = int(sys.argv[1])
-run = runfold.init(project="top", id="live", settings=runfold.Settings(
+run = runfold.init(project="top", id=sys.argv[3], settings=runfold.Settings(
     mode="shared", x_label="rank-%d [bold]" % rank, x_primary=rank == 0))
 step = 0
 while not pathlib.Path(sys.argv[2]).exists():
     run.log({"loss": 1.0}, step=step)
+    print("rank", rank, "says", step, flush=True)
     step += 1
     time.sleep(0.02)
 run.finish()
@@ -109,29 +113,40 @@ def server() -> Iterator[LocalServer]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def job(server: LocalServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A run of two ranks that goes on; returns its path when the server knows both."""
-    ended = tmp_path_factory.mktemp("job") / "end"
+@contextlib.contextmanager
+def going_on(server: LocalServer, run_id: str, folder: Path, **env: str) -> Iterator[str]:
+    """Run two ranks; give the run's path when the server knows both."""
+    ended = folder / "end"
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(rank), str(ended)],
-            env=environment({**server.env, "RANK": str(rank)}),
+            [sys.executable, "-c", PROGRAM, str(rank), str(ended), run_id],
+            env=environment({**server.env, "RANK": str(rank), **env}),
+            stdout=subprocess.DEVNULL,
         )
         for rank in range(2)
     ]
     try:
-        until(lambda: len(_live(server).get("writers", ())) == 2, 40)
-        yield "local/top/live"
+        api = Api(url=server.url)
+        until(lambda: _count(api, run_id) == 2, 40)
+        api.close()
+        yield f"local/top/{run_id}"
     finally:
         ended.touch()
         for rank in ranks:
             rank.wait(30)
 
 
-def _live(server: LocalServer) -> dict:
-    done = command(server.env, "top/live", "--once", "--json")
-    return json.loads(done.stdout) if done.returncode == 0 else {}
+def _count(api: Api, run_id: str) -> int:
+    try:
+        return len(api.run(f"top/{run_id}").live()["writers"])
+    except RunNotFoundError:
+        return 0
+
+
+@pytest.fixture(scope="module")
+def job(server: LocalServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with going_on(server, "live", tmp_path_factory.mktemp("job")) as path:
+        yield path
 
 
 def in_terminal(server: LocalServer, *arguments: str, **env: str) -> Terminal:
@@ -196,6 +211,26 @@ def test_a_frozen_server_is_said(server: LocalServer, job: str) -> None:
     finally:
         server.cont("coordinator")
         terminal.close()
+
+
+def test_the_console_and_a_stop(server: LocalServer, tmp_path: Path) -> None:
+    with going_on(server, "stopped", tmp_path, RUNFOLD_CONSOLE="auto") as path:
+        terminal = in_terminal(server, path)
+        try:
+            terminal.see("1-2 of 2")
+            terminal.press("c")
+            terminal.see("rank 0 on", "rank 0 says")
+            terminal.press("\x1b")
+            terminal.see("RANK", "1-2 of 2")
+            terminal.press("x")
+            terminal.see("local/top/stopped", "SIGKILL after 30 s")
+            terminal.press("y")
+            terminal.see("asked 2 processes to stop")
+            terminal.see("killed")
+            terminal.press("q")
+            assert terminal.end() == 0
+        finally:
+            terminal.close()
 
 
 def test_once_prints_a_table_and_ends(server: LocalServer, job: str) -> None:

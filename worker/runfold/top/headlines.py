@@ -100,9 +100,14 @@ def desync_text(run: Mapping[str, Any]) -> str:
     texts = []
     for each in _list(_map(run.get("verdicts")).get("desync"))[:_NAMED]:
         found = _map(each)
-        ranks = ", ".join(clean(rank) for rank in _list(found.get("ranks"))[:8])
+        ranks, labels = _list(found.get("ranks")), [*_list(found.get("labels")), *[None] * _NAMED]
+        names = ", ".join(
+            f"rank {clean(rank)}" if rank is not None else clean(label)
+            for rank, label in zip(ranks[:_NAMED], labels, strict=False)
+        )
+        more = f" and {len(ranks) - _NAMED} more" if len(ranks) > _NAMED else ""
         step = count_text(found.get("step"))
-        texts.append(f"{clean(found.get('metric'))} differs on rank {ranks} from step {step}")
+        texts.append(f"{clean(found.get('metric'))} of {names}{more} from step {step}")
     return f"out of sync: {'; '.join(texts)}" if texts else ""
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from runfold.api import Api, Run
+    from runfold.api.console_logs import ConsoleLogLine
 
 #: Runs listed at most.
 MAX_RUNS = 500
@@ -41,6 +44,14 @@ class Source:
     def live(self, path: str) -> dict[str, Any]:
         """Return a run as it stands now; RunNotFoundError, CommError."""
         return self._the_run(path).live()
+
+    def lines(self, path: str, writer: str, last: int) -> Iterator[ConsoleLogLine]:
+        """Yield what a process printed last, then what it prints, until the run has ended; CommError."""
+        return iter(self._the_run(path).console_logs(last=last, writer=writer, follow=True))
+
+    def stop(self, path: str, grace_s: float) -> dict[str, Any]:
+        """Ask the processes of a run to end; RunEndedError, CommError."""
+        return self._the_run(path).stop(grace_s)
 
     def _the_run(self, path: str) -> Run:
         if self._run is None or self._path != path:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: Silent for so many intervals, and for so long at least: what is shown is called old.
 _LATE_INTERVALS = 3
 _LATE_S = 3.0
+#: A text is shown for so long.
+_SAID_S = 10.0
 
 
 class TableScreen(Screen[None]):
@@ -53,6 +55,7 @@ class TableScreen(Screen[None]):
         self._answered_s: float | None = None
         self._asked_s = 0.0
         self._error = ""
+        self._said: tuple[str, float] = ("", 0.0)
 
     @property
     def top(self) -> TopApp:
@@ -144,6 +147,11 @@ class TableScreen(Screen[None]):
         head.update(text)
         head.styles.max_width = width
 
+    def say(self, text: str) -> None:
+        """Show a text below the table for some seconds."""
+        self._said = (clean(text), self.top.clock() + _SAID_S)
+        self._draw_state()
+
     def _draw_state(self) -> None:
         first, last, passing, every = self.table.counts
         text = f"{first}-{last} of {passing}"
@@ -151,6 +159,9 @@ class TableScreen(Screen[None]):
             text += f" ({every} without filter)"
         if self.table.words:
             text += f'  filter "{clean(self.table.words)}"'
+        said, until_s = self._said
+        if self.top.clock() < until_s:
+            text = f"{said}   {text}"
         self.query_one("#state", Static).update(Text(text))
 
     def action_sort_next(self) -> None:
