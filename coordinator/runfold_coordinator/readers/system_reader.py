@@ -163,11 +163,15 @@ def _by_time(rows: LaneRows, is_covered: Bools) -> Window:
     at[order] = axis
     columns = {}
     for key, column in rows.columns.items():
+        if len(column) == len(rows.step):  # every row has it, as nearly all do
+            shown = column.take(kept[order])
+            columns[key] = Column(axis, shown.kind, shown.values)
+            continue
         places, is_kept = find(rows.step[kept], column.step)
         times = at[places[is_kept]]
         turn = np.argsort(times, kind="stable")
-        shown = column.take(np.flatnonzero(is_kept))
-        columns[key] = Column(times[turn], shown.kind, shown.take(turn).values)
+        shown = column.take(np.flatnonzero(is_kept)).take(turn)
+        columns[key] = Column(times[turn], shown.kind, shown.values)
     return Window(axis, None, columns, {})
 
 
