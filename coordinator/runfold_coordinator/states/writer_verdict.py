@@ -6,7 +6,7 @@ its scheduler's tell why; silence is believed last, and taken back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from runfold.protocol.evidence import Evidence
@@ -69,7 +69,7 @@ def verdict_on(testimony: Testimony, life: Life, limits: Limits) -> Verdict:
         found = _Judgement(testimony, life, silent_s=limits.lost_s).verdict()
         return replace(found, unreachable=True, confidence=INFERRED)
     unreachable = life.silent_s >= limits.unreachable_s
-    notice = _last_notice(testimony, life.last_record_unix_ns)
+    notice = _last_notice(testimony.notices, life.last_record_unix_ns)
     if notice is not None:
         return Verdict(PREEMPTING, f"it will be taken away ({notice.text or 'notice'})", unreachable)
     asked = testimony.asked
@@ -94,9 +94,9 @@ def _is_awaited(testimony: Testimony, life: Life, limits: Limits) -> str | None:
     return None
 
 
-def _last_notice(testimony: Testimony, upto_ns: int) -> Notice | None:
-    """Return the newest notice that the process has not outlived at this time."""
-    for notice in reversed(testimony.notices):
+def _last_notice(notices: Sequence[Notice], upto_ns: int) -> Notice | None:
+    """Return the newest notice, of these in order, that the process has not outlived at this time."""
+    for notice in reversed(notices):
         grace_s = SURVIVED_S if notice.grace_s is None else notice.grace_s + NOTICE_SLACK_S
         if upto_ns <= notice.t_ns + grace_s * 1e9:
             return notice
@@ -248,8 +248,7 @@ class _Judgement:
 
     def _notice(self) -> Notice | None:
         upto_ns = self._ended_ns + int(NOTICE_SLACK_S * 1e9)
-        known = tuple(notice for notice in self._t.notices if notice.t_ns <= upto_ns)
-        return _last_notice(replace(self._t, notices=known), self._ended_ns)
+        return _last_notice([one for one in self._t.notices if one.t_ns <= upto_ns], self._ended_ns)
 
     def _killed(self) -> Verdict:
         signal = self._signal
