@@ -36,8 +36,11 @@ JUDGE_EVERY_S = 1.0
 #: Stragglers are looked for this often, and so much rarer than a look takes.
 SLOW_EVERY_S = 5.0
 REST_RATIO = 100.0
-#: A run of which nothing came for so long is asked for whether it has ended.
+#: A run of which nothing came for so long is asked for whether it has ended; a stalled one this often. With
+#: many runs rarer: so many runs watched make it one second more.
 QUIET_S = 10.0
+STALLED_S = 3.0
+RUNS_A_SECOND = 50
 PACE_EVERY_S = 60.0
 #: Runs watched; those heard of longest ago go first.
 MAX_RUNS = 5_000
@@ -52,10 +55,10 @@ MAX_BYTES = 1024 * 1024
 class _Turns:
     """When what is due of a run: times of the monotonic clock."""
 
-    __slots__ = ("asked", "asked_s", "heard_s", "placed_s", "quiet_s", "slow_s", "wants_place")
+    __slots__ = ("asked", "asked_s", "heard_s", "placed_s", "slow_s", "states_s", "wants_place")
 
     def __init__(self) -> None:
-        self.heard_s = self.slow_s = self.placed_s = self.quiet_s = self.asked_s = -1e9
+        self.heard_s = self.slow_s = self.placed_s = self.states_s = self.asked_s = -1e9
         self.wants_place = True
         self.asked: set[str] = set()
 
@@ -175,6 +178,7 @@ class VerdictBoard:
     def _load(self, now_s: float) -> None:
         """Take up the writers that go on, as a coordinator that was just started finds them."""
         c = t.writers.c
+        self._clear_ended()
         rows = self._store.fetch(
             sa.select(
                 c.writer_id, c.writer_pk, c.run_pk, c.last_seq, c.stalled, c.given_step_max, c.auto_step_max
@@ -193,14 +197,35 @@ class VerdictBoard:
             run.writers[row.writer_id] = writer
         self._is_loaded = True
 
+    def _clear_ended(self) -> None:
+        """Take the flag from those that ended while no coordinator was there."""
+        c, r = t.writers.c, t.runs.c
+        of_ended = sa.and_(c.partition == self._partition, c.stalled, c.state.in_(sorted(TERMINAL)))
+        rows = self._store.fetch(sa.select(c.writer_pk, c.run_pk).where(of_ended))
+        if not rows:
+            return
+        with self._store.writing.transaction() as tx:
+            self.check_owner(tx)
+            tx.update_by_pk(t.writers, [{"writer_pk": row.writer_pk, "stalled": False} for row in rows])
+            still = sa.select(c.run_pk).where(c.stalled)
+            tx.connection.execute(
+                sa.update(t.runs)
+                .where(r.run_pk.in_({row.run_pk for row in rows}), r.run_pk.not_in(still))
+                .values(stalled=False, version=r.version + 1)
+            )
+
     def _judge(self, run: RunWatch, turns: _Turns, now_s: float, *, learns: bool) -> None:
-        if turns.wants_place and now_s - turns.placed_s >= 0:
+        if turns.wants_place and now_s >= turns.placed_s:
             self._place(run, turns, now_s)
         lease_s = self._liveness.lease_s
         suspects = run.suspects(now_s, lease_s)
-        is_quiet = now_s - turns.heard_s >= QUIET_S and now_s - turns.quiet_s >= QUIET_S
-        if suspects or is_quiet or run.verdicts.get("stall") is not None:
-            turns.quiet_s = now_s
+        rest_s = len(self._runs) / RUNS_A_SECOND
+        is_new = any(not writer.is_flagged for writer in suspects)
+        is_stalled = bool(suspects) or run.verdicts.get("stall") is not None
+        is_quiet = now_s - turns.heard_s >= QUIET_S
+        every_s = STALLED_S if is_stalled else QUIET_S
+        if (is_stalled or is_quiet) and (is_new or now_s - turns.states_s >= every_s + rest_s):
+            turns.states_s = now_s
             self._read_states(run)
         stalled = [w for w in suspects if not w.has_ended and (w.is_flagged or self._is_heard(w))]
         if stalled or run.verdicts.get("stall") is not None:

@@ -122,6 +122,11 @@ class Desync:
         waiting.count += len(steps)
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether any value waits to be compared."""
+        return any(waiting.count for waiting in self._metrics.values())
+
+    @property
     def is_full(self) -> bool:
         """Whether so much waits that it is to be compared now."""
         return any(waiting.count > MAX_WAITING for waiting in self._metrics.values())

@@ -26,6 +26,8 @@ from runfold_coordinator.verdicts.timings import Timings, side_by_side
 SILENT_RANK_S = 60.0
 #: Workers without timings are called slow after so many looks in a row that say so.
 LOOKS = 3
+#: Share of its patience after which a writer is judged together with one that has lost it.
+NEARLY = 0.8
 #: Stalls that ended which are listed; all are counted.
 KEPT_STALLS = 20
 #: Stacks kept in a verdict, and characters of each.
@@ -138,7 +140,15 @@ class RunWatch:
     # --- hangs ------------------------------------------------------------------------------------------
 
     def suspects(self, now_s: float, lease_s: float) -> list[WriterWatch]:
-        """Return the writers without progress for longer than they ever needed: those to be looked at."""
+        """Return the writers without progress for longer than they ever needed: those to be looked at.
+
+        Where there is one, also those that are nearly as long without: ranks that wait for each other say
+        their last rows one after another, and are judged together.
+        """
+        found = self._without_progress(now_s, lease_s, 1.0)
+        return self._without_progress(now_s, lease_s, NEARLY) if found else []
+
+    def _without_progress(self, now_s: float, lease_s: float, share: float) -> list[WriterWatch]:
         return [
             writer
             for writer in self.writers.values()
@@ -146,9 +156,10 @@ class RunWatch:
             and (
                 writer.is_flagged
                 or (
-                    (still_s := writer.progress.still_s(now_s, lease_s)) >= self.limits.min_s
+                    (still_s := writer.progress.still_s(now_s, lease_s)) >= share * self.limits.min_s
+                    and writer.placement.attempt == self.attempt
                     and (patience_s := self._patience_s(writer)) is not None
-                    and still_s >= patience_s
+                    and still_s >= share * patience_s
                 )
             )
         ]
@@ -261,6 +272,8 @@ class RunWatch:
 
     def compare(self, now_s: float, *, is_last: bool = False) -> None:
         """Compare the steps that every live rank has passed."""
+        if not self._desync.is_waiting:
+            return
         upto = 2**62 if is_last else self._settled_step(now_s)
         for metric, found in self._desync.settle(upto).items():
             self.verdicts["desync"] = [*(self.verdicts.get("desync") or ()), self._told(metric, found)]

@@ -245,6 +245,28 @@ def test_a_new_coordinator_goes_on_with_what_was_told(job: Job) -> None:
     assert job.stalled() == [0, 1, 2, 3]
 
 
+def test_ranks_that_wait_for_each_other_are_judged_together(job: Job) -> None:
+    job.steps(20)
+    for rank in range(4):  # the last rows come seconds apart
+        job.pass_(2)
+        job.step(rank)
+    job.pass_(58)
+    assert job.stalled() == [0, 1, 2, 3] and job.waiting_for() == []
+
+
+def test_who_ended_while_no_coordinator_was_there_is_not_stalled_for_ever(job: Job) -> None:
+    job.steps(70)
+    job.pass_(70)
+    assert job.stalled() == [0, 1, 2, 3]
+    job.beats = [{"alive": False}] * 4
+    job.hear()
+    job.bench.board.tick()
+    assert only_run(job.store).state == "crashed" and only_run(job.store).stalled
+    job.board = job.make_board()
+    job.pass_(2)
+    assert job.stalled() == []
+
+
 def test_stacks_are_asked_for_once_and_tell(job: Job) -> None:
     job.steps(20)
     job.pass_(62)
