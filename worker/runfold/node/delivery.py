@@ -143,22 +143,29 @@ class Delivery:
         """Return the living writers whose stop requests to ask for, by partition."""
         wanted = {}
         for partition in filter(self._stop_questions.is_open, polls):
-            living = [
-                writer
-                for writer, tail in self._tails.items()
-                if tail.partition == partition and tail.is_alive and tail.identity.role == "process"
-            ]
-            if found := self._stop_questions.wanted(partition, living, now_s):
+            if found := self._stop_questions.wanted(partition, self._living(partition), now_s):
                 wanted[partition] = found
         return wanted
 
-    def ask_another_way(self, ask: Callable[[dict[int, list[bytes]]], dict[int, Downlink]]) -> None:
-        """Ask for acks by `ask` if something is open and the downlink stands still."""
+    def _living(self, partition: int) -> list[bytes]:
+        return [
+            writer
+            for writer, tail in self._tails.items()
+            if tail.partition == partition and tail.is_alive and tail.identity.role == "process"
+        ]
+
+    def ask_another_way(self, ask: Callable[[Outgoing], dict[int, Downlink]]) -> dict[bytes, StopRequest]:
+        """Ask for acks by `ask` if something is open and the downlink stands still; return stop requests."""
         now_s = self._clock()
         is_open = self._shipper.has_flights() or not self._shipper.are_confirmed()
+        found: dict[bytes, StopRequest] = {}
         if is_open and not self._shipper.coordinator_lives(now_s):
-            for partition, downlink in ask(self._shipper.polls(now_s)).items():
+            polls = self._shipper.polls(now_s)
+            stops = {partition: self._living(partition) for partition in polls}
+            for partition, downlink in ask(Outgoing(polls=polls, stops=stops)).items():
                 self._apply(self._shipper.downlink(partition, downlink, now_s))
+                found |= downlink.stops
+        return found
 
     def _take(self, outgoing: Outgoing, incoming: Incoming, result: Round) -> None:
         now_s = self._clock()

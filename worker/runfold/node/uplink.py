@@ -106,8 +106,8 @@ class Uplink:
                 self.close()
                 self._link = better
 
-    def ask_http(self, polls: dict[int, list[bytes]]) -> dict[int, Downlink]:
-        """Ask for acks the second way, while Redis tells nothing; empty where there is no answer."""
+    def ask_http(self, question: Outgoing) -> dict[int, Downlink]:
+        """Ask the second way, while Redis tells nothing; empty where there is no answer."""
         now_s = self._clock()
         address = self.address
         if address is None or not address.http_url or now_s - self._asked_http_s < ASK_HTTP_EVERY_S:
@@ -116,7 +116,7 @@ class Uplink:
         try:
             second = self._connector.open_http(address)
             try:
-                return second.exchange(Outgoing(polls=polls)).downlinks
+                return second.exchange(question).downlinks
             finally:
                 second.close()
         except LinkError:
