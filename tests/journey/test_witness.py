@@ -273,6 +273,19 @@ def test_what_a_killed_agent_saw_is_delivered_by_the_next_one_and_not_said_again
     assert told(coordinator.kept[doomed.writer], e.GONE) == []
 
 
+def test_an_agent_that_is_stopped_with_its_processes_still_tells_how_they_ended(
+    stage: Stage, coordinator: SmallCoordinator, doom: Callable[..., Doomed]
+) -> None:
+    doomed = doom("time.sleep(60)")
+    seen_alive(stage, coordinator, doomed)
+    for pid in (*stage.agents(), doomed.pid):
+        os.kill(pid, signal.SIGTERM)
+    assert doomed.process.wait(30) == -signal.SIGTERM
+    until(lambda: not stage.agents())
+    [found] = until(lambda: told(coordinator.kept[doomed.writer], e.WAIT))
+    assert found["status"] == signal.SIGTERM
+
+
 def test_writers_of_an_earlier_boot_are_told_as_such(stage: Stage, coordinator: SmallCoordinator) -> None:
     boot = "11111111-2222-3333-4444-555555555555"
     spool = open_writer(stage.settings.spool_root, "local", boot_id=boot)

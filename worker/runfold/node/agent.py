@@ -55,6 +55,8 @@ REST_RATIO = 12.0
 FULL_WINDOW_S = 0.01
 SETTLE_EVERY_S = 0.5
 RETAIN_EVERY_S = 5.0
+#: An agent that is told to stop looks on for this long while processes live.
+LAST_LOOK_S = 1.5
 #: Faults of the agent itself before it gives up; the next Run starts another one.
 MAX_FAULTS = 10
 
@@ -121,16 +123,19 @@ class Agent:
         """Ship until idle or told to stop; return why it ended."""
         retention.remove_leftovers(self._settings.target_dir)
         self._disk_sync.start()
-        stop_by_s: float | None = None
-        sleep_s, looked_s = 0.0, -1e9
+        told_s: float | None = None  # when it was told to stop
+        is_ending, sleep_s, looked_s = False, 0.0, -1e9
         try:
             while True:
                 self._step_safely(sleep_s)
-                if stop_by_s is None and should_stop():
-                    stop_by_s = self._clock() + self._settings.drain_s
+                if told_s is None and should_stop():
+                    told_s = self._clock()
+                for_s = -1.0 if told_s is None else self._clock() - told_s
+                if not is_ending and for_s >= 0 and self._has_seen_the_last(for_s):
+                    is_ending = True
                     self._end_duties()
                     continue  # what was said last is delivered too
-                if stop_by_s is not None and (not self._has_work() or self._clock() >= stop_by_s):
+                if is_ending and (not self._has_work() or for_s >= self._settings.drain_s):
                     return "stopped"
                 if self._settled_s > looked_s:
                     looked_s = self._settled_s
@@ -247,9 +252,9 @@ class Agent:
         else:
             self._uplink.succeeded(took_frames=did.sent_frames > 0)
             self._uplink.prefer_redis()
-        self._delivery.ask_another_way(self._uplink.ask_http)
-        if did.stops:
-            self._carry_out(did.stops)
+        stops = did.stops | self._delivery.ask_another_way(self._uplink.ask_http)
+        if stops:
+            self._carry_out(stops)
         if self._stacks is not None and did.stacks:
             self._stacks.take(did.stacks)
 
@@ -339,6 +344,17 @@ class Agent:
         if self.shipper.coordinator_lives(self._clock()):
             return not self.writers.are_all_acked()
         return not self.writers.is_all_sent()
+
+    def _has_seen_the_last(self, told_for_s: float) -> bool:
+        """Return whether no process is left to be seen ending.
+
+        Who stops an agent (scancel, systemd, a shutdown) mostly stops the processes with it.
+        """
+        if told_for_s >= min(LAST_LOOK_S, self._settings.drain_s):
+            return True
+        if threading.current_thread() is not threading.main_thread():
+            return True  # a thread of a trainer, which waits for it
+        return not any(is_alive for _, _, is_alive in self.witness.processes())
 
     def _is_idle(self) -> bool:
         """Return True when nobody needs the agent for long enough."""
