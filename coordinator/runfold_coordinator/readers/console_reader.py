@@ -30,6 +30,8 @@ from runfold_coordinator.store.store import Store
 MAX_SOURCES = 2000
 #: Characters of content in one page, about.
 PAGE_CHARS = 8_000_000
+#: Longest line that `last_lines` gives, in characters.
+LINE_CHARS = 2000
 #: A cursor of that many writers, unpacked.
 MAX_CURSOR_BYTES = 200_000
 
@@ -147,12 +149,12 @@ class ConsoleReader:
         return ConsolePage(lines, _pack_cursor(before), is_last)
 
     def last_lines(self, writer_id: str, count: int) -> list[str]:
-        """Return the newest lines of a process, oldest first; [] of one that is not known."""
+        """Return the newest lines of a process, oldest first and none very long; [] of one not known."""
         found = self._store.find_writers([writer_id])
         if not found:
             return []
         page = self.last(found[0].run_pk, count, ConsoleFilter(writer=writer_id))
-        return [line.content for line in page.lines]
+        return [line.content[:LINE_CHARS] for line in page.lines]
 
     def _sources(self, run_pk: int, wanted: ConsoleFilter) -> list[ConsoleSource]:
         found = [

@@ -4,15 +4,17 @@ In: where a run's lines are to be kept. Out: the same output as ever, and a cons
 process must not suffer from any of it:
 
 - it holds the reading end too, so that a tee that was killed means no SIGPIPE; a thread puts the originals
-  back then, and passes on what is left in the pipe. The same when the tee is stopped;
+  back then, and passes on what is left in the pipe. One that was stopped is continued, or else given up;
 - `close` puts the originals back when everything printed was passed on, or not at all: nothing overtakes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
+import signal
 import socket
 import threading
 import weakref
@@ -107,8 +109,7 @@ class FdCapture:
         """End the lines of one run and begin another's; return the first's folder and last seq."""
         with self._lock:
             flush()
-            found = self._exchange("close", "closed")
-            self._ask({"do": "open", "place": asdict(place)})
+            found = self._exchange({"do": "next", "place": asdict(place)}, "closed")
         return _spool_of(found)
 
     def close(self) -> tuple[Path, int] | None:
@@ -125,11 +126,11 @@ class FdCapture:
                 return None
             self._is_closed = True
             flush()
-            if self._exchange("drain", "drained"):
+            if self._exchange({"do": "drain"}, "drained"):
                 self._put_back()
             elif not self._is_alone and self._is_tee_stopped():
                 self._go_alone()
-            found = self._exchange("close", "closed")
+            found = self._exchange({"do": "close"}, "closed")
             if not self._is_diverted:
                 self._hang_up()
         return _spool_of(found)
@@ -144,11 +145,11 @@ class FdCapture:
 
     # -- talking to the tee --
 
-    def _exchange(self, request: str, answer: str) -> Any:
+    def _exchange(self, request: dict[str, Any], answer: str) -> Any:
         """Ask, and return the answer; None when it does not come in time."""
         with self._heard:
             self._answers.pop(answer, None)
-            if self._is_alone or not self._ask({"do": request}):
+            if self._is_alone or not self._ask(request):
                 return None
             self._heard.wait_for(lambda: answer in self._answers or self._is_alone, ANSWER_S)
             return self._answers.pop(answer, None)
@@ -173,13 +174,12 @@ class FdCapture:
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         received = b""
-        was_stuck = False
+        stuck_count = 0
         while True:
             if not poll.poll(LOOK_S * 1000):
                 is_stuck = self._has_waiting() and self._is_tee_stopped()
-                if is_stuck and was_stuck:
-                    self._hang_up()
-                was_stuck = is_stuck
+                stuck_count = stuck_count + 1 if is_stuck else 0
+                self._unstick(stuck_count)
                 continue
             try:
                 data = self._control.recv(65536)
@@ -197,6 +197,14 @@ class FdCapture:
         self._control.close()
         for diversion in self._diversions:
             diversion.close()
+
+    def _unstick(self, stuck_count: int) -> None:
+        """Output waits for a tee that was stopped: have it go on, or do without it."""
+        if stuck_count == 1 and self._tee_pid is not None:
+            with contextlib.suppress(OSError):
+                os.kill(self._tee_pid, signal.SIGCONT)
+        elif stuck_count > 1:
+            self._hang_up()
 
     def _hear(self, message: dict[str, Any]) -> None:
         if "pid" in message:

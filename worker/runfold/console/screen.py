@@ -39,6 +39,8 @@ class Screen:
     def __init__(self) -> None:
         self._rows: list[list[Cell]] = [[]]
         self._x = self._y = 0
+        #: Where the cursor was before it went up.
+        self._low = 0
         self._style = ""
         self._held = ""
         #: How far the cursor went up lately, in rows, and when.
@@ -102,6 +104,7 @@ class Screen:
             self._finished += [_render(row) for row in self._rows[:count]]
             del self._rows[:count]
             self._y -= count
+            self._low -= count
 
     def _put(self, text: str) -> None:
         row, style = self._rows[self._y], self._style
@@ -121,13 +124,14 @@ class Screen:
 
     def _down(self, count: int) -> None:
         self._y += count
+        self._low = self._y
         self._rows += [[] for _ in range(self._y + 1 - len(self._rows))]
         self._finish(min(self._y, len(self._rows) - MAX_ROWS))
 
     def _up(self, count: int, now_s: float) -> None:
-        self._reach = min(MAX_ROWS, max(self._reach, min(count, self._y)))
-        self._reached_s = now_s
         self._y = max(0, self._y - count)
+        self._reach = max(self._reach, self._low - self._y)
+        self._reached_s = now_s
 
     def _sequence(self, final: str, arguments: str, now_s: float) -> None:
         count = _first_number(arguments)
@@ -153,7 +157,7 @@ class Screen:
             case "J":
                 # The screen is cleared: what was on it stays as it was, and the next is begun.
                 self._finished += self.open_rows()
-                self._rows, self._x, self._y = [[]], 0, 0
+                self._rows, self._x, self._y, self._low = [[]], 0, 0, 0
         if final in "EF":
             self._x = 0
 

@@ -7,6 +7,7 @@ In: pipes or pseudo-terminals, and requests, one JSON object a line, over a sock
 original descriptors, lines in a spool, answers over the socket:
 
     {"do": "open", "place": {...}}  keep lines from now on, for this run
+    {"do": "next", "place": {...}}  the same, for the next run: answered as "close" is, for the one before
     {"do": "drain"}                 -> {"drained": true} when everything written so far was passed on
     {"do": "close"}                 -> {"closed": [folder, seq] or null}; from now on bytes are only passed on
                                     -> {"broken": name}: the original of a stream can't be written to
@@ -42,7 +43,7 @@ WINDOW_S = 0.5
 #: Lines of children count for so long after the process is gone, seconds.
 GRACE_S = 1.0
 #: Output that is held while the rest of runfold is imported.
-EARLY_BYTES = 4_000_000
+EARLY_BYTES = 1_000_000
 #: Longest wait for the pumps to pass on what was written before a request, seconds.
 DRAIN_S = 1.0
 
@@ -223,6 +224,10 @@ class Tee:
         match request["do"]:
             case "open":
                 self._open(request["place"])
+            case "next":
+                self._drain()
+                self.say({"closed": self._close(goes_on=True)})
+                self._open(request["place"])
             case "drain":
                 self._drain()
                 self.say({"drained": True})
@@ -244,8 +249,6 @@ class Tee:
             time.sleep(0.0005)
 
     def _open(self, place: dict[str, Any]) -> None:
-        with self._lock:
-            self._early, self._early_bytes = self._early or [], 0
         keeper = None
         try:
             _import_only_what_is_needed(self._import_path)
@@ -283,9 +286,10 @@ class Tee:
             _tell_fault()
             self._keeper = None
 
-    def _close(self) -> tuple[str, int] | None:
+    def _close(self, *, goes_on: bool = False) -> tuple[str, int] | None:
         with self._lock:
             keeper, self._keeper = self._keeper, None
+            self._early, self._early_bytes = [] if goes_on else None, 0
             self._ends_s = None
         try:
             found = keeper.close() if keeper is not None else None
