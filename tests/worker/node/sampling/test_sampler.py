@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from runfold.node.node_spool import NodeSpool
+from runfold.node.sampling import sampler
 from runfold.node.sampling.gpu_thread import GpuProbe
 from runfold.node.sampling.nvml import GpuSample
 from runfold.node.sampling.sampler import Sampler
@@ -186,6 +187,16 @@ def test_each_writer_is_told_its_devices_once_and_again_when_it_uses_them(stage:
     stage.samples(len(stage.said.spool.samples) + 2)
     assert {facts["by"] for _, _, facts in stage.said.evidence[2:]} == {"process"}
     assert len(stage.said.evidence) == 4
+
+
+def test_of_very_many_writers_some_are_sampled_and_the_others_counted(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sampler, "MAX_SUBJECTS", 3)
+    stage.found(*(Tail(bytes([number]) * 16) for number in range(5)))
+    first = stage.samples()[0]
+    assert len([name for name in first if name.endswith("/proc.memory.rssMB")]) == 3
+    assert first["agent.unsampled_writers"] == 2
 
 
 def test_a_fault_of_a_probe_costs_its_metrics_only(stage: Stage, caplog: pytest.LogCaptureFixture):

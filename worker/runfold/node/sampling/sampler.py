@@ -7,6 +7,7 @@ lives only while there is a writer to sample.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 #: A new writer gets its first sample at once, but not one more than this often, seconds.
 HURRY_S = 1.0
+#: Writers of a node that are sampled one by one, the first that came; each is some ten columns of every row.
+MAX_SUBJECTS = 256
 
 
 class Sampler:
@@ -83,7 +86,7 @@ class Sampler:
             Subject(
                 Watched(tail.writer, tail.identity.pid or 0), tail.identity, self._interval_of(tail.identity)
             )
-            for tail in self._tails.values()
+            for tail in itertools.islice(self._tails.values(), MAX_SUBJECTS)
         )
         with self._lock:
             known = {subject.watched.writer for subject in self._subjects}
@@ -151,8 +154,10 @@ class Sampler:
         with self._lock:
             if self._is_over:
                 return  # the spool was ended: another one would be made
+            left_out = max(0, len(self._tails) - MAX_SUBJECTS)
+            values = sample.values | ({"agent.unsampled_writers": float(left_out)} if left_out else {})
             self._witness.spool.describe(sample.node)
-            self._witness.spool.add_sample(sample.values)
+            self._witness.spool.add_sample(values)
             for writer, facts in sample.devices:
                 self._witness.testify(writer, DEVICES, facts)
 
