@@ -39,7 +39,7 @@ def wait_for_ack(
     seq: int,
     *,
     timeout_s: float,
-    call_agent: Callable[[], None],
+    call_agent: Callable[[], object],
     run_id: str,
 ) -> bool:
     """Wait until everything up to `seq` is acknowledged; return whether that happened in time."""

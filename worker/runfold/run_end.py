@@ -104,6 +104,7 @@ class RunEnd:
         if self._end_of_child is not None:
             self._end_of_child.cancel()
         self._is_over.set()
+        self._spool.leave()
         if self._on_finish is not None:
             self._on_finish(self, code)
 

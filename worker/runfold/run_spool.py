@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from runfold import stack_signal, terminal
 from runfold.acknowledgement import acked_seq, dies_with_the_container, knows_a_server, wait_for_ack
+from runfold.agent_keeper import agent_keeper
 from runfold.family_step import FILE_NAME, FamilyStep
 from runfold.joining import Membership, as_child
 from runfold.late_spool import LateSpool
@@ -105,8 +106,14 @@ class RunSpool:
             self.directory = None
             spool = LostSpool() if isinstance(error, ProtocolError) else self._late(identity, error)
         self.call_agent()
+        if not self._membership.is_offline:
+            agent_keeper.add(self)
         self.on_open(identity)
         return spool
+
+    def leave(self) -> None:
+        """The run is over in this process."""
+        agent_keeper.remove(self)
 
     def _make(self, identity: Identity) -> SpoolWriter:
         from runfold.spool.writer import SpoolWriter
@@ -142,12 +149,13 @@ class RunSpool:
         """Id of the writer that spoke last here: in a child that has said nothing yet, its parent's."""
         return self.directory.name if self.directory is not None else self._parent
 
-    def call_agent(self) -> None:
-        """Make sure that an agent works; offline nobody is called."""
-        if not self._membership.is_offline and self.directory is not None:
-            from runfold.node.start import ensure_agent
+    def call_agent(self) -> bool:
+        """Make sure that an agent works, and return whether one did already; offline nobody is called."""
+        if self._membership.is_offline or self.directory is None:
+            return True
+        from runfold.node.start import ensure_agent
 
-            ensure_agent(self._membership.node)
+        return ensure_agent(self._membership.node)
 
     def acked_seq(self) -> int:
         """The highest seq that a server stored durably."""

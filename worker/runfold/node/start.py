@@ -35,23 +35,30 @@ _started_s: dict[tuple[int, Path], float] = {}
 _threads: dict[tuple[int, Path], AgentThread] = {}
 
 
-def ensure_agent(settings: NodeSettings) -> None:
+def ensure_agent(settings: NodeSettings) -> bool:
     """Make sure that an agent works for the settings' target, or is starting; never wait, never raise.
 
-    Costs microseconds when one works, so that a Run may call it at rare moments (start, new segment, finish).
+    Costs microseconds when one works, so that a Run may call it now and then.
+
+    Returns:
+        Whether one works already, or none is wanted.
     """
     if settings.mode == "none" or settings.target == OFFLINE_TARGET:
-        return
+        return True
     try:
         if settings.mode == "thread":
             _ensure_thread(settings)
-        elif not lock.is_held(settings.target_dir):
+            return True
+        if not lock.is_held(settings.target_dir):
             if _may_start(settings):
                 _start(settings)
-        elif _could_do_better(settings) and _may_start(settings):
+            return False
+        if _could_do_better(settings) and _may_start(settings):
             _start(settings, TAKE_OVER)
     except Exception:  # training goes on, whatever keeps the agent from starting
         logger.warning("the node agent did not start", extra={"event": "agent_not_started"}, exc_info=True)
+        return False
+    return True
 
 
 def make_target_dir(settings: NodeSettings) -> None:
