@@ -53,9 +53,18 @@ def _view(result: dict[str, Any]) -> dict[str, Any]:
 def _run_view(run: dict[str, Any]) -> dict[str, Any]:
     view: dict[str, Any] = {part: run.get(part) for part in PARTS}
     view["run"] = {field: (run.get("run") or {}).get(field) for field in RUN_FIELDS}
+    view["output"] = _lines(run.get("output") or [])
     view["metrics"] = sorted(json.dumps(metric, sort_keys=True) for metric in run.get("metrics") or [])
     normal: dict[str, Any] = _normal(view)
     return normal
+
+
+def _lines(output: list[list[str]]) -> list[str]:
+    """Return the lines of what was printed, in order within each kind; pieces end where a write() did."""
+    texts: dict[str, str] = {}
+    for kind, text in output:
+        texts[kind] = texts.get(kind, "") + text
+    return [f"{kind}: {line}" for kind in sorted(texts) for line in texts[kind].splitlines()]
 
 
 def _normal(value: Any) -> Any:

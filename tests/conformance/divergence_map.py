@@ -28,14 +28,13 @@ RULES = {
     "local": 'the entity is "local" where none is given',
 }
 
-#: Scenarios of files and media, and of console capture, which runfold does not have yet.
+#: Scenarios of files and media, which runfold does not have yet.
 NOT_YET = frozenset(
     {
         "artifact_names",
         "media_html",
         "media_plot_line",
         "media_table",
-        "run_console_capture",
         "upsert_finish_artifact_in_group",
     }
 )

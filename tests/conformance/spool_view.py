@@ -29,9 +29,16 @@ def writers(cwd: Path) -> list[Path]:
 
 
 def spools_in(runfold_dir: Path) -> list[Path]:
-    """Return the spools below a RUNFOLD_DIR, in the order in which they were made."""
+    """Return the spools of processes below a RUNFOLD_DIR, in the order in which they were made."""
     found = [path.parent for path in (runfold_dir / "spool").glob("*/*/writer.msgpack")]
-    return sorted(found, key=lambda directory: identity(directory).started_unix_ns)
+    processes = [directory for directory in found if identity(directory).role == "process"]
+    return sorted(processes, key=lambda directory: identity(directory).started_unix_ns)
+
+
+def consoles_of(directory: Path) -> list[Path]:
+    """Return the spools with the output of the process whose spool this is."""
+    found = [path.parent for path in directory.parent.glob("*/writer.msgpack")]
+    return [each for each in found if identity(each).console_of == directory.name]
 
 
 def identity(directory: Path) -> Identity:
@@ -67,8 +74,9 @@ def read_run(directory: Path) -> StoredRun:
         "job_type": who.job_type or "",
     }
     config: dict[str, Any] = dict(who.config)
-    for record in records(directory):
-        _take(stored, config, record)
+    for spool in (*consoles_of(directory), directory):
+        for record in records(spool):
+            _take(stored, config, record)
     stored["config"] = stored_config(config)
     fold = LiveFold(directory, who.started_unix_ns)
     stored["summary"] = masked(fold.summary())
@@ -101,4 +109,7 @@ def _take(stored: StoredRun, config: dict[str, Any], record: Record) -> None:
         case RecordKind.PREEMPTING:
             stored["preempting"] = True
         case RecordKind.CONSOLE:
-            stored["output"] += [["output", line] for line in ConsoleRecord.unpack(payload).lines]
+            said_lines = ConsoleRecord.unpack(payload)
+            kind = "output_logger" if said_lines.stream == "logger" else "output_raw"
+            if not said_lines.open_count:
+                stored["output"] += [[kind, f"{line}\n"] for line in said_lines.lines]

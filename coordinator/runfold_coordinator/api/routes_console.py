@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
 
 from runfold_coordinator.api.encoding import answer
 from runfold_coordinator.api.errors import BadRequestError
@@ -24,7 +25,10 @@ MAX_PAGE_LINES = 10_000
 #: A cursor has a place for each writer.
 MAX_CURSOR_CHARS = 40_000
 
-Ranks = Annotated[list[int] | None, Query(max_length=1000, description="repeat it for several ranks")]
+Ranks = Annotated[
+    list[Annotated[int, Field(ge=0)]] | None,
+    Query(max_length=1000, description="repeat it for several ranks"),
+]
 Lines = Annotated[int, Query(ge=1, le=MAX_PAGE_LINES)]
 Last = Annotated[int | None, Query(ge=1, le=MAX_PAGE_LINES, description="the newest so many lines")]
 Place = Annotated[str | None, Query(max_length=MAX_CURSOR_CHARS)]

@@ -62,7 +62,7 @@ class ConsoleLine:
         """Return the line as the API gives it."""
         found: dict[str, Any] = {
             "number": self.number,
-            "timestamp": self.t_ns / 1e9,
+            "timestamp": (self.t_ns // 1000) / 1e6,
             "level": "error" if self.stream == "stderr" else "info",
             "label": self.source.label,
             "rank": self.source.rank,
