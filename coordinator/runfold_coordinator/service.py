@@ -259,7 +259,7 @@ class Service:
         )
 
     def _metrics(self, store: Store, live: LiveReader) -> Metrics:
-        backlog = BacklogReader(self.redis_url, self.settings.partitions)
+        backlog = BacklogReader(self.redis_url, self.settings.partitions, self._clock)
         self._stops.append(backlog.close)
         sources = OwnSources(
             store=store, clock=self._clock, http=HttpCounts(), loops=self.loops, backlog=backlog.read

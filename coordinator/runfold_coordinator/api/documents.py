@@ -102,10 +102,17 @@ def live_document(view: LiveView) -> dict[str, Any]:
         "unix_s": view.unix_s,
         "run": run_document(view.run)
         | {"attempt": view.attempt, "states": dict(view.states), "steps_per_s": view.steps_per_s}
-        | {"goodput_ratio": view.goodput_ratio},
+        | {"goodput_ratio": view.goodput_ratio, "elapsed_s": _elapsed_s(view)},
         "writers": [_live_writer(each) for each in view.writers],
         "nodes": [_live_node(each, view.unix_s) for each in view.nodes],
     }
+
+
+def _elapsed_s(view: LiveView) -> float:
+    """Return for how long the run has gone on, by our clock, or how long it took."""
+    if view.run.state in TERMINAL:
+        return duration_s(view.run)
+    return max(0.0, view.unix_s - view.run.started_unix_ns / 1e9)
 
 
 def _live_writer(found: LiveWriter) -> dict[str, Any]:

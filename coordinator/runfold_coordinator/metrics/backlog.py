@@ -11,13 +11,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from runfold.protocol.streams import data_stream
+from runfold_coordinator.clock import Clock
 
 TIMEOUT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """`waiting`: (entries, age of the oldest in seconds by Redis' clock) of each partition."""
+    """`waiting`: (entries, age of the oldest in seconds) of each partition."""
 
     waiting: tuple[tuple[int, float], ...]
     memory_bytes: int
@@ -26,16 +27,17 @@ class Backlog:
 
 
 class BacklogReader:
-    """Asks one Redis. Thread-safe."""
+    """Asks one Redis, with commands that the coordinator's user may do anyway. Thread-safe."""
 
-    def __init__(self, url: str, partitions: int) -> None:
+    def __init__(self, url: str, partitions: int, clock: Clock) -> None:
         self._partitions = partitions
+        self._clock = clock
         self._lock = threading.Lock()
         self._client = redis.Redis.from_url(
             url, socket_connect_timeout=TIMEOUT_S, socket_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0)
         )
         # Replies as they come: the driver's own conversions differ between its versions.
-        for command in ("XRANGE", "TIME", "INFO"):
+        for command in ("XRANGE", "INFO"):
             self._client.response_callbacks.pop(command, None)
 
     def read(self) -> Backlog | None:
@@ -53,13 +55,12 @@ class BacklogReader:
 
     def _read(self) -> Backlog:
         pipeline: Any = self._client.pipeline(transaction=False)
-        pipeline.execute_command("TIME")
         pipeline.execute_command("INFO", "memory")
         for partition in range(self._partitions):
             pipeline.execute_command("XLEN", data_stream(partition))
             pipeline.execute_command("XRANGE", data_stream(partition), "-", "+", "COUNT", 1)
-        now, info, *streams = pipeline.execute()
-        now_ms = int(now[0]) * 1000 + int(now[1]) // 1000
+        info, *streams = pipeline.execute()
+        now_ms = int(self._clock.unix_s() * 1000)
         facts = _facts(info)
         return Backlog(
             waiting=tuple(
@@ -72,7 +73,7 @@ class BacklogReader:
 
 
 def _age_s(first: Any, now_ms: int) -> float:
-    """Return how long ago the oldest entry came, by its id."""
+    """Return how long ago the oldest entry came, by its id: Redis' clock, which may be a little off ours."""
     if not first:
         return 0.0
     return max(0.0, (now_ms - int(bytes(first[0][0]).partition(b"-")[0])) / 1000)

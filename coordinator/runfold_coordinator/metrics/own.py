@@ -109,7 +109,7 @@ def _ingest(loops: Sequence[LoopLike]) -> Iterator[Metric]:
     counted = [
         ("entries", "entries", "Entries read from the streams."),
         ("rows", "rows", "Rows stored: log() calls."),
-        ("records", "records", "Records stored, rows and others."),
+        ("records", "records", "Records stored that are no rows."),
         ("dead_letters", "dead_letters", "Records that could not be decoded, kept as they came."),
         ("bisections", "bisections", "Batches that were halved to find a bad entry."),
     ]

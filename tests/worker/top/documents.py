@@ -29,7 +29,7 @@ def run(**changes: Any) -> dict[str, Any]:
     return {
         "entity": "local", "project": "llm", "id": "job-17", "name": "calm-sea-1", "state": "running", "reason": "",
         "confidence": "", "first_failure": None, "unreachable": False, "stalled": False, "verdicts": {},
-        "group": None, "host": "node-a", "duration_s": 4521.0, "last_step": 1043, "attempt": 1,
+        "group": None, "host": "node-a", "duration_s": 4521.0, "elapsed_s": 4521.0, "last_step": 1043, "attempt": 1,
         "states": {"running": 2}, "steps_per_s": 2.43, "goodput_ratio": None,
     } | changes  # fmt: skip
 

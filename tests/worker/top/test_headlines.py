@@ -45,6 +45,17 @@ def test_whom_the_others_wait_for():
     assert stall_text(run(verdicts={"stall": None})) == ""
 
 
+def test_what_is_wrong_is_told_whole_in_several_lines():
+    why = "at step 150, others at 151; in data for 61 s; at next_batch (loader.py:11)"
+    stall = STALL | {"waiting_for": [STALL["waiting_for"][0] | {"why": why}]}
+    lines = text_of(document(verdicts={"stall": stall}), width=60).splitlines()
+    assert " ".join(lines[1:]) == f"stalled at step 1042: others wait for rank 3 on node-b: {why}"
+    assert len(lines) == 4 and max(map(len, lines)) <= 60
+    crowd = stall | {"waiting_for": stall["waiting_for"] * 9}
+    cut = text_of(document(verdicts={"stall": crowd}), width=60).splitlines()
+    assert len(cut) == 4 and cut[-1].endswith("…")
+
+
 def test_who_failed_first_and_how_sure_that_is():
     failure = {"rank": 3, "host": "node-b", "reason": "killed by SIGKILL", "label": "rank-3"}
     assert failure_text(run(first_failure=failure)) == "first failure: rank 3 on node-b: killed by SIGKILL"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from runfold.top.texts import age_text, clean, count_text, fitted, number, share_text, span_text
+from runfold.top.texts import age_text, clean, count_text, fitted, number, share_text, size_text, span_text
 
 ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10) | st.just("NaN")
 
@@ -40,9 +40,17 @@ def test_counts(count, text):
     assert count_text(count) == text
 
 
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0.0k"), (812_000, "812k"), (47e6, "47M"), (1.24e9, "1.2G"), (3e12, "3T"), (None, "-"), (-1, "-")],
+)
+def test_sizes(size, text):
+    assert size_text(size) == text
+
+
 @given(ANYTHING)
 def test_whatever_the_value_the_text_is_short(value):
-    for made, most in ((age_text, 6), (span_text, 6), (count_text, 8)):
+    for made, most in ((age_text, 6), (span_text, 6), (count_text, 8), (size_text, 6)):
         assert 0 < len(made(value)) <= most
 
 

@@ -334,15 +334,15 @@ class Run(Verdicts):
         """Return how the job stands now, in one answer that is cheap to ask for again.
 
         unix_s: the server's clock. run: its document with attempt (the newest), states (processes in each),
-        steps_per_s and goodput_ratio (some seconds old). writers: a dict a process of the newest attempt, in
-        order of rank, with writer, rank, label, host, pid, attempt; state, reason, confidence, unreachable,
-        stalled, stopped; phase and phase_s (the run.timer() it is in); silent_s (since a heartbeat),
-        log_age_s (since its newest record); last_step, step_lag (behind the foremost rank), step_s (median
-        time of its newest steps); spool_lag (records not yet stored); gpus (a dict each: index, uuid, name,
-        util_percent, memory_used_bytes, memory_total_bytes, temperature_celsius, power_watts), cpu_percent
-        (of the processors that it may use) and rss_bytes of the process and its children. nodes: host,
-        boot_id, sampled_at (unix s, the node's clock), cpu_percent, memory_percent, gpus. What is not known
-        is None.
+        elapsed_s, steps_per_s and goodput_ratio (some seconds old). writers: a dict a process of the newest
+        attempt, in order of rank, with writer, rank, label, host, pid, attempt; state, reason, confidence,
+        unreachable, stalled, stopped; phase and phase_s (the run.timer() it is in); silent_s (since a
+        heartbeat), log_age_s (since its newest record); last_step, step_lag (behind the foremost rank),
+        step_s (median time of its newest steps); spool_lag (records not yet stored); gpus (a dict each:
+        index, uuid, name, util_percent, memory_used_bytes, memory_total_bytes, temperature_celsius,
+        power_watts), cpu_percent (of the processors that it may use) and rss_bytes of the process and its
+        children. nodes: host, boot_id, sampled_at (unix s, the node's clock), cpu_percent, memory_percent,
+        gpus. What is not known is None.
 
         Args:
             every_attempt: Also the processes of earlier attempts.

@@ -22,7 +22,7 @@ class TopApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     Screen { background: ansi_default; color: ansi_default; }
-    #head { height: auto; max-height: 8; }
+    #head { height: auto; max-height: 10; }
     #banner { height: auto; max-height: 3; display: none; background: red; color: white; text-style: bold; }
     #banner.shown { display: block; }
     #state { height: 1; text-style: dim; }

@@ -14,10 +14,10 @@ from runfold.top.texts import (
     age_text,
     clean,
     count_text,
-    gigabytes_text,
     number,
     percent_text,
     share_text,
+    size_text,
     span_text,
 )
 
@@ -137,7 +137,8 @@ def _phase_text(row: Row) -> str:
     if not row.get("phase"):
         return UNKNOWN
     phase_s = number(row.get("phase_s"))
-    return clean(row["phase"]) + ("" if phase_s is None else f" {age_text(phase_s)}")
+    # The time first: it is the name that is cut where there is no room.
+    return ("" if phase_s is None else f"{age_text(phase_s)} ") + clean(row["phase"])
 
 
 def _memory_text(row: Row) -> str:
@@ -188,7 +189,7 @@ RANK_COLUMNS: tuple[Column, ...] = (
     ),
     _of_gpus("power_watts", "WATT", 5, 12, sum),
     _counted("cpu_percent", "CPU%", 5, 14, percent_text),
-    _counted("rss_bytes", "RSS GB", 6, 15, gigabytes_text),
+    _counted("rss_bytes", "RSS", 6, 15, size_text),
     _counted("spool_lag", "TO SEND", 7, 16, count_text),
     _counted("pid", "PID", 8, 17, count_text, descending_first=False),
     Column(

@@ -17,20 +17,42 @@ Part = tuple[str, StyleName]
 Line = list[Part]
 #: Of what is found wrong at several ranks, so many are named.
 _NAMED = 3
+#: A trouble is told in at most so many lines.
+_WRAPPED = 3
+#: On 24 lines half of them are left for the ranks.
+MOST_LINES = 10
 #: Texts of users that stand between facts are cut here.
 _MOST_CHARS = 120
 
 
 def run_lines(document: Mapping[str, Any], width: int) -> list[Line]:
-    """Return the lines for a run, at most seven."""
+    """Return the lines for a run; what is wrong with it may take several, up to MOST_LINES in all."""
     run = _map(document.get("run"))
     lines: list[Line] = [_head(run)]
     lines += [_reason(run)] if run.get("reason") else []
-    lines += [[(text, "bad")] for text in (failure_text(run), stall_text(run)) if text]
-    lines += [[(text, "notice")] for text in (stragglers_text(run), desync_text(run)) if text]
+    for text, style in _troubles(run):
+        lines += [[(part, style)] for part in _wrapped(text, width)]
     gpus = gpu_text(document)
     lines += [[(gpus, "")]] if gpus else []
-    return [_cut(line, width) for line in lines]
+    return [_cut(line, width) for line in lines[:MOST_LINES]]
+
+
+def _troubles(run: Mapping[str, Any]) -> Iterator[Part]:
+    yield failure_text(run), "bad"
+    yield stall_text(run), "bad"
+    yield stragglers_text(run), "notice"
+    yield desync_text(run), "notice"
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return a text in up to three lines, broken between words."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and (cell_len(lines[-1]) + 1 + cell_len(word) <= width or len(lines) == _WRAPPED):
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def _head(run: Mapping[str, Any]) -> Line:
@@ -38,7 +60,7 @@ def _head(run: Mapping[str, Any]) -> Line:
     parts: Line = [
         (clean(f"{run.get('entity')}/{run.get('project')}/{run.get('id')}"), ""),
         (clean(state), STATE_STYLES.get(state, "")),
-        (age_text(run.get("duration_s")), ""),
+        (age_text(run.get("elapsed_s")), ""),
     ]
     step = number(run.get("last_step"))
     if step is not None and step >= 0:

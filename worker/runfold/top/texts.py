@@ -104,6 +104,17 @@ def gigabytes_text(value: object) -> str:
     return f"{size:.1f}" if size < 9.95 else f"{min(size, 99999):.0f}"
 
 
+def size_text(value: object) -> str:
+    """Return bytes in up to five characters: 812k, 47M, 1.2G."""
+    found = number(value)
+    if found is None or found < 0:
+        return UNKNOWN
+    for unit, size in (("k", 1e3), ("M", 1e6), ("G", 1e9)):
+        if found < size * 999.5:
+            return f"{found / size:.1f}{unit}" if found < size * 9.95 else f"{found / size:.0f}{unit}"
+    return f"{min(found / 1e12, 99999):.0f}T"
+
+
 def share_text(used: object, total: object) -> str:
     """Return used and total bytes in GB: 71/80."""
     if number(used) is None:
