@@ -125,13 +125,14 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
 
 def loop(config):
+    import pathlib
     import ray.train
     from support.restarted import train
     rank = ray.train.get_context().get_world_rank()
     mark = os.path.join(config["folder"], str(rank))
     attempt = os.path.exists(mark)
     open(mark, "w").close()
-    train(rank, int(attempt))
+    train(rank, int(attempt), after=pathlib.Path(config["folder"]) / "0")
 
 trainer = DataParallelTrainer(
     loop, train_loop_config={"folder": folder}, scaling_config=ScalingConfig(num_workers=2),

@@ -10,20 +10,29 @@ import argparse
 import os
 import signal
 import time
+from pathlib import Path
 
 import runfold
 
 DIES_AFTER, RESUMES_AT, STEPS = 8, 5, 12
 
 
-def train(rank: int, attempt: int, death: str = "exception", **init: object) -> None:
-    """Log steps of one attempt."""
+def train(
+    rank: int, attempt: int, death: str = "exception", after: Path | None = None, **init: object
+) -> None:
+    """Log steps of one attempt.
+
+    Args:
+        after: Rank 1 dies once this file is there: the others have begun.
+    """
     run = runfold.init(project="journey", **init)
     for step in range(RESUMES_AT if attempt else 0, STEPS):
         run.log({"loss": float(step), "rank": rank}, step=step)
         time.sleep(0.01)
         if attempt == 0 and step == DIES_AFTER:
             if rank == 1:
+                while after is not None and not after.exists():
+                    time.sleep(0.05)
                 die(death)
             time.sleep(60)  # the others wait in a collective, until the launcher ends them
     run.finish()
