@@ -150,7 +150,7 @@ def test_levels_and_rules_say_who_is_told_of_what_a_process_says(make_desk: Any,
 def test_many_alerts_are_taken_a_few_at_a_time(
     make_desk: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runfold_coordinator.alerts.board.RUN_ALERTS_AT_ONCE", 20)
+    monkeypatch.setattr("runfold_coordinator.alerts.run_alerts.RUN_ALERTS_AT_ONCE", 20)
     desk = make_desk()
     said = speaker(bench)
     bench.feed(said.others(*[alert(f"t{number}") for number in range(45)]))
@@ -354,8 +354,8 @@ def test_a_run_that_makes_a_look_fail_keeps_no_other_from_being_told(
         assert not alert.text.startswith("local/demo/bad"), "a fault of ours"
         return alert
 
-    made = board._alert_of
-    monkeypatch.setattr(board, "_alert_of", failing)
+    made = board.alert_of
+    monkeypatch.setattr(board, "alert_of", failing)
     assert sorted(desk.titles()) == ["ended", "local/demo/bad", "local/demo/good"]
     assert "rules were not looked at" in caplog.text
 

@@ -10,21 +10,18 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import sqlalchemy as sa
 
-from runfold.protocol.errors import ProtocolError
-from runfold.protocol.records import AlertRecord
 from runfold_coordinator.alerts.conditions import Cause, RunFacts, RunFilter, causes_of
-from runfold_coordinator.alerts.config import RUN_SOURCE, AlertsConfig, Receiver, Rule
 from runfold_coordinator.alerts.config_file import ConfigFile
-from runfold_coordinator.alerts.facts_reader import FactsReader, Needs
+from runfold_coordinator.alerts.facts_reader import FactsReader
 from runfold_coordinator.alerts.metric_rules import MetricRules
 from runfold_coordinator.alerts.outbox import NewAlert, raise_alert
-from runfold_coordinator.alerts.texts import fill
+from runfold_coordinator.alerts.rules import WatchedRule, alert_of, needs_of
+from runfold_coordinator.alerts.run_alerts import RunAlerts
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.readers.run_lanes import RunLanes
 from runfold_coordinator.store import tables as t
@@ -43,23 +40,6 @@ CONFIG_EVERY_S = 2.0
 MARK_EVERY_S = 60.0
 #: At a start, runs that moved this long before that moment are looked at again.
 OVERLAP_S = 60.0
-#: Alerts of one run taken in one transaction.
-RUN_ALERTS_AT_ONCE = 200
-_LEVELS = ("INFO", "WARN", "ERROR")
-DEFAULT_WAIT_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class WatchedRule:
-    """A rule, its patterns compiled, and since when it is watched."""
-
-    rule: Rule
-    accepts: RunFilter
-    since_unix_s: float
-
-    def is_before(self, run: RunFacts) -> bool:
-        """Tell whether the run was over before the rule was there: nobody wants to hear of it now."""
-        return run.is_terminal and run.moved_unix_s < self.since_unix_s
 
 
 @dataclass(slots=True)
@@ -80,16 +60,15 @@ class AlertBoard:
         self._file = config_file
         self._facts = FactsReader(store)
         self._metrics = MetricRules(store)
+        self._run_alerts = RunAlerts(store, clock, config_file)
         self._lock = threading.Lock()
         self._touched: dict[int, bool] = {}
         self._pending: set[int] = set()
-        self._with_alerts: set[int] = set()
         self._looked_s: dict[int, float] = {}
         self._pace_s = LOOK_EVERY_S
         #: Of a look whose transaction failed: what metrics did is read once.
         self._unwritten = _Changes()
         self._rules: list[WatchedRule] = []
-        self._alert_rules: list[WatchedRule] = []
         self._next_config_s = 0.0
         self._next_mark_s = 0.0
         self._is_marked = False
@@ -115,7 +94,7 @@ class AlertBoard:
             if self._file.refresh():
                 self._take_rules()
         self._collect()
-        raised = self._raise_run_alerts()
+        raised = self._run_alerts.raise_new()
         raised = self._raise_rules(now_s) or raised
         self._mark(now_s)
         return raised
@@ -130,14 +109,14 @@ class AlertBoard:
         self._take_rules()
         self._pending.update(known := self._facts.unfinished(seen_unix_s - OVERLAP_S))
         self._metrics.take_as_known(known)
-        self._with_alerts.update(self._runs_with_alerts())
+        self._run_alerts.load()
         self._is_loaded = True
 
     def _collect(self) -> None:
         self.changed.clear()
         with self._lock:
             touched, self._touched = self._touched, {}
-        self._with_alerts.update(pk for pk, with_alerts in touched.items() if with_alerts)
+        self._run_alerts.note([pk for pk, with_alerts in touched.items() if with_alerts])
         if self._rules:
             self._pending.update(touched)
         self._is_marked = self._is_marked and not touched
@@ -156,7 +135,7 @@ class AlertBoard:
                 _write_meta(tx, "alert_rules", json.dumps(since))
                 tx.connection.execute(sa.delete(t.alert_causes).where(c.rule.not_in(sorted(since))))
         watched = [WatchedRule(rule, RunFilter(rule.when), since[rule.name]) for rule in config.rule]
-        self._alert_rules = [each for each in watched if each.rule.when.alert]
+        self._run_alerts.take([each for each in watched if each.rule.when.alert])
         self._rules = [each for each in watched if not each.rule.when.alert]
         self._metrics.take([each.rule for each in watched])
         if self._is_loaded and self._rules:
@@ -195,7 +174,7 @@ class AlertBoard:
         self, run: RunFacts, opened: Mapping[str, Collection[str]], now_s: float, changes: _Changes
     ) -> None:
         rules = [each.rule for each in self._rules if each.accepts.accepts(run) and not each.is_before(run)]
-        run = self._facts.complete(run, _needs(rules, run))
+        run = self._facts.complete(run, needs_of(rules, run))
         lanes: RunLanes | None = None
         for rule in rules:
             if rule.when.metric is None:
@@ -207,7 +186,7 @@ class AlertBoard:
             keys = {cause.key for cause in causes} if lasts else set()
             now_unix_s = self._clock.unix_s()
             changes.opened += [
-                (_alert_of(run, rule, each, now_unix_s), each if lasts else None)
+                (alert_of(run, rule, each, now_unix_s), each if lasts else None)
                 for each in causes
                 if each.key not in known
             ]
@@ -242,77 +221,6 @@ class AlertBoard:
                 raise_alert(tx, alert, now_unix_s)
         return bool(changes.opened)
 
-    # Run.alert()
-
-    def _raise_run_alerts(self) -> bool:
-        raised = False
-        for run_pk in sorted(self._with_alerts):
-            rows = self._new_run_alerts(run_pk)
-            if len(rows) < RUN_ALERTS_AT_ONCE:
-                self._with_alerts.discard(run_pk)
-            for run in self._facts.read([run_pk]) if rows else ():
-                now_unix_s = self._clock.unix_s()
-                try:
-                    with self._store.writing.transaction() as tx:
-                        for row in rows:
-                            raise_alert(tx, self._run_alert(run, row), now_unix_s)
-                    raised = True
-                except StoreError:
-                    self._with_alerts.add(run_pk)
-                    raise
-                except Exception:
-                    # One run's words must not keep the others from being heard.
-                    self._with_alerts.discard(run_pk)
-                    logger.exception("alerts were not raised", extra={"event": "alerts_bad", "run": run.path})
-        return raised
-
-    def _new_run_alerts(self, run_pk: int) -> Sequence[Any]:
-        c, w = t.records.c, t.writers.c
-        return self._store.fetch(
-            sa.select(c.writer_pk, c.seq, c.t_ns, c.payload, w.writer_id)
-            .join(t.writers, w.writer_pk == c.writer_pk)
-            .where(c.run_pk == run_pk, _IS_ALERT, c.seq > _handled_seq())
-            .order_by(c.writer_pk, c.seq)
-            .limit(RUN_ALERTS_AT_ONCE)
-        )
-
-    def _runs_with_alerts(self) -> list[int]:
-        c = t.records.c
-        rows = self._store.fetch(sa.select(c.run_pk).distinct().where(_IS_ALERT, c.seq > _handled_seq()))
-        return [row.run_pk for row in rows]
-
-    def _run_alert(self, run: RunFacts, row: Any) -> NewAlert:
-        try:
-            said = AlertRecord.unpack(bytes(row.payload))
-        except ProtocolError:  # stored by a version that knew less; still handled, or it would come again
-            said = AlertRecord(title="?")
-        level = said.level if said.level in _LEVELS else "INFO"
-        return NewAlert(
-            run_pk=run.run_pk,
-            ident=f"{RUN_SOURCE}:{row.writer_id}:{row.seq}",
-            source=RUN_SOURCE,
-            title=said.title,
-            text=said.text or "",
-            level=level,
-            wait_duration_s=_wait_s(said.wait_duration_s),
-            raised_unix_s=row.t_ns / 1e9,
-            receivers=self._receivers_of(run, level),
-            writer_pk=row.writer_pk,
-            seq=row.seq,
-        )
-
-    def _receivers_of(self, run: RunFacts, level: str) -> list[str]:
-        """Return who is told of a Run.alert(): whom the rules on alerts name, else who takes them."""
-        config: AlertsConfig = self._file.current
-        if self._alert_rules:
-            return [
-                name
-                for each in self._alert_rules
-                if level in each.rule.when.alert and each.accepts.accepts(run)
-                for name in each.rule.receivers
-            ]
-        return [each.name for each in config.receiver if each.run_alerts and _reaches(each, level)]
-
     # what is kept over restarts
 
     def _mark(self, now_s: float) -> None:
@@ -329,75 +237,6 @@ class AlertBoard:
         return str(rows[0].value) if rows else None
 
 
-#: As a literal: SQLite takes a partial index for nothing else.
-_IS_ALERT = sa.literal_column("records.kind") == sa.literal_column("19")
-
-
-def _handled_seq() -> sa.ScalarSelect[Any]:
-    """The seq up to which a writer's alerts were raised: they are, in its order."""
-    a = t.alerts.c
-    highest = sa.select(sa.func.max(a.seq)).where(a.writer_pk == t.records.c.writer_pk).correlate(t.records)
-    return sa.func.coalesce(highest.scalar_subquery(), 0)  # type: ignore[return-value]
-
-
 def _write_meta(tx: Transaction, name: str, value: str) -> None:
     tx.insert_new(t.meta, [{"name": name, "value": value}])
     tx.connection.execute(sa.update(t.meta).where(t.meta.c.name == name).values(value=value))
-
-
-def _wait_s(said: float | None) -> float:
-    """Return a wait that a database can keep; NaN is none of them."""
-    return DEFAULT_WAIT_S if said is None or not 0 <= said < float("inf") else float(said)
-
-
-def _needs(rules: Sequence[Rule], run: RunFacts) -> Needs:
-    """Return what else to read: ranks only where something can be wrong with one."""
-    ranks = any(
-        (rule.when.rank_state and (run.first_failure is not None or not _are_ends(rule.when.rank_state)))
-        or (rule.when.unreachable and run.unreachable)
-        for rule in rules
-    )
-    return Needs(ranks=ranks, counts=any(rule.when.dead_letters or rule.when.gaps for rule in rules))
-
-
-def _are_ends(states: Collection[str]) -> bool:
-    """Tell whether these are ends that a run's first failure tells of."""
-    return not {"running", "finished", "preempting"} & set(states)
-
-
-def _reaches(receiver: Receiver, level: str) -> bool:
-    return _LEVELS.index(level) >= _LEVELS.index(receiver.min_level)
-
-
-def _alert_of(run: RunFacts, rule: Rule, cause: Cause, now_unix_s: float) -> NewAlert:
-    text = f"{run.path}: {cause.detail}"
-    if rule.text is not None:
-        text = fill(rule.text, _fields(run, rule, cause))
-    return NewAlert(
-        run_pk=run.run_pk,
-        ident=f"rule:{run.run_pk}:{now_unix_s!r}:{cause.key}:{rule.name}",
-        source=rule.name,
-        title=rule.name,
-        text=text,
-        level=rule.level,
-        wait_duration_s=rule.wait_duration_s,
-        raised_unix_s=now_unix_s,
-        receivers=rule.receivers,
-    )
-
-
-def _fields(run: RunFacts, rule: Rule, cause: Cause) -> dict[str, Any]:
-    known = {
-        "rule": rule.name,
-        "level": rule.level,
-        "entity": run.entity,
-        "project": run.project,
-        "run": run.run_id,
-        "name": run.name,
-        "group": run.group,
-        "state": run.state,
-        "reason": run.reason,
-        "cause": cause.key,
-        "detail": cause.detail,
-    }
-    return known | dict(cause.fields)
