@@ -227,4 +227,14 @@ def test_the_wheel_holds_both_packages_and_their_files(tmp_path: Path) -> None:
 def test_dependencies_of_the_worker_are_few() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[<>=!~ ]", line)[0] for line in project["dependencies"]}
-    assert names == {"httpx", "msgpack", "nvidia-ml-py", "psutil", "pyyaml", "redis", "rich", "typer"}
+    assert names == {
+        "httpx",
+        "msgpack",
+        "nvidia-ml-py",
+        "psutil",
+        "pyyaml",
+        "redis",
+        "rich",
+        "textual",
+        "typer",
+    }

@@ -25,6 +25,7 @@ IN_SCRAPE_S = 0.015
 SHARE = 0.05
 #: Longest pause between two runs, seconds.
 MAX_PAUSE_S = 2.0
+_NEVER = (-1, -1.0)
 
 
 class RunValues:
@@ -52,13 +53,13 @@ class RunValues:
         self._most = most
         self._lock = threading.Lock()
         self._values: dict[int, SettledValues] = {}
-        #: Version that was followed last, by run.
-        self._done: dict[int, int] = {}
+        #: By run: the version that was followed last, and when (monotonic).
+        self._done: dict[int, tuple[int, float]] = {}
         self._waiting: dict[int, RunRow] = {}
         #: One run is followed by one thread at a time.
         self._work = threading.Lock()
         self._wake = threading.Event()
-        self._is_closed = False
+        self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
     def of(self, run_pk: int) -> SettledValues | None:
@@ -73,9 +74,9 @@ class RunValues:
             for kept in (self._values, self._done):
                 for gone in kept.keys() - shown:
                     del kept[gone]
-            changed = [run for run in runs if self._done.get(run.run_pk) != run.version]
-            # Those that were followed never, then those longest ago: they were put in last.
-            changed.sort(key=lambda run: self._done.get(run.run_pk, -1))
+            changed = [run for run in runs if self._done.get(run.run_pk, _NEVER)[0] != run.version]
+            # Whose turn was longest ago comes first, or those at the end would never have one.
+            changed.sort(key=lambda run: self._done.get(run.run_pk, _NEVER)[1])
             self._waiting = {run.run_pk: run for run in changed}
         deadline_s = self._clock.mono_s() + IN_SCRAPE_S
         while self._clock.mono_s() < deadline_s and self._next():
@@ -85,7 +86,7 @@ class RunValues:
     def close(self) -> None:
         """End the thread; idempotent."""
         with self._lock:
-            self._is_closed = True
+            self._closing.set()
             thread = self._thread
         self._wake.set()
         if thread is not None:
@@ -93,7 +94,7 @@ class RunValues:
 
     def _start_thread(self) -> None:
         with self._lock:
-            if not self._waiting or self._is_closed:
+            if not self._waiting or self._closing.is_set():
                 return
             self._wake.set()
             if self._thread is None:
@@ -101,15 +102,14 @@ class RunValues:
                 self._thread.start()
 
     def _run(self) -> None:
-        while not self._is_closed:
+        while not self._closing.is_set():
             began_s = self._clock.mono_s()
             if not self._next():
                 self._wake.wait()
                 self._wake.clear()
                 continue
             took_s = self._clock.mono_s() - began_s
-            pause = threading.Event() if self._is_closed else self._wake
-            pause.wait(min(MAX_PAUSE_S, took_s * (1 / SHARE - 1)))
+            self._closing.wait(min(MAX_PAUSE_S, took_s * (1 / SHARE - 1)))
 
     def _next(self) -> bool:
         """Follow one run that waits; return False when none does."""
@@ -127,7 +127,8 @@ class RunValues:
                     extra={"event": "metrics_unread", "run": run.run_id, "why": str(error)},
                 )
             with self._lock:
-                self._values[run.run_pk], self._done[run.run_pk] = found, run.version
+                self._values[run.run_pk] = found
+                self._done[run.run_pk] = run.version, self._clock.mono_s()
         return True
 
     def _follow(self, run: RunRow, found: SettledValues) -> None:

@@ -55,11 +55,13 @@ class SettledValues:
             read_lane(store, lanes.run.run_pk, lane, low=low, high=step + 1, keys=weights.union(chosen))
             for lane in current.lanes
         ]
+        news = {}
         for key, column in reduce_lanes(current, parts, chosen).columns.items():
             value = column.objects()[-1] if key in names and len(column) else None
             if isinstance(value, int | float) and not isinstance(value, bool):
-                self.values[names[key]] = _float(value)
-        self.step = step
+                news[names[key]] = _float(value)
+        # Another map, never the same one changed: who reads it is in another thread.
+        self.values, self.step = self.values | news, step
 
 
 def settled_step(seats: Sequence[Seat]) -> int | None:

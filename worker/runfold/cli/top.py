@@ -52,8 +52,9 @@ def top(  # noqa: PLR0917 - options, given by name
     else:
         from runfold.top.app import TopApp
 
-        assert source.url, "a server is known, or this raised: better before the screen is taken"
-        TopApp(source, path, interval_s=interval_s, order=order, words=words).run()
+        app = TopApp(source, path, interval_s=interval_s, order=order, words=words)
+        app.sub_title = source.url  # raises where no server is known: better before the screen is taken
+        app.run()
 
 
 def _print_once(source: Source, path: str | None, order: Order | None, words: str) -> None:

@@ -1,0 +1,84 @@
+"""Values are read beside scrapes: each run gets its turn, and the thread takes a small share of the time."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from coordinator.metrics.test_page import job, store  # noqa: F401 - a fixture
+from runfold_coordinator.clock import SystemClock
+from runfold_coordinator.metrics import run_values
+from runfold_coordinator.metrics.run_values import RunValues
+from runfold_coordinator.readers.kept_goodput import KeptGoodput
+
+
+class Watched(RunValues):
+    """Notes whose turn it was."""
+
+    def __init__(self, opened, took_s: float = 0.0) -> None:
+        clock = SystemClock()
+        super().__init__(
+            opened, KeptGoodput(lambda _run: {"ratio": None}, clock), clock, wanted=lambda _name: True, most=9
+        )
+        self.took_s = took_s
+        self.turns: Counter[int] = Counter()
+        self.fails = False
+
+    def _follow(self, run, found) -> None:
+        self.turns[run.run_pk] += 1
+        time.sleep(self.took_s)
+        if self.fails:
+            raise RuntimeError("unreadable")
+        super()._follow(run, found)
+
+
+def versions(runs, version: int):
+    return [dataclasses.replace(run, version=version) for run in runs]
+
+
+def test_each_run_has_its_turn_though_all_change_all_the_time(store, monkeypatch):  # noqa: F811
+    runs = [job(store, f"run-{at}", ranks=1, started_s=at).row for at in range(6)]
+    monkeypatch.setattr(RunValues, "_start_thread", lambda self: None)
+    values = Watched(store, took_s=run_values.IN_SCRAPE_S)
+    for version in range(12):
+        values.keep_up(versions(runs, version))
+    assert len(values.turns) == 6 and max(values.turns.values()) - min(values.turns.values()) <= 1
+
+
+def test_a_run_that_did_not_change_is_left_alone(store):  # noqa: F811
+    runs = [job(store).row]
+    values = Watched(store)
+    for _ in range(3):
+        values.keep_up(runs)
+    assert values.turns == {runs[0].run_pk: 1}
+    assert values.of(runs[0].run_pk).values == {"loss": 7.0, "lr": pytest.approx(0.1)}
+    values.keep_up([])
+    assert values.of(runs[0].run_pk) is None
+    values.close()
+
+
+def test_the_thread_takes_its_share_and_no_more(store):  # noqa: F811
+    runs = [job(store, f"run-{at}", ranks=1, started_s=at).row for at in range(20)]
+    values = Watched(store, took_s=0.02)
+    began_s = time.monotonic()
+    while time.monotonic() - began_s < 1.0:  # scrapes all the time, which do work of their own
+        values.keep_up(versions(runs, int(time.monotonic() * 1e6)))
+        before = values.turns.total()
+        time.sleep(0.2)
+        assert values.turns.total() - before <= 2, "the thread rests between runs, scrapes or not"
+    values.close()
+    assert not any(thread.name == "runfold-metrics" and thread.is_alive() for thread in threading.enumerate())
+
+
+def test_a_run_that_can_not_be_read_keeps_its_values(store):  # noqa: F811
+    runs = [job(store).row]
+    values = Watched(store)
+    values.keep_up(runs)
+    values.fails = True
+    values.keep_up(versions(runs, 99))
+    assert values.of(runs[0].run_pk).values["loss"] == 7.0
+    values.close()
