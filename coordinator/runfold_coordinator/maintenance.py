@@ -8,6 +8,7 @@ import threading
 from runfold_coordinator.ballast import Ballast
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.evidence_sweep import EvidenceSweep
+from runfold_coordinator.failure_lines import FailureLines
 from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.compaction import Compactor
 from runfold_coordinator.store.errors import StoreError
@@ -35,9 +36,11 @@ class Maintenance:
         *,
         cold_after_s: float,
         summaries: SummaryReader | None = None,
+        failure_lines: FailureLines | None = None,
     ) -> None:
         self._compactor = Compactor(store)
         self._evidence = EvidenceSweep(store)
+        self._failure_lines = failure_lines or FailureLines(store, clock)
         self._clock = clock
         self._ballast = ballast
         self._cold_after_s = cold_after_s
@@ -60,7 +63,8 @@ class Maintenance:
 
     def turn(self) -> bool:
         """Do one round of bounded work; return whether there is more to do at once."""
-        more = self._compactor.merge_some()
+        more = self._failure_lines.turn()
+        more = self._compactor.merge_some() or more
         if self._summaries is not None:
             more = self._summaries.keep_up(self._clock.mono_s) or more
         now_s = self._clock.mono_s()

@@ -25,6 +25,7 @@ from runfold_coordinator.ballast import Ballast
 from runfold_coordinator.clock import Clock, SystemClock
 from runfold_coordinator.downlink import KEEP_ACK_S, Downlink
 from runfold_coordinator.embedded_redis import EmbeddedRedis
+from runfold_coordinator.failure_lines import FailureLines
 from runfold_coordinator.ingest.intake import Intake
 from runfold_coordinator.ingest.loop import BLOCK_S, TICK_EVERY_S, IngestLoop
 from runfold_coordinator.ingest.transaction import Ingest
@@ -135,11 +136,28 @@ class Service:
         stops = Stops(store, self._clock)
         stops.load()
         owner = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
+        console = ConsoleReader(store)
+        failure_lines = FailureLines(
+            store, self._clock, lambda writer_id: console.last_lines(writer_id, FAILURE_LINES)
+        )
         for partition in range(settings.partitions):
-            self._start_loop(store, partition, open_stream(partition), owner, ballast, stops=stops)
+            self._start_loop(
+                store,
+                partition,
+                open_stream(partition),
+                owner,
+                ballast,
+                stops=stops,
+                failure_lines=failure_lines,
+            )
         summaries = SummaryReader(store)
         maintenance = Maintenance(
-            store, self._clock, ballast, cold_after_s=settings.cold_after_s, summaries=summaries
+            store,
+            self._clock,
+            ballast,
+            cold_after_s=settings.cold_after_s,
+            summaries=summaries,
+            failure_lines=failure_lines,
         )
         self._stops.append(maintenance.stop)
         maintenance.start()
@@ -172,6 +190,7 @@ class Service:
         ballast: Ballast,
         *,
         stops: Stops,
+        failure_lines: FailureLines,
     ) -> None:
         settings, clock = self.settings, self._clock
         self._stops.append(reader.close)
@@ -180,15 +199,7 @@ class Service:
         # Silence is looked for every so often: a turn early, so that the flag is not late.
         early_s = min(TICK_EVERY_S + BLOCK_S, settings.unreachable_s / 10)
         limits = Limits(unreachable_s=settings.unreachable_s - early_s, lost_s=settings.lost_s)
-        console = ConsoleReader(store)
-        board = StateBoard(
-            store,
-            liveness,
-            clock,
-            limits,
-            partition=partition,
-            last_lines=lambda writer_id: console.last_lines(writer_id, FAILURE_LINES),
-        )
+        board = StateBoard(store, liveness, clock, limits, partition=partition, failure_lines=failure_lines)
         ingest = Ingest(store, partition, board, clock, owner=owner)
 
         def recent_acks() -> dict[bytes, int]:

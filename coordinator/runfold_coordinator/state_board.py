@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from runfold.protocol.evidence import NOT_WITNESSED, Evidence
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.evidence_table import EvidenceTable, fresh_runs
-from runfold_coordinator.failure_lines import FailureLines, LastLines
+from runfold_coordinator.failure_lines import FailureLines
 from runfold_coordinator.ingest.watermarks import WriterMark
 from runfold_coordinator.liveness import Liveness, Sign
 from runfold_coordinator.open_writers import OpenWriter, OpenWriters
@@ -33,6 +33,8 @@ JUDGED_AT_ONCE = 32
 #: records are on the way.
 LOOK_OFTEN_S = 4.0
 LOOK_SELDOM_S = 2.0
+#: How often evidence is looked for that others have stored: threads of other partitions, requests to stop.
+FRESH_EVERY_S = 1.0
 
 
 class StateBoard:
@@ -46,12 +48,12 @@ class StateBoard:
         limits: Limits,
         *,
         partition: int = 0,
-        last_lines: LastLines = lambda _writer_id: [],
+        failure_lines: FailureLines | None = None,
     ) -> None:
         """Prepare; nothing is read yet.
 
         Args:
-            last_lines: Returns the newest console lines of a writer, for the failure that is blamed.
+            failure_lines: Keeps the last console lines of who is blamed; None: nobody reads any.
         """
         self._store = store
         self._liveness = liveness
@@ -59,7 +61,6 @@ class StateBoard:
         self._limits = limits
         self._partition = partition
         self._open = OpenWriters(clock, partition)
-        self._failure_lines = FailureLines(clock, last_lines)
         self.evidence = EvidenceTable()
         self._judge = RunJudge(
             liveness,
@@ -67,8 +68,10 @@ class StateBoard:
             limits,
             evidence=self.evidence,
             open_writers=self._open,
-            failure_lines=self._failure_lines,
+            failure_lines=failure_lines or FailureLines(store, clock),
         )
+        self._may_be_fresh = True
+        self._next_fresh_s = 0.0
         #: Runs to be judged by the next tick.
         self._later: set[int] = set()
         #: Raises FencedError where the partition is another's by now; a claim puts it in place.
@@ -80,13 +83,13 @@ class StateBoard:
         self._open.forget()
         self._judge.forget()
         self.evidence.forget()
-        self._failure_lines.forget()
+        self._may_be_fresh = True
 
     def add_evidence(self, tx: Transaction, evidence: Sequence[Evidence]) -> None:
         """Keep evidence in the transaction that stores the records it came with; the next tick is due now."""
         if evidence:
             self.evidence.add(tx, evidence, self._clock.unix_s())
-            self._liveness.is_urgent = True
+            self._liveness.is_urgent = self._may_be_fresh = True
 
     def note_data(
         self, tx: Transaction, marks: Sequence[WriterMark], testifying: Sequence[WriterMark]
@@ -134,24 +137,24 @@ class StateBoard:
             heard: Evidence from control messages, which may be trimmed when this returns.
         """
         heard = [one for one in heard if one.source not in NOT_WITNESSED]
-        with self._store.snapshot() as connection:
-            self._open.load(connection)
-            fresh = fresh_runs(connection, self._partition)
-        lines = self._failure_lines.read_due()
-        runs = self._overdue() | self._later | fresh
+        if not self._open.is_loaded:
+            # Not on a connection of the readers: they may have taken all.
+            with self._store.writing.transaction() as tx:
+                self._open.load(tx.connection)
+        runs = self._overdue() | self._later
         signs = self._signs_to_write()
-        if runs or signs or heard or lines:
+        now_s = self._clock.mono_s()
+        if runs or signs or heard or self._may_be_fresh or now_s >= self._next_fresh_s:
             with self._store.writing.transaction() as tx:
                 self.check_owner(tx)
                 if heard:
                     self.evidence.add(tx, heard, self._clock.unix_s())
-                    runs |= fresh_runs(tx.connection, self._partition)
+                runs |= fresh_runs(tx.connection, self._partition)
                 written = self._write_signs(tx, signs, runs)
                 self._judge_all(tx, runs)
-                for run_pk, (writer_id, found) in lines.items():
-                    self._failure_lines.write(tx, run_pk, writer_id, found)
             self._liveness.clean(written)
             self._later -= runs
+            self._may_be_fresh, self._next_fresh_s = False, now_s + FRESH_EVERY_S
         self._liveness.is_urgent = False
 
     def _overdue(self) -> set[int]:

@@ -371,10 +371,11 @@ def test_the_last_lines_of_who_is_blamed_are_looked_for_again(sqlite_store: Stor
         assert writer_id == speaker.writer_id
         return list(lines)
 
-    bench.board = StateBoard(sqlite_store, bench.liveness, bench.clock, Limits(), last_lines=last_lines)
+    kept = FailureLines(sqlite_store, bench.clock, last_lines)
+    bench.board = StateBoard(sqlite_store, bench.liveness, bench.clock, Limits(), failure_lines=kept)
 
     def console() -> list[str]:
-        bench.board.tick()
+        assert not kept.turn()
         failure = only_run(sqlite_store).first_failure
         assert failure is not None
         found: list[str] = failure["console"]
@@ -385,12 +386,12 @@ def test_the_last_lines_of_who_is_blamed_are_looked_for_again(sqlite_store: Stor
     assert console() == []
     lines.append("Segmentation fault")  # arrives a moment later
     assert console() == []
-    bench.clock.now_s += 1.1
+    bench.clock.now_s += 2.1
     assert console() == ["Segmentation fault"]
     lines.clear()
     bench.clock.now_s += 1000
     version = only_run(sqlite_store).version
-    again = FailureLines(bench.clock, last_lines)
+    again = FailureLines(sqlite_store, bench.clock, last_lines)
     with sqlite_store.snapshot() as connection:
         run_pk = only_run(sqlite_store).run_pk
         assert again.of(connection, run_pk, speaker.writer_id) == ["Segmentation fault"]
