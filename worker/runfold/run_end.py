@@ -86,12 +86,13 @@ class RunEnd:
 
     def _begin_console(self) -> None:
         """Keep what the process prints from now on, where settings want it."""
-        if self._settings.console != "off":
+        how = self._settings.console
+        if how == "auto" and self._membership.node.mode == "thread":
+            how = "wrap"  # said of places where a process may have no children
+        if how != "off":
             from runfold.console.current import Speaker, current
 
-            current.begin(
-                Speaker(id(self), self._spool.identity, self._spool.directory, self._settings.console)
-            )
+            current.begin(Speaker(id(self), self._spool.identity, self._spool.directory, how))
 
     def _end_console(self) -> None:
         module: Any = sys.modules.get("runfold.console.current")

@@ -151,6 +151,19 @@ def test_a_process_whose_tee_was_killed_can_still_fork_and_exec(stage: Stage) ->
     assert rest == b"child\ndown\n"
 
 
+def test_a_process_that_closes_what_it_does_not_know_prints_on(stage: Stage) -> None:
+    program = (
+        "print('before', flush=True)\nos.closerange(3, 1000)\n"
+        "mine = [os.open(os.devnull, os.O_WRONLY) for _ in range(30)]\n"
+        "print('after', flush=True)\ntime.sleep(1.5)\n"
+        "print([os.write(fd, b'x') for fd in mine].count(1), flush=True)\nos._exit(0)\n"
+    )
+    output, errors, status = stage.run(program)
+    assert output == b"before\nafter\n30\n", errors
+    assert status == 0
+    assert stage.lines("stdout")[:2] == ["before", "after"]
+
+
 def test_a_full_disk_keeps_no_line_and_harms_none(stage: Stage) -> None:
     program = (
         "import os, pathlib, shutil\nprint('x', flush=True)\n"

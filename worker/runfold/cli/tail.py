@@ -15,6 +15,7 @@ from runfold.cli.output import print_json_line
 
 if TYPE_CHECKING:
     from runfold.api.console_logs import ConsoleLogLine
+    from runfold.api.run import Run
 
 _COLOUR = re.compile(r"\x1b\[[0-9;:]{0,64}m")
 #: Whatever else does something to a terminal; servers are not trusted to have removed it.
@@ -51,10 +52,10 @@ def tail(  # noqa: PLR0917 - options, given by name
             printer.print(line)
 
 
-def _are_several(run: object, ranks: list[int] | None, label: str | None) -> bool:
+def _are_several(run: Run, ranks: list[int] | None, label: str | None) -> bool:
     if label is not None or (ranks is not None and len(ranks) == 1):
         return False
-    return len(run.writers()) > 1  # type: ignore[attr-defined]  # an api.Run
+    return len(run.writers()) > 1
 
 
 class _Printer:
@@ -72,7 +73,7 @@ class _Printer:
             stamp = line.timestamp.astimezone(datetime.UTC).strftime("%H:%M:%S.%f")[:-3]
             parts.append(self._coloured(stamp, 2))
         if self._names:
-            name = harmless(line.label or f"rank{line.rank}" if line.rank is not None else line.label or "-")
+            name = harmless(line.label or ("-" if line.rank is None else f"rank{line.rank}"))
             colour = self._colours.setdefault(
                 line.writer, _PREFIX_COLOURS[len(self._colours) % len(_PREFIX_COLOURS)]
             )

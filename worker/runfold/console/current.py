@@ -57,7 +57,10 @@ class CurrentCapture:
         with self._lock:
             self._speakers.append(speaker)
             if self._speakers[0] is speaker:
-                self._capture = _start(speaker)
+                try:
+                    self._capture = _start(speaker)
+                except Exception as error:  # noqa: BLE001  # training begins, whatever keeps its lines from being kept
+                    terminal.warn_once(f"the console is not kept: {error!r}")
 
     def end(self, key: int) -> tuple[Path, int] | None:
         """A run ends: return the folder and last seq of its console's spool, None when there is none."""
@@ -74,8 +77,8 @@ class CurrentCapture:
                     return capture.hand_over(_place_of(self._speakers[0]))
                 self._capture = None
                 return capture.close()
-            except OSError as error:
-                terminal.warn(f"the console's last lines may be missing: {error}")
+            except Exception as error:  # noqa: BLE001  # the run ends all the same
+                terminal.warn(f"the console's last lines may be missing: {error!r}")
                 return None
 
     def _forget_parent(self) -> None:
@@ -95,11 +98,7 @@ def _start(speaker: Speaker) -> Capture | None:
             terminal.warn_once(f"no process for the console ({error}): only what Python prints is kept")
     from runfold.console.wrap import WrapCapture
 
-    try:
-        return WrapCapture.start(place)
-    except OSError as error:
-        terminal.warn_once(f"the console is not kept: {error}")
-        return None
+    return WrapCapture.start(place)
 
 
 def _way(how: str) -> str:

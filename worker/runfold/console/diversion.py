@@ -25,25 +25,28 @@ class Diversion:
     reading: int
     #: Device and inode of the writing end: a descriptor that is something else by now is left alone.
     stand_in: tuple[int, int]
+    #: The same of the original and of the reading end: somebody may have closed all that was not his.
+    origin: tuple[int, int]
+    outlet: tuple[int, int]
 
     def put_back(self) -> None:
         """Have the descriptors lead to the original again."""
         for fd in self.output.fds:
-            if _place(fd) == self.stand_in:
+            if place_of(fd) == self.stand_in and place_of(self.original) == self.origin:
                 os.dup2(self.original, fd)
 
     def close(self) -> None:
         """Close our descriptors; idempotent."""
         self.close_reading()
-        if self.original >= 0:
+        if place_of(self.original) == self.origin:
             os.close(self.original)
-            self.original = -1
+        self.original = -1
 
     def close_reading(self) -> None:
         """Close the reading end: who still writes is told by the kernel when nobody else reads."""
-        if self.reading >= 0:
+        if place_of(self.reading) == self.outlet:
             os.close(self.reading)
-            self.reading = -1
+        self.reading = -1
 
 
 def divert(output: Output) -> tuple[Diversion, int]:
@@ -58,9 +61,8 @@ def divert(output: Output) -> tuple[Diversion, int]:
     except BaseException:
         os.close(original)
         raise
-    place = _place(writing)
-    assert place is not None, "it was just opened"
-    return Diversion(output, original, reading, place), writing
+    places = [place_of(fd) or (0, 0) for fd in (writing, original, reading)]
+    return Diversion(output, original, reading, *places), writing
 
 
 def high(fd: int) -> int:
@@ -100,9 +102,10 @@ def _moved_up(*low: int) -> tuple[int, int]:
     return moved[0], moved[1]
 
 
-def _place(fd: int) -> tuple[int, int] | None:
+def place_of(fd: int) -> tuple[int, int] | None:
+    """Return device and inode of what a descriptor leads to; None when it is closed."""
     try:
-        stat = os.fstat(fd)
+        stat = os.fstat(fd) if fd >= 0 else None
     except OSError:
         return None
-    return stat.st_dev, stat.st_ino
+    return (stat.st_dev, stat.st_ino) if stat is not None else None

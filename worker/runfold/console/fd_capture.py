@@ -23,7 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runfold.console.diversion import Diversion, divert, high
+from runfold.console.diversion import Diversion, divert, high, place_of
 from runfold.console.pipes import read_some, state_of, waiting_bytes, write_all
 from runfold.console.start_tee import start_tee
 from runfold.console.stdio import flush, outputs
@@ -44,6 +44,7 @@ class FdCapture:
         self, control: socket.socket, diversions: list[Diversion], warn: Callable[[str], None]
     ) -> None:
         self._control = control
+        self._control_place = place_of(control.fileno())
         self._diversions = diversions
         self._warn = warn
         self._owner_pid = os.getpid()
@@ -94,7 +95,7 @@ class FdCapture:
     def _begin(self, writing: list[int]) -> None:
         self._thread.start()
         _captures.add(self)
-        flush()  # what was printed before is not the run's
+        flush(of_c=False)  # what was printed before is not the run's
         for diversion, end in zip(self._diversions, writing, strict=True):
             for fd in diversion.output.fds:
                 os.dup2(end, fd)
@@ -155,6 +156,8 @@ class FdCapture:
             return self._answers.pop(answer, None)
 
     def _ask(self, request: dict[str, Any]) -> bool:
+        if place_of(self._control.fileno()) != self._control_place:
+            return False  # somebody closed every descriptor, as daemons do
         try:
             self._control.sendall(json.dumps(request).encode() + b"\n")
         except OSError:
@@ -194,7 +197,10 @@ class FdCapture:
             self._warn("console capture ended before its time; the output itself goes on as without it")
         self._go_alone()
         self._pass_on_rest()
-        self._control.close()
+        if place_of(self._control.fileno()) == self._control_place:
+            self._control.close()
+        else:
+            self._control.detach()
         for diversion in self._diversions:
             diversion.close()
 

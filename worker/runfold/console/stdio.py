@@ -48,14 +48,16 @@ def is_backed_by_descriptors() -> bool:
     return True
 
 
-def flush() -> None:
-    """Write out what Python and the C library hold back for stdout and stderr. Never raises.
+def flush(*, of_c: bool = True) -> None:
+    """Write out what Python, and with `of_c` the C library, hold back for stdout and stderr. Never raises.
 
     What can't be written stays in its buffer, and fails again, for the program to see, when it flushes.
     """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
+    if not of_c and "ctypes" not in sys.modules:
+        return  # 3 ms to import it
     with contextlib.suppress(Exception):
         import ctypes
 

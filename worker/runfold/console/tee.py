@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from runfold.console.keeper import ConsoleKeeper
 
 READ_BYTES = 256 * 1024
+#: A program that prints all the time is read this often, seconds: each line for itself would cost 60 us.
+PACE_S = 0.005
 #: Lines are appended to the spool this often while there are some, seconds.
 FLUSH_S = 0.2
 #: The size of a terminal is looked at this often: nobody tells a process of another session, seconds.
@@ -56,6 +58,8 @@ class Pump:
         self.source = source
         self.target = target
         self._tee = tee
+        #: Less than this leaves room enough in the pipe for a pause; a pseudo-terminal holds little.
+        self._small_bytes = 1024 if os.isatty(source) else _pipe_bytes(source) // 8
         #: Set before a read, cleared when what was read is passed on: between the two, more is to come.
         self.is_busy = False
         self.is_over = False
@@ -70,6 +74,7 @@ class Pump:
         view = memoryview(buffer)
         poll = select.poll()
         poll.register(self.source, select.POLLIN)
+        before_s = 0.0
         try:
             while True:
                 poll.poll()
@@ -80,6 +85,10 @@ class Pump:
                 self._pass_on(view[:count])
                 self._tee.keep(self.name, view[:count])
                 self.is_busy = False
+                now_s = time.monotonic()
+                if now_s - before_s < 2 * PACE_S and count < self._small_bytes:
+                    self._tee.hurry.wait(PACE_S)
+                before_s = now_s
         except OSError as error:
             # As it would have met the program: nobody reads on, the disk is full, the terminal is gone.
             self._tee.say({"broken": self.name, "why": error.strerror})
@@ -114,6 +123,8 @@ class Tee:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         self._is_awake = threading.Event()
+        #: Somebody waits for what is in the pipes.
+        self.hurry = threading.Event()
         self._received = b""
         self._poll = select.poll()
         self._poll.register(self._wake_read, select.POLLIN)
@@ -245,8 +256,10 @@ class Tee:
 
     def _drain(self) -> None:
         until_s = time.monotonic() + DRAIN_S
+        self.hurry.set()
         while not all(pump.is_drained() for pump in self._pumps) and time.monotonic() < until_s:
             time.sleep(0.0005)
+        self.hurry.clear()
 
     def _open(self, place: dict[str, Any]) -> None:
         keeper = None
@@ -352,6 +365,13 @@ def _read(fd: int, buffer: bytearray) -> int:
         if error.errno == errno.EIO:  # how a pseudo-terminal says that nobody has it open
             return 0
         raise
+
+
+def _pipe_bytes(fd: int) -> int:
+    try:
+        return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+    except (OSError, AttributeError):
+        return 0
 
 
 def _waiting_bytes(fd: int) -> int:

@@ -77,7 +77,9 @@ class WrapCapture:
         for stream, before, ours in self._wrapped:
             with contextlib.suppress(Exception):  # somebody else's stream
                 if stream.write is ours:
-                    stream.write = before
+                    del stream.write
+                    if stream.write != before:  # somebody stood there before us
+                        stream.write = before
         self._news.set()
         with self._lock:
             self._take_held()
