@@ -151,7 +151,7 @@ class AlertBoard:
         due |= self._metrics.due(now_s)
         if not due:
             return False
-        raised = self._write(self._unwritten)
+        raised = self._write_all(self._unwritten)
         self._unwritten = changes = _Changes()
         opened = self._open_causes(due)
         for run in self._facts.read(due):
@@ -161,7 +161,7 @@ class AlertBoard:
                 raise
             except Exception:
                 logger.exception("rules were not looked at", extra={"event": "rules_bad", "run": run.path})
-        raised = self._write(changes) or raised
+        raised = self._write_all(changes) or raised
         self._unwritten = _Changes()
         self._pending -= due
         took_s = self._clock.mono_s() - now_s
@@ -203,6 +203,16 @@ class AlertBoard:
             ):
                 found.setdefault(row.run_pk, {}).setdefault(row.rule, set()).add(row.cause)
         return found
+
+    def _write_all(self, changes: _Changes) -> bool:
+        try:
+            return self._write(changes)
+        except StoreError:  # they are written when it is back
+            raise
+        except Exception:
+            # What can't be written now can never be: it must not stand before what comes later.
+            logger.exception("alerts were not raised", extra={"event": "alerts_bad"})
+            return False
 
     def _write(self, changes: _Changes) -> bool:
         if not changes.opened and not changes.closed:

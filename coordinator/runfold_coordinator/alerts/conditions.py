@@ -107,10 +107,11 @@ def causes_of(when: When, run: RunFacts) -> list[Cause]:
 
 
 def short_key(key: str) -> str:
-    """Return the key, or where it is long its beginning and a hash of it."""
-    if len(key) <= MAX_KEY_CHARS:
+    """Return the key; where it is long, or no database could keep it, its beginning and a hash of it."""
+    if len(key) <= MAX_KEY_CHARS and key.isprintable():
         return key
-    return key[:100] + ":" + hashlib.sha256(key.encode(errors="replace")).hexdigest()
+    shown = "".join(char for char in key[:100] if char.isprintable())
+    return shown + ":" + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
 def _causes(when: When, run: RunFacts) -> Iterator[Cause]:

@@ -58,9 +58,10 @@ class RunAlerts:
         raised = False
         for run_pk in sorted(self._pending):
             rows = self._new(run_pk)
-            if len(rows) < RUN_ALERTS_AT_ONCE:
+            runs = self._facts.read([run_pk]) if rows else []
+            if not runs or len(rows) < RUN_ALERTS_AT_ONCE:
                 self._pending.discard(run_pk)
-            for run in self._facts.read([run_pk]) if rows else ():
+            for run in runs:
                 now_unix_s = self._clock.unix_s()
                 try:
                     with self._store.writing.transaction() as tx:

@@ -103,3 +103,5 @@ def test_a_key_that_is_too_long_is_kept_short_and_apart() -> None:
     assert short_key("x" * 200) == "x" * 200
     assert short_key("x" * 5000) != short_key("x" * 5001)
     assert len(short_key("\ud800" * 5000)) < 200
+    odd = short_key("desync:a\0b\ud800")
+    assert odd.isprintable() and odd != short_key("desync:ab")
