@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,8 +14,8 @@ from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import unpack_stored
 from runfold_coordinator.store.reading import Reading
 
-#: Records fetched at once: few at first, since most pages need few of each writer; each up to 256 kB, mostly.
-FIRST_RECORDS = 4
+#: Records fetched at once: one, then two, four, ..., since most pages need few of each writer. Each is up to
+#: 256 kB, mostly.
 MOST_RECORDS = 64
 
 
@@ -70,10 +71,10 @@ def console_sources(reading: Reading, run_pk: int, writer_id: str | None = None)
 
 def lines_from(reading: Reading, source: ConsoleSource, seq: int) -> Iterator[StoredLines]:
     """Yield a writer's records of lines from this seq on, oldest first."""
-    limit = FIRST_RECORDS
+    limit = 1
     while True:
         found = _fetch(reading, source, t.records.c.seq >= seq, t.records.c.seq.asc(), limit)
-        yield from found
+        yield from (_decoded(row) for row in found)
         if len(found) < limit:
             return
         seq = found[-1].seq + 1
@@ -82,10 +83,10 @@ def lines_from(reading: Reading, source: ConsoleSource, seq: int) -> Iterator[St
 
 def lines_back(reading: Reading, source: ConsoleSource) -> Iterator[StoredLines]:
     """Yield a writer's records of lines, newest first."""
-    limit, before = FIRST_RECORDS, source.last_seq + 1
+    limit, before = 1, source.last_seq + 1
     while True:
         found = _fetch(reading, source, t.records.c.seq < before, t.records.c.seq.desc(), limit)
-        yield from found
+        yield from (_decoded(row) for row in found)
         if len(found) < limit:
             return
         before = found[-1].seq
@@ -98,9 +99,9 @@ def _fetch(
     where: sa.ColumnElement[bool],
     order: sa.UnaryExpression[int],
     limit: int,
-) -> list[StoredLines]:
+) -> list[Any]:
     c = t.records.c
-    rows = reading.fetch(
+    return reading.fetch(
         sa.select(c.seq, c.t_ns, c.payload)
         # The index "records_by_run" holds all of these: a million other records of a process cost nothing.
         .where(
@@ -113,11 +114,11 @@ def _fetch(
         .order_by(order)
         .limit(limit)
     )
-    return [StoredLines(row.seq, row.t_ns, _record(bytes(row.payload))) for row in rows]
 
 
-def _record(payload: bytes) -> ConsoleRecord:
+def _decoded(row: Any) -> StoredLines:
     try:
-        return ConsoleRecord.unpack(payload)
+        record = ConsoleRecord.unpack(bytes(row.payload))
     except ProtocolError:  # ingest checks; a record of a newer version may still be no record to us
-        return ConsoleRecord()
+        record = ConsoleRecord()
+    return StoredLines(row.seq, row.t_ns, record)
