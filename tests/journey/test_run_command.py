@@ -101,7 +101,12 @@ def test_it_ends_as_its_command_ends(tmp_path: Path, env: dict[str, str], end: s
 
 @pytest.mark.parametrize(
     ("command", "status", "said"),
-    [(["no-such-command"], 127, "not found"), (["/etc/passwd"], 126, "can't be run"), ([], 2, "")],
+    [
+        (["no-such-command"], 127, "not found"),
+        ([""], 127, "'': not found"),
+        (["/etc/passwd"], 126, "can't be run"),
+        ([], 2, ""),
+    ],
 )
 def test_a_command_that_cannot_run_gives_what_a_shell_gives(
     env: dict[str, str], command: list[str], status: int, said: str
@@ -110,6 +115,24 @@ def test_a_command_that_cannot_run_gives_what_a_shell_gives(
     assert done.returncode == status
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_script_that_does_not_say_what_runs_it_is_the_shells(tmp_path: Path, env: dict[str, str]) -> None:
+    script = tmp_path / "train"
+    script.write_text("# no interpreter is named here\nexit $1\n")
+    script.chmod(0o755)
+    for name in (str(script), "./train"):
+        assert subprocess.run([*RUN, "--", name, "5"], env=env, cwd=tmp_path, check=False).returncode == 5
+
+
+@pytest.mark.parametrize("given", [{}, {"LC_CTYPE": "C"}])
+def test_the_environment_is_the_commands(tmp_path: Path, given: dict[str, str]) -> None:
+    # Without a locale, Python sets one for itself.
+    environ = {"PATH": os.environ["PATH"], "RUNFOLD_DIR": str(tmp_path), "MINE": "1", **given}
+    done = subprocess.run(
+        [*RUN, "--", "/usr/bin/env"], env=environ, capture_output=True, text=True, check=True
+    )
+    assert sorted(done.stdout.splitlines()) == sorted(f"{name}={value}" for name, value in environ.items())
 
 
 def test_streams_arguments_directory_and_descriptors_are_the_commands(
@@ -210,6 +233,18 @@ def test_a_home_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path, env:
     (tmp_path / "home").write_text("in the way")
     done = subprocess.run([*RUN, "--", "sh", "-c", "exit 4"], env=env, check=False)
     assert done.returncode == 4
+
+
+def test_a_home_that_hangs_is_not_waited_for(env: dict[str, str]) -> None:
+    program = (
+        "import threading\n"
+        "from runfold.parent import command\n"
+        "command.write_note = lambda *_: threading.Event().wait()\n"
+        "command.PATIENCE_S = 0.1\n"
+        "command.run_and_end(['sh', '-c', '(kill -TERM $PPID) & exec sleep 20'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=env, timeout=15, check=False)
+    assert done.returncode == -signal.SIGTERM
 
 
 def test_old_notes_go(tmp_path: Path, env: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ from runfold.node.processes import ProcessWatch, boot_id, pid_namespace, start_o
 from runfold.node.witness import MAX_REFUSALS, MAX_WAITING, Witness
 from runfold.parent.note import (
     FOLDER,
+    MAX_SIGNALS,
     ParentNote,
     PassedOn,
     list_notes,
@@ -351,9 +352,17 @@ def test_notes_are_read_again_when_they_change_and_damage_is_passed_over(tmp_pat
 def test_notes_that_are_old_or_too_many_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runfold.parent.note.MAX_NOTES", 3)
     for pid in range(1, 7):
-        write_note(tmp_path, note(pid))
+        # The second one's child still runs.
+        write_note(tmp_path, note(pid, status=None if pid == 2 else 0))
         os.utime(tmp_path / FOLDER / f"{pid}-100.json", (1000.0 + pid, 1000.0 + pid))
     remove_old_notes(tmp_path, now_unix_s=1010.0)
-    assert sorted(read_note(path).pid for path in list_notes(tmp_path)) == [4, 5, 6]
+    assert sorted(read_note(path).pid for path in list_notes(tmp_path)) == [2, 4, 5, 6]
     remove_old_notes(tmp_path, now_unix_s=1005.5 + 86_400)
     assert [read_note(path).pid for path in list_notes(tmp_path)] == [6]
+
+
+def test_of_too_many_signals_a_note_holds_the_last_ones() -> None:
+    full = note(5)
+    for t_ns in range(MAX_SIGNALS + 3):
+        full = full.with_signal(PassedOn(10, t_ns))
+    assert [signal.t_ns for signal in full.signals] == list(range(3, MAX_SIGNALS + 3))

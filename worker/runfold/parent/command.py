@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2
 from typing import NoReturn
 
@@ -21,6 +23,8 @@ from runfold.parent.supervise import Arrived, CommandError, Supervisor, end_like
 
 #: Signals that may end a command, or tell it to save its work.
 NOTED = frozenset({SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2})
+#: A home that hangs (its file server is away) holds up signals and the end for no longer, seconds.
+PATIENCE_S = 1.0
 
 
 def run_and_end(command: Sequence[str]) -> NoReturn:
@@ -40,7 +44,7 @@ def run_and_end(command: Sequence[str]) -> NoReturn:
 def run_command(command: Sequence[str], runfold_dir: Path) -> int:
     """Run the command to its end, passing signals on; return its wait status word. Raises CommandError."""
     notes = _Notes(runfold_dir)
-    supervisor = Supervisor(command, on_signal=notes.signalled)
+    supervisor = Supervisor(command, on_signal=notes.signalled, on_idle=notes.kept)
     notes.started(supervisor.start())
     status = supervisor.wait()
     notes.ended(status)
@@ -53,12 +57,18 @@ class _Notes:
     def __init__(self, runfold_dir: Path) -> None:
         self._runfold_dir = runfold_dir
         self._note: ParentNote | None = None
+        self._work: SimpleQueue[tuple[Callable[[], None], threading.Event]] = SimpleQueue()
+        self._is_late = False
 
     def started(self, pid: int) -> None:
         me = os.getpid()
         self._note = ParentNote(pid, start_of(pid), me, start_of(me), boot_id(), pid_namespace())
+        try:
+            threading.Thread(target=self._run, name="runfold-notes", daemon=True).start()
+        except RuntimeError:  # no more threads: no notes
+            self._note = None
         self._write()
-        remove_old_notes(self._runfold_dir, now_unix_s=time.time())
+        self._do(lambda: remove_old_notes(self._runfold_dir, now_unix_s=time.time()), wait_s=0.0)
 
     def signalled(self, arrived: Arrived) -> None:
         if self._note is not None and arrived.signum in NOTED:
@@ -66,14 +76,32 @@ class _Notes:
             self._note = self._note.with_signal(signal)
             self._write()
 
+    def kept(self) -> None:
+        """Write it anew: what nobody wrote for a day counts as left behind."""
+        self._write()
+
     def ended(self, status: int) -> None:
         if self._note is not None:
             self._note = replace(self._note, status=status, ended_ns=time.time_ns())
             self._write()
 
     def _write(self) -> None:
-        assert self._note is not None, "written only when there is a child"
-        try:
-            write_note(self._runfold_dir, self._note)
-        except OSError:  # full, read-only, not ours: the command matters, not the note
-            pass
+        """Have the note written, and wait for it: an agent may look for it as soon as the child ends."""
+        note = self._note
+        if note is not None:
+            self._do(lambda: write_note(self._runfold_dir, note), wait_s=PATIENCE_S)
+
+    def _do(self, work: Callable[[], None], *, wait_s: float) -> None:
+        is_done = threading.Event()
+        self._work.put((work, is_done))
+        if wait_s and not self._is_late:
+            self._is_late = not is_done.wait(wait_s)
+
+    def _run(self) -> None:
+        while True:
+            work, is_done = self._work.get()
+            try:
+                work()
+            except OSError:  # full, read-only, not ours: the command matters, not the note
+                pass
+            is_done.set()

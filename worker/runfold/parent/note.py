@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = "parents"
-#: Notes that did not change for this long are removed.
+#: Notes that were not written for this long are removed; those of living children are written every hour.
 KEPT_S = 86_400.0
-#: Signals that a note can hold; of more, the first ones.
+#: Signals that a note can hold; of more, the last ones.
 MAX_SIGNALS = 32
-#: Notes of ended children that are kept; the oldest go first.
+#: Notes that are kept; of ended children the oldest go first.
 MAX_NOTES = 2000
 #: Larger files are no notes of ours.
 MAX_NOTE_BYTES = 64 * 1024
@@ -51,10 +51,8 @@ class ParentNote:
     ended_ns: int = 0
 
     def with_signal(self, signal: PassedOn) -> ParentNote:
-        """Return the note with one more signal."""
-        if len(self.signals) >= MAX_SIGNALS:
-            return self
-        return replace(self, signals=(*self.signals, signal))
+        """Return the note with one more signal; the first of too many goes."""
+        return replace(self, signals=(*self.signals, signal)[-MAX_SIGNALS:])
 
     def is_about(self, pid: int | None, start: float | None) -> bool:
         """Return whether the child is this process, and no other one of its pid."""
@@ -108,14 +106,22 @@ def read_note(path: Path) -> ParentNote:
 
 
 def remove_old_notes(runfold_dir: Path, *, now_unix_s: float) -> None:
-    """Remove notes that nobody changed for a day, and the oldest of too many; and halves of notes."""
+    """Remove notes that nobody wrote for a day, the oldest of too many ended ones, and halves of notes."""
     folder = runfold_dir / FOLDER
     with contextlib.suppress(OSError):
         found = sorted((path.lstat().st_mtime, path) for path in folder.iterdir())
         for number, (changed_s, path) in enumerate(found):
             is_one_of_too_many = number < len(found) - MAX_NOTES
-            if changed_s < now_unix_s - KEPT_S or is_one_of_too_many:
+            if changed_s < now_unix_s - KEPT_S or (is_one_of_too_many and not _may_go_on(path)):
                 path.unlink(missing_ok=True)
+
+
+def _may_go_on(path: Path) -> bool:
+    """Return whether the child of this note may live: its parent will look for no other note."""
+    try:
+        return read_note(path).status is None
+    except (OSError, ValueError):
+        return False
 
 
 def _name(note: ParentNote) -> str:
@@ -129,7 +135,7 @@ def _note_in(found: Any) -> ParentNote:
         PassedOn(
             _int64(one["signum"]), _int64(one["t_ns"]), _whole(one["sender_pid"]), _whole(one["sender_uid"])
         )
-        for one in found["signals"][:MAX_SIGNALS]
+        for one in found["signals"][-MAX_SIGNALS:]
     )
     return ParentNote(
         pid=_int64(found["pid"]),

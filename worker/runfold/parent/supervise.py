@@ -1,17 +1,20 @@
 """The parent's loop: start the child, pass signals on, end as it ended. In: a command. Out: a wait status.
 
 Session, process group, terminal and descriptors stay as they are: for the shell and the terminal there is one
-job. Signals are taken one by one by sigwaitinfo(2), which tells who sent them.
+job. Signals are taken one by one by sigtimedwait(2), which tells who sent them.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 #: Passed on to the child. Stop signals of the terminal (Ctrl-Z) reach parent and child alike, and stop both.
@@ -31,6 +34,10 @@ FORWARDED = frozenset(
 _BY_KERNEL = 0x80
 #: What a shell says of a command that it can't find, and of one that it can't run.
 NOT_FOUND, NOT_RUNNABLE = 127, 126
+#: Runs scripts that do not say what runs them, as a shell or execvp(3) would.
+_SHELL = "/bin/sh"
+#: Between calls of `on_idle`, seconds.
+IDLE_EVERY_S = 3600.0
 #: Python ignores these from its start on; a child should have them as usual.
 _IGNORED_BY_PYTHON = [signal.Signals(number) for number in (signal.SIGPIPE, signal.SIGXFSZ)]
 
@@ -54,12 +61,26 @@ class CommandError(Exception):
 
 
 class Supervisor:
-    """Runs one command. Belongs to the main thread of a process that has no other."""
+    """Runs one command. Belongs to the main thread; others are started after the child, so that they have its
+    signals blocked.
+    """
 
-    def __init__(self, command: Sequence[str], *, on_signal: Callable[[Arrived], None]) -> None:
-        """`on_signal` hears of every signal that is passed on, before the child does; it may not raise."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        on_signal: Callable[[Arrived], None],
+        on_idle: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare; nothing is started.
+
+        Args:
+            on_signal: Hears of every signal that is passed on, before the child does; it may not raise.
+            on_idle: Called when nothing came for IDLE_EVERY_S; it may not raise.
+        """
         self._command = list(command)
         self._on_signal = on_signal
+        self._on_idle = on_idle
         # What is ignored here (nohup, a shell's background) is so in the child, and no concern of ours.
         heeded = {signum for signum in FORWARDED if signal.getsignal(signum) is not signal.SIG_IGN}
         self._awaited = {*heeded, signal.SIGCHLD}
@@ -71,22 +92,34 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, self._awaited)
         try:
-            self.pid = os.posix_spawnp(
-                self._command[0],
-                self._command,
-                os.environ,
-                setsigmask=before,
-                setsigdef=_IGNORED_BY_PYTHON,
-            )
+            self.pid = self._spawn(before)
         except OSError as error:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             raise _command_error(self._command[0], error) from error
         return self.pid
 
+    def _spawn(self, mask: set[int]) -> int:
+        name, environ = self._command[0], _environment_as_given()
+        if not name:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        try:
+            return os.posix_spawnp(
+                name, self._command, environ, setsigmask=mask, setsigdef=_IGNORED_BY_PYTHON
+            )
+        except OSError as error:
+            path = shutil.which(name) if error.errno == errno.ENOEXEC else None
+            if path is None:
+                raise
+            command = [_SHELL, path, *self._command[1:]]
+            return os.posix_spawn(_SHELL, command, environ, setsigmask=mask, setsigdef=_IGNORED_BY_PYTHON)
+
     def wait(self) -> int:
         """Pass signals on until the child ends; return its wait status word."""
         while True:
-            found = signal.sigwaitinfo(self._awaited)
+            found = signal.sigtimedwait(self._awaited, IDLE_EVERY_S)
+            if found is None:
+                self._on_idle()
+                continue
             if found.si_signo == signal.SIGCHLD:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
                 if pid:
@@ -139,6 +172,19 @@ def end_like(status: int) -> NoReturn:
     os._exit(128 + signum)
 
 
+def _environment_as_given() -> Mapping[bytes, bytes]:
+    """Return the environment without what Python put there: LC_CTYPE, where there is no locale (PEP 538)."""
+    environ = dict(os.environb)
+    try:
+        given = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return environ
+    name = b"LC_CTYPE"
+    environ.pop(name, None)
+    environ.update((name, word[len(name) + 1 :]) for word in given if word.startswith(name + b"="))
+    return environ
+
+
 def _leave_no_core() -> None:
     """The child has left one, if any is wanted."""
     import ctypes
@@ -154,5 +200,5 @@ def _leave_no_core() -> None:
 
 def _command_error(name: str, error: OSError) -> CommandError:
     if isinstance(error, FileNotFoundError):
-        return CommandError(NOT_FOUND, f"{name}: not found")
+        return CommandError(NOT_FOUND, f"{name or repr(name)}: not found")
     return CommandError(NOT_RUNNABLE, f"{name}: can't be run: {error.strerror}")
