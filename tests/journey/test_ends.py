@@ -64,6 +64,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "RUNFOLD_DIR": str(tmp_path / "home"),
         "RUNFOLD_MODE": "offline",
         "RUNFOLD_SILENT": "1",
+        "RUNFOLD_CONSOLE": "off",
         # No agent stays behind to look for a server that never comes.
         "RUNFOLD_AGENT_PATIENCE_S": "1",
     }

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import termios
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runfold.console.stdio import Output
@@ -29,6 +30,11 @@ class Diversion:
     origin: tuple[int, int]
     outlet: tuple[int, int]
 
+    @property
+    def can_be_read(self) -> bool:
+        """Whether the reading end is still open, and still ours."""
+        return place_of(self.reading) == self.outlet
+
     def put_back(self) -> None:
         """Have the descriptors lead to the original again."""
         for fd in self.output.fds:
@@ -44,9 +50,42 @@ class Diversion:
 
     def close_reading(self) -> None:
         """Close the reading end: who still writes is told by the kernel when nobody else reads."""
-        if place_of(self.reading) == self.outlet:
+        if self.can_be_read:
             os.close(self.reading)
         self.reading = -1
+
+
+def put_back_in_order(diversions: Sequence[Diversion]) -> None:
+    """Put the originals back, and what was written to a stand-in meanwhile before what comes after.
+
+    Holds the GIL from the change until a write() that was under way has landed, most likely, and was passed
+    on: no other thread of Python can overtake it.
+    """
+    try:
+        import ctypes
+
+        libc = ctypes.PyDLL(None)  # as against CDLL, its calls keep the GIL
+    except (ImportError, OSError):
+        for each in diversions:
+            each.put_back()
+        return
+    room = ctypes.create_string_buffer(65536)
+    waiting = ctypes.c_int(0)
+    libc.ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
+    fds = [
+        (each, fd)
+        for each in diversions
+        for fd in each.output.fds
+        if each.can_be_read and place_of(fd) == each.stand_in and place_of(each.original) == each.origin
+    ]
+    for each, fd in fds:
+        libc.dup2(each.original, fd)
+    libc.usleep(5000)
+    for each, _ in fds:
+        while libc.ioctl(each.reading, termios.FIONREAD, ctypes.byref(waiting)) == 0 and waiting.value > 0:
+            count = libc.read(each.reading, room, len(room))
+            if count <= 0 or libc.write(each.original, room, count) != count:
+                break
 
 
 def divert(output: Output) -> tuple[Diversion, int]:

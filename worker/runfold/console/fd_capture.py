@@ -17,14 +17,15 @@ import select
 import signal
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runfold.console.diversion import Diversion, divert, high, place_of
-from runfold.console.pipes import read_some, state_of, waiting_bytes, write_all
+from runfold.console.diversion import Diversion, divert, high, place_of, put_back_in_order
+from runfold.console.pipes import can_be_read, pass_on, state_of, waiting_bytes
 from runfold.console.start_tee import start_tee
 from runfold.console.stdio import flush, outputs
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 ANSWER_S = 1.5
 #: Whether the tee was stopped is looked at this often, seconds.
 LOOK_S = 1.0
+#: Longest that the originals are not put back because the program prints all the time, seconds.
+EMPTY_S = 1.0
 
 
 class FdCapture:
@@ -96,10 +99,14 @@ class FdCapture:
         self._thread.start()
         _captures.add(self)
         flush(of_c=False)  # what was printed before is not the run's
-        for diversion, end in zip(self._diversions, writing, strict=True):
-            for fd in diversion.output.fds:
-                os.dup2(end, fd)
-        self._is_diverted = True
+        with self._heard:
+            if self._is_alone:  # it has ended already
+                self._warn("the console's process did not start; output goes on without it")
+                return
+            for diversion, end in zip(self._diversions, writing, strict=True):
+                for fd in diversion.output.fds:
+                    os.dup2(end, fd)
+            self._is_diverted = True
 
     @property
     def is_working(self) -> bool:
@@ -127,9 +134,11 @@ class FdCapture:
                 return None
             self._is_closed = True
             flush()
-            if self._exchange({"do": "drain"}, "drained"):
+            if self._is_alone:
+                self._empty_pipes()
+            elif self._exchange({"do": "drain"}, "drained"):
                 self._put_back()
-            elif not self._is_alone and self._is_tee_stopped():
+            elif self._is_tee_stopped():
                 self._go_alone()
             found = self._exchange({"do": "close"}, "closed")
             if not self._is_diverted:
@@ -231,8 +240,11 @@ class FdCapture:
                     diversion.close_reading()
 
     def _go_alone(self) -> None:
-        self._put_back()
+        self._empty_pipes()
         with self._heard:
+            if self._is_diverted:
+                self._is_diverted = False
+                put_back_in_order(self._diversions)
             self._is_alone = True
             self._heard.notify_all()
 
@@ -243,27 +255,35 @@ class FdCapture:
                 for diversion in self._diversions:
                     diversion.put_back()
 
+    def _empty_pipes(self) -> None:
+        """Pass on what waits, before the originals are put back: else the next lines would overtake it."""
+        until_s = time.monotonic() + EMPTY_S
+        with self._heard:
+            for diversion in self._open_diversions():
+                while waiting_bytes(diversion.reading) and time.monotonic() < until_s:
+                    if not pass_on(diversion.reading, diversion.original):
+                        break
+
     def _pass_on_rest(self) -> None:
         """Do the tee's work: for what is left in the pipes, and for children that still print into them."""
-        if self._is_closed and not self._has_waiting():
-            return
-        ends = {each.reading: each.original for each in self._diversions if each.reading >= 0}
+        ends = {each.reading: each.original for each in self._open_diversions()}
         poll = select.poll()
         for reading in ends:
             poll.register(reading, select.POLLIN)
         while ends:
+            if self._is_closed and not self._has_waiting():
+                return
             for reading, _ in poll.poll():
-                try:
-                    data = read_some(reading)
-                    write_all(ends[reading], data)
-                except OSError:
-                    data = b""
-                if not data:
-                    poll.unregister(reading)
-                    del ends[reading]
+                with self._heard:  # who closes waits for what is in our hands, or has taken it first
+                    if can_be_read(reading) and not pass_on(reading, ends[reading]):
+                        poll.unregister(reading)
+                        del ends[reading]
+
+    def _open_diversions(self) -> list[Diversion]:
+        return [each for each in self._diversions if each.can_be_read]
 
     def _has_waiting(self) -> bool:
-        return any(waiting_bytes(each.reading) for each in self._diversions if each.reading >= 0)
+        return any(waiting_bytes(each.reading) for each in self._open_diversions())
 
     def _is_tee_stopped(self) -> bool:
         return self._tee_pid is not None and state_of(self._tee_pid) in ("T", "t")

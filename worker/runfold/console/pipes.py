@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import select
@@ -11,26 +10,29 @@ import termios
 from pathlib import Path
 
 
-def read_some(fd: int, size: int = 65536) -> bytes:
-    """Read once; b"" at the end, of a pseudo-terminal too."""
+def can_be_read(fd: int) -> bool:
+    """Whether a read would return at once, with bytes or the end."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def pass_on(reading: int, writing: int) -> bool:
+    """Read once and write all of it, as long as that takes; False at the end, and where nobody takes it."""
     try:
-        return os.read(fd, size)
-    except OSError as error:
-        if error.errno == errno.EIO:  # how a pseudo-terminal says that nobody has it open
-            return b""
-        raise
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write everything, as long as it takes."""
-    left = memoryview(data)
-    while left:
-        try:
-            left = left[os.write(fd, left) :]
-        except BlockingIOError:
-            writable = select.poll()
-            writable.register(fd, select.POLLOUT)
-            writable.poll()
+        left = memoryview(os.read(reading, 65536))
+        if not left:
+            return False
+        while left:
+            try:
+                left = left[os.write(writing, left) :]
+            except BlockingIOError:
+                writable = select.poll()
+                writable.register(writing, select.POLLOUT)
+                writable.poll()
+    except OSError:  # EIO is how a pseudo-terminal says that nobody has it open
+        return False
+    return True
 
 
 def waiting_bytes(fd: int) -> int:
