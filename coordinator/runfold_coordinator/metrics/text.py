@@ -8,11 +8,13 @@ https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 
-#: Label values are texts of users: longer ones are cut.
+#: Label values are texts of users: longer ones are cut, and end with a digest of the whole.
 MAX_LABEL_CHARS = 200
+_DIGEST_CHARS = 12
 
 
 class GaugeText:
@@ -60,7 +62,11 @@ def escaped(value: object) -> str:
     """Return a label's value; None is the empty one, which Prometheus takes for no label."""
     if value is None:
         return ""
-    text = str(value)[:MAX_LABEL_CHARS].encode("utf-8", "replace").decode()
+    text = str(value).encode("utf-8", "replace").decode()
+    if len(text) > MAX_LABEL_CHARS:
+        # Two that begin alike must not become one: the same series twice makes the whole page invalid.
+        digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARS]
+        text = f"{text[: MAX_LABEL_CHARS - _DIGEST_CHARS - 1]}~{digest}"
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 

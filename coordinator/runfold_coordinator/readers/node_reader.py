@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import numpy as np
-
 from runfold.protocol.keypath import decode_path
 from runfold.protocol.records import NodeRecord
 from runfold_coordinator.aggregate.attempts import Placement
+from runfold_coordinator.aggregate.column import numbers
 from runfold_coordinator.aggregate.rows import merge_blocks
 from runfold_coordinator.readers.system_names import PREFIX, Key, Naming, device_places
 from runfold_coordinator.readers.system_places import name_of
@@ -87,8 +86,9 @@ class NodeReader:
         values = {}
         for text, column in rows.columns.items():
             name = naming.name(Key.parse(decode_path(text)[0]))
-            if name is not None and len(column):
-                values[name.removeprefix(PREFIX)] = float(np.asarray(column.values)[-1])
+            _, found = numbers(column)
+            if name is not None and len(found):
+                values[name.removeprefix(PREFIX)] = float(found[-1])
         return dict(sorted(values.items())), int(rows.t_ns[-1]) if len(rows.t_ns) else None
 
 

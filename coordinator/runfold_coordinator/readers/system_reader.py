@@ -6,14 +6,14 @@ In: a run. Out: a `Table` by time, of W&B's names. A window of samples is held a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from runfold.protocol.keypath import decode_path, encode_path
 from runfold_coordinator.aggregate.align import find
 from runfold_coordinator.aggregate.attempts import Placement
-from runfold_coordinator.aggregate.column import Bools, Column, Ints
+from runfold_coordinator.aggregate.column import Bools, Column, Ints, numbers
 from runfold_coordinator.aggregate.merge import merge_columns
 from runfold_coordinator.aggregate.rows import LaneRows, merge_blocks
 from runfold_coordinator.readers.answers import Table, TableColumn
@@ -108,6 +108,7 @@ class SystemReader:
             agent.run_pk, agent.writer_pk, step_min=int(steps[0]), step_max=int(steps[-1])
         )
         rows = merge_blocks(list(blocks), Placement(1), set(names))
+        rows = replace(rows, columns={key: _numeric(column) for key, column in rows.columns.items()})
         return _named(_by_time(rows, watch.covers(rows.t_ns.view(np.int64))), names, first)
 
     def _steps(self, agent: WriterRow, watch: Watch) -> Ints:
@@ -149,6 +150,14 @@ def _wanted(store: Store, agent: WriterRow, naming: Naming, keys: Collection[str
     if keys is not None and not any(each.process for each in found.values()):
         found = {key: each for key, each in found.items() if each.name is not None}
     return found
+
+
+def _numeric(column: Column) -> Column:
+    """Return the column without what is no number: agents say none, whoever else writes may."""
+    if column.kind in ("d", "q"):
+        return column
+    step, values = numbers(column)
+    return Column(step, "d", values)
 
 
 def _by_time(rows: LaneRows, is_covered: Bools) -> Window:

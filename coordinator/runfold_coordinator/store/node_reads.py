@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +21,10 @@ from runfold_coordinator.store.names import escape_key, key_digest
 WATCHED_KEY = "proc.cpu.threads"
 #: Ids in one statement.
 _AT_ONCE = 500
+#: Devices of one node, and of one process.
+MAX_DEVICES = 1024
+#: What is a number of an inventory's device, where its driver told it.
+_NUMBERS = frozenset({"index", "mig", "memory_bytes"})
 
 
 class NodeReads(CatalogueReads):
@@ -116,7 +121,8 @@ class NodeReads(CatalogueReads):
             )
             for row in rows:
                 try:
-                    found[row.writer_pk] = NodeRecord.unpack(bytes(row.payload))
+                    record = NodeRecord.unpack(bytes(row.payload))
+                    found[row.writer_pk] = replace(record, gpus=sane_devices(record.gpus))
                 except ProtocolError:
                     continue  # of a later version, or damaged: the one before stands
         return found
@@ -135,8 +141,29 @@ class NodeReads(CatalogueReads):
                 facts = unpack_stored(row.facts)
                 gpus = facts.get("gpus")
                 if isinstance(gpus, list) and all(isinstance(gpu, str) for gpu in gpus):
-                    found.setdefault(row.writer_id, []).append({"gpus": gpus, "by": facts.get("by")})
+                    told = {"gpus": list(dict.fromkeys(gpus))[:MAX_DEVICES], "by": facts.get("by")}
+                    found.setdefault(row.writer_id, []).append(told)
         return found
+
+
+def sane_devices(gpus: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Return the devices of an inventory that have a UUID, each once; numbers that are none are left out.
+
+    Whoever reaches the streams may write one: none may keep the other nodes from being shown.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for gpu in gpus:
+        uuid = gpu.get("uuid")
+        if not isinstance(uuid, str) or uuid in found:
+            continue
+        if len(found) == MAX_DEVICES:
+            break
+        found[uuid] = {name: value for name, value in gpu.items() if name not in _NUMBERS or _is_count(value)}
+    return tuple(found.values())
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
 
 
 def watched_key(writer_id: str) -> str:

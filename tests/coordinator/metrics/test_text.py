@@ -44,3 +44,8 @@ def test_units_and_infos_in_both_formats():
 
 def test_a_long_label_is_cut():
     assert len(label_text({"a": "x" * 10_000})) == MAX_LABEL_CHARS + len('a=""')
+
+
+def test_long_labels_that_begin_alike_stay_apart():
+    found = {label_text({"a": "x" * 300 + end}) for end in "123"}
+    assert len(found) == 3 and all(text.startswith('a="' + "x" * 150) for text in found)
