@@ -1,9 +1,14 @@
-"""Summaries of many runs for filters, orders and lists: folded when the run has changed, else remembered."""
+"""Summaries of runs for whoever asks: folded when the run has changed, else remembered.
+
+A fold may take seconds. Who asks while one of the same run is being made waits for it: readers that gave up
+and ask again must not each add one more.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import Any
 
 from runfold_coordinator.api.backend import SummaryReader
@@ -13,8 +18,20 @@ from runfold_coordinator.store.model import RunRow
 MAX_VALUES = 300_000
 
 
+@dataclass(slots=True)
+class _Queue:
+    """Those who wait for the summary of one run."""
+
+    #: The newest row of the run that any of them has.
+    newest: RunRow
+    count: int = 0
+    folding: threading.Lock = field(default_factory=threading.Lock)
+
+
 class FreshSummaries:
-    """Gives `summary(run)` as of the run's version. Thread-safe; memory is bounded by MAX_VALUES."""
+    """Gives `summary(run)` as of the run's version, or a later one. Thread-safe; memory is bounded by
+    MAX_VALUES.
+    """
 
     def __init__(self, reader: SummaryReader) -> None:
         self._reader = reader
@@ -22,18 +39,43 @@ class FreshSummaries:
         #: run_pk -> (version, summary, number of values), least recently used first.
         self._known: OrderedDict[int, tuple[int, dict[str, Any], int]] = OrderedDict()
         self._value_count = 0
+        self._queues: dict[int, _Queue] = {}
 
     def summary(self, run: RunRow) -> dict[str, Any]:
         """Return the summary, nested as logged; not to be changed by the caller."""
         with self._lock:
-            known = self._known.get(run.run_pk)
-            if known is not None and known[0] == run.version:
-                self._known.move_to_end(run.run_pk)
-                return known[1]
-        # Outside the lock: a fold may take seconds. Two that fold one run at once get equal results.
-        found = self._reader.summary(run)
-        self._remember(run, found)
+            known = self._find_locked(run)
+            if known is not None:
+                return known
+            queue = self._queues.setdefault(run.run_pk, _Queue(run))
+            queue.count += 1
+            if run.version > queue.newest.version:
+                queue.newest = run
+        try:
+            with queue.folding:
+                return self._fold(run, queue)
+        finally:
+            with self._lock:
+                queue.count -= 1
+                if queue.count == 0:
+                    del self._queues[run.run_pk]
+
+    def _fold(self, run: RunRow, queue: _Queue) -> dict[str, Any]:
+        with self._lock:
+            known = self._find_locked(run)
+            newest = queue.newest
+        if known is not None:
+            return known
+        found = self._reader.summary(newest)
+        self._remember(newest, found)
         return found
+
+    def _find_locked(self, run: RunRow) -> dict[str, Any] | None:
+        known = self._known.get(run.run_pk)
+        if known is None or known[0] < run.version:
+            return None
+        self._known.move_to_end(run.run_pk)
+        return known[1]
 
     def _remember(self, run: RunRow, summary: dict[str, Any]) -> None:
         count = 1 + _count_values(summary)
