@@ -69,6 +69,11 @@ class Liveness:
         """The control stream was read to its end, as it stood at this moment (monotonic seconds) or later."""
         self._listened_s = max(asked_s, self._listened_s or 0.0)
 
+    @property
+    def heard_upto_s(self) -> float:
+        """Up to when all that was said has been heard, monotonic seconds; silence after it tells nothing."""
+        return self._clock.mono_s() if self._listened_s is None else self._listened_s
+
     def hear(self, beat: Heartbeat) -> None:
         """Take one agent's word for its writers. A clock of theirs is never used to judge silence."""
         self._compare_clocks(beat)
@@ -138,8 +143,7 @@ class Liveness:
         self._dirty.difference_update(writer_ids)
 
     def _since(self, then_s: float) -> float:
-        upto_s = self._clock.mono_s() if self._listened_s is None else self._listened_s
-        return max(0.0, upto_s - max(then_s, self._lease_s))
+        return max(0.0, self.heard_upto_s - max(then_s, self._lease_s))
 
     def _compare_clocks(self, beat: Heartbeat) -> None:
         now_s = self._clock.mono_s()

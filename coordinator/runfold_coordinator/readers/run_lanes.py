@@ -161,8 +161,6 @@ def seat_writers(run: RunRow, writers: Collection[WriterRow], keys: dict[str, st
 def facts_of(writer: WriterRow) -> WriterFacts:
     """Return what attempts are made from."""
     launcher = writer.launcher
-    counts_alone = launcher.get("source") in COUNTS_PER_LAUNCHER
-    agent = f"{writer.host}:{launcher.get('launcher_pid')}:{launcher.get('launcher_start')}"
     return WriterFacts(
         writer_pk=writer.writer_pk,
         writer_id=writer.writer_id,
@@ -172,8 +170,13 @@ def facts_of(writer: WriterRow) -> WriterFacts:
         label=writer.label,
         job_id=launcher.get("job_id"),
         restart_hint=launcher.get("restart_hint"),
-        launcher=agent if counts_alone and launcher.get("launcher_pid") is not None else None,
-        machine=None if writer.boot_id is None else f"{writer.host}:{writer.boot_id}",
+        launcher=counter_of(
+            launcher.get("source"),
+            launcher.get("launcher_pid"),
+            launcher.get("launcher_start"),
+            writer.host,
+        ),
+        machine=machine_of(writer.host, writer.boot_id),
         last_record_unix_ns=writer.last_record_unix_ns,
         start_step=writer.start_step,
         forked_from=writer.identity.get("forked_from"),
@@ -181,6 +184,20 @@ def facts_of(writer: WriterRow) -> WriterFacts:
         given_step_min=writer.given_step_min,
         step_max=writer.step_max,
     )
+
+
+def counter_of(
+    source: str | None, launcher_pid: int | None, launcher_start: float | None, host: str | None
+) -> str | None:
+    """Return who counts restarts, by what an identity says of its launcher; None: it counts for the job."""
+    if source not in COUNTS_PER_LAUNCHER or launcher_pid is None:
+        return None
+    return f"{host}:{launcher_pid}:{launcher_start}"
+
+
+def machine_of(host: str | None, boot_id: str | None) -> str | None:
+    """Return the name of one boot of one host; None where it is unknown."""
+    return None if boot_id is None else f"{host}:{boot_id}"
 
 
 def read_lane_columns(

@@ -16,10 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from runfold.protocol.keypath import KeyPath, display_name, parse_name
+from runfold_coordinator.ingest.row_chunks import Schema
 from runfold_coordinator.store.model import I64
 
 #: Metrics of a run that are compared.
 MAX_METRICS = 64
+#: Key sets of which is remembered what is compared.
+MAX_SCHEMAS = 256
 #: Values of one metric that wait for the other ranks; beyond, the oldest steps are compared as they are.
 MAX_WAITING = 200_000
 #: Ranks and values that a finding lists.
@@ -43,8 +46,8 @@ class Expectations:
     def __init__(self) -> None:
         self._by_path: dict[KeyPath, Tolerance] = {}
         self._by_prefix: dict[str, Tolerance] = {}
-        #: Counts changes, for caches.
-        self.changes = 0
+        #: By key set, its columns of which something is expected.
+        self._by_schema: dict[Schema, list[tuple[KeyPath, int]]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._by_path or self._by_prefix)
@@ -57,9 +60,19 @@ class Expectations:
         if said.get("expect") == "equal":
             if len(self._by_path) + len(self._by_prefix) < MAX_METRICS or key in where:
                 where[key] = Tolerance(float(said.get("rtol") or 0.0), float(said.get("atol") or 0.0))
-                self.changes += 1
-        elif said.get("overwrite") and where.pop(key, None) is not None:
-            self.changes += 1
+        elif said.get("overwrite"):
+            where.pop(key, None)
+        self._by_schema.clear()
+
+    def columns(self, schema: Schema) -> list[tuple[KeyPath, int]]:
+        """Return the paths, and their places, of a key set of which something is expected."""
+        found = self._by_schema.get(schema)
+        if found is None:
+            if len(self._by_schema) >= MAX_SCHEMAS:
+                self._by_schema.clear()
+            found = [(path, at) for at, path in enumerate(schema[0]) if self.of(path) is not None]
+            self._by_schema[schema] = found
+        return found
 
     def of(self, path: KeyPath) -> Tolerance | None:
         """Return the tolerance of a logged key; None: nothing is expected of it."""

@@ -1,31 +1,37 @@
 """What a committed batch tells the verdicts: progress, timings, values that must be equal.
 
-In: one writer's part of a batch, as ingest stored it. Out: `Seen`, small copies of a few columns.
-Called once a writer and batch, so that its cost is that of some lookups where nothing is of interest.
+In: one writer's part of a batch, as ingest stored it. Out: a few numbers, and references to columns.
+Called once a writer and batch, for a thousand writers a second: nothing is decoded here that can wait.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from struct import Struct
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from runfold.protocol.blocks import RowBlock
+from runfold.protocol.identity import Identity
 from runfold.protocol.keypath import KeyPath
 from runfold.protocol.records import ExitRecord, MetricRecord
-from runfold_coordinator.ingest.row_chunks import MapRow, Schema
-from runfold_coordinator.store.model import F64, I64, U64
+from runfold_coordinator.ingest.row_chunks import MapRow
+from runfold_coordinator.store.model import I64
 from runfold_coordinator.verdicts.desync import Expectations
-from runfold_coordinator.verdicts.timings import PREFIX
+from runfold_coordinator.verdicts.timings import MAX_NAMES, PREFIX, STEP, Names, Piece
 
-#: Newest rows of a batch that progress and timings look at.
-TAIL = 128
+#: Newest rows of a batch from which the pace is learnt: every batch brings some.
+TAIL = 6
 #: Map rows of a batch that are searched for timings: they are not in columns.
 TAIL_MAPS = 16
+#: An int that a float may not hold.
+_HUGE = 2**63
+#: Key sets whose timers are remembered.
+MAX_SCHEMAS = 1024
+_WORDS = [Struct(f"<{count}q") for count in range(TAIL + 1)]
 
 Values = npt.NDArray[Any] | list[Any]
 
@@ -40,77 +46,102 @@ class Equal:
 
 
 @dataclass(slots=True)
-class Seen:
-    """Steps and times of the newest rows, in the order they were said; at most TAIL of them."""
+class Words:
+    """What records beside rows say: METRIC payloads that speak of equality, whether there is an EXIT, who."""
 
-    steps: I64
-    t_ns: U64
-    timings: list[tuple[I64, dict[str, F64]]] = field(default_factory=list)
-    equal: list[Equal] = field(default_factory=list)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    has_exit: bool = False
+    identity: Identity | None = None
 
 
-def rows_of(blocks: Sequence[RowBlock], maps: Sequence[MapRow], expected: Expectations) -> Seen | None:
-    """Return what the rows of a batch tell; None when it has none."""
-    parts: list[tuple[RowBlock | Sequence[MapRow], I64, U64]] = []
-    timings: list[tuple[I64, dict[str, F64]]] = []
-    equal: list[Equal] = []
+def newest_rows(blocks: Sequence[RowBlock], maps: Sequence[MapRow]) -> tuple[Sequence[int], Sequence[int]]:
+    """Return steps and times (ns, unix) of the newest rows, in the order they were said; at most TAIL."""
+    if len(blocks) == 1 and not maps:
+        (block,) = blocks
+        count = min(block.n, TAIL)
+        at = 8 * (block.n - count)
+        return _WORDS[count].unpack_from(block.steps, at), _WORDS[count].unpack_from(block.t_ns, at)
+    newest = [row for block in blocks for row in _tail(block)]
+    newest += [(found.seq, found.row.step, found.t_ns) for found in maps[-TAIL:]]
+    _, steps, t_ns = zip(*sorted(newest)[-TAIL:], strict=True)
+    return steps, t_ns
+
+
+def timings_of(blocks: Sequence[RowBlock], maps: Sequence[MapRow]) -> list[Piece]:
+    """Return what the rows say of timers."""
+    found = []
     for block in blocks:
-        steps = np.frombuffer(block.steps, "<i8")
-        parts.append((block, steps[-TAIL:], np.frombuffer(block.t_ns, "<u8")[-TAIL:]))
-        timers = timer_columns((block.paths, block.kinds))
-        if timers:
-            columns = {name: _numbers(block, at)[-TAIL:].astype(np.float64) for name, at in timers}
-            timings.append((steps[-TAIL:], columns))
-        if expected:
-            for at, path in enumerate(block.paths):
-                if expected.of(path) is not None:
-                    values = _numbers(block, at).copy()
-                    equal.append(Equal(path, steps.copy(), values))
-    if maps:
-        newest = maps[-TAIL:]
-        parts.append(
-            (
-                newest,
-                np.array([found.row.step for found in newest], np.int64),
-                np.array([found.t_ns for found in newest], np.uint64),
-            )
-        )
-        timings += _timings_of_maps(maps[-TAIL_MAPS:])
-        if expected:
-            equal += _equal_of_maps(maps, expected)
-    if not parts:
-        return None
-    if len(parts) == 1:
-        return Seen(parts[0][1], parts[0][2], timings, equal)
-    seq = np.concatenate([_seqs(whose)[-TAIL:] for whose, _, _ in parts])
-    order = np.argsort(seq, kind="stable")[-TAIL:]
-    steps, t_ns = np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts])
-    return Seen(steps[order], t_ns[order], timings, equal)
+        names, places = timer_columns(block.paths, block.kinds)
+        if names:
+            columns = [block.columns[at] for at in places]
+            found.append(Piece.of(block.n, names, block.steps, columns))
+    return found + _timings_of_maps(maps[-TAIL_MAPS:]) if maps else found
 
 
-def _seqs(rows: RowBlock | Sequence[MapRow]) -> list[int]:
-    return rows.seq_list() if isinstance(rows, RowBlock) else [found.seq for found in rows]
+def equal_of(blocks: Sequence[RowBlock], maps: Sequence[MapRow], expected: Expectations) -> list[Equal]:
+    """Return the values that must be equal on all ranks."""
+    found = []
+    for block in blocks:
+        for path, at in expected.columns((block.paths, block.kinds)):
+            steps = np.frombuffer(block.steps, "<i8").copy()
+            found.append(Equal(path, steps, _numbers(block, at).copy()))
+    return found + _equal_of_maps(maps, expected)
 
 
-def said(payloads: Sequence[tuple[int, Any]]) -> tuple[list[dict[str, Any]], bool]:
-    """Return the METRIC payloads that speak of equality, and whether there is an EXIT."""
-    metrics = [
-        payload.to_map()
-        for _, payload in payloads
-        if isinstance(payload, MetricRecord) and (payload.expect is not None or payload.overwrite)
-    ]
-    return metrics, any(isinstance(payload, ExitRecord) for _, payload in payloads)
+def _tail(block: RowBlock) -> list[tuple[int, int, int]]:
+    """Return (seq, step, t_ns) of the newest rows."""
+    count = min(block.n, TAIL)
+    at = 8 * (block.n - count)
+    if isinstance(block.seqs, int):
+        seqs: Sequence[int] = range(block.seqs + block.n - count, block.seqs + block.n)
+    else:
+        seqs = _WORDS[count].unpack_from(block.seqs, at)
+    words = _WORDS[count]
+    return list(zip(seqs, words.unpack_from(block.steps, at), words.unpack_from(block.t_ns, at), strict=True))
 
 
-@functools.lru_cache(maxsize=4096)
-def timer_columns(schema: Schema) -> tuple[tuple[str, int], ...]:
-    """Return (timer, place among the columns) of a key set."""
-    paths, kinds = schema
-    return tuple(
-        (path[0].removeprefix(PREFIX), at)
-        for at, (path, kind) in enumerate(zip(paths, kinds, strict=True))
-        if len(path) == 1 and path[0].startswith(PREFIX) and kind in "dq"
-    )
+def words_of(payloads: Sequence[tuple[int, Any]]) -> Words:
+    """Return what the records of a batch say."""
+    words = Words()
+    for _, payload in payloads:
+        if isinstance(payload, MetricRecord):
+            if payload.expect is not None or payload.overwrite:
+                words.metrics.append(payload.to_map())
+        elif isinstance(payload, ExitRecord):
+            words.has_exit = True
+        elif isinstance(payload, Identity):
+            words.identity = payload
+    return words
+
+
+class _TimerColumns:
+    """The timers of key sets, and their places among the columns.
+
+    The decoder gives one tuple for all frames with the same keys, which is known by its identity: to hash a
+    hundred keys takes longer than all else that is done with a frame here.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[tuple[KeyPath, ...], str, Names, tuple[int, ...]]] = {}
+
+    def __call__(self, paths: tuple[KeyPath, ...], kinds: str) -> tuple[Names, tuple[int, ...]]:
+        known = self._known.get(id(paths))
+        if known is None or known[0] is not paths or known[1] != kinds:
+            found = [
+                ((path[0].removeprefix(PREFIX), kind), at)
+                for at, (path, kind) in enumerate(zip(paths, kinds, strict=True))
+                if len(path) == 1 and path[0].startswith(PREFIX) and kind in "dq"
+            ][:MAX_NAMES]
+            if STEP not in [name for (name, _), _ in found]:
+                found = []  # such rows begin no step
+            if len(self._known) >= MAX_SCHEMAS:
+                self._known.clear()
+            names, places = tuple(name for name, _ in found), tuple(at for _, at in found)
+            known = self._known[id(paths)] = (paths, kinds, names, places)
+        return known[2], known[3]
+
+
+timer_columns = _TimerColumns()
 
 
 def _numbers(block: RowBlock, at: int) -> npt.NDArray[Any]:
@@ -119,16 +150,18 @@ def _numbers(block: RowBlock, at: int) -> npt.NDArray[Any]:
     return values != 0 if kind == "?" else values
 
 
-def _timings_of_maps(maps: Sequence[MapRow]) -> list[tuple[I64, dict[str, F64]]]:
+def _timings_of_maps(maps: Sequence[MapRow]) -> list[Piece]:
     found = []
     for row in maps:
         timers = {
             path[0].removeprefix(PREFIX): np.array([float(value)])
             for path, value in row.row.values
-            if len(path) == 1 and path[0].startswith(PREFIX) and isinstance(value, int | float)
+            if len(path) == 1
+            and path[0].startswith(PREFIX)
+            and (isinstance(value, float) or (isinstance(value, int) and abs(value) < _HUGE))
         }
-        if timers:
-            found.append((np.array([row.row.step], np.int64), timers))
+        if STEP in timers:
+            found.append(Piece.from_arrays(np.array([row.row.step], np.int64), timers))
     return found
 
 

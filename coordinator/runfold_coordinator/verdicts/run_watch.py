@@ -1,21 +1,23 @@
 """One run under watch: what each of its writers did, and the verdicts that follow. No database.
 
-In: stored rows (`Seen`), signs of life, facts of the catalogue. Out: the verdicts' map, and who is stalled.
+In: stored batches, signs of life, facts of the catalogue. Out: the verdicts' map, and who is stalled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from runfold.protocol.keypath import display_name
+from runfold.protocol.keypath import KeyPath, display_name
 from runfold_coordinator.aggregate.attempts import Placement
+from runfold_coordinator.ingest.writer_batch import WriterBatch
 from runfold_coordinator.liveness import Sign
 from runfold_coordinator.states import TERMINAL
-from runfold_coordinator.store.model import WriterRow
+from runfold_coordinator.store.model import I64
+from runfold_coordinator.verdicts.catalogue import Known
 from runfold_coordinator.verdicts.desync import Desync, Difference, Expectations
-from runfold_coordinator.verdicts.observe import Seen
+from runfold_coordinator.verdicts.observe import Equal, Values, equal_of, newest_rows, timings_of
 from runfold_coordinator.verdicts.progress import Pace, Progress, StallLimits
 from runfold_coordinator.verdicts.stacks import classify
 from runfold_coordinator.verdicts.stall import Member, Waited, waited_for
@@ -33,6 +35,11 @@ KEPT_STALLS = 20
 #: Stacks kept in a verdict, and characters of each.
 KEPT_STACKS = 8
 STACK_TEXT = 8000
+#: Writers that log so much more seldom than the run's others (once an epoch) are remembered as such.
+SLOW_RATIO = 3.0
+KEPT_SLOW = 200
+#: Before any step.
+FIRST_STEP = -(2**62)
 
 
 @dataclass(slots=True)
@@ -47,9 +54,11 @@ class WriterWatch:
     is_flagged: bool = False
     #: As the row of the catalogue says it.
     told_flag: bool = False
+    #: When the heartbeat came that was looked at last.
+    beat_s: float = 0.0
     timings: Timings | None = None
     placement: Placement = field(default_factory=lambda: Placement(1))
-    row: WriterRow | None = None
+    known: Known | None = None
     state: str = "running"
     reason: str = ""
     unreachable: bool = False
@@ -59,7 +68,7 @@ class WriterWatch:
     @property
     def rank(self) -> int | None:
         """The launcher's rank; None where unknown."""
-        return None if self.row is None else self.row.rank
+        return None if self.known is None else self.known.rank
 
     @property
     def step(self) -> int | None:
@@ -69,13 +78,17 @@ class WriterWatch:
 
     def who(self) -> dict[str, Any]:
         """Return how findings name it."""
-        row = self.row
-        return {
-            "rank": self.rank,
-            "label": None if row is None else row.label,
-            "writer": self.writer_id,
-            "host": None if row is None else row.host,
-        }
+        return who_is(self.writer_id, self.known)
+
+
+def who_is(writer_id: str, known: Known | None) -> dict[str, Any]:
+    """Return how findings name a writer."""
+    return {
+        "rank": None if known is None else known.rank,
+        "label": None if known is None else known.facts.label,
+        "writer": writer_id,
+        "host": None if known is None else known.host,
+    }
 
 
 class RunWatch:
@@ -87,8 +100,20 @@ class RunWatch:
         self.limits = limits
         self.verdicts: dict[str, Any] = dict(verdicts)
         self.writers: dict[str, WriterWatch] = {}
+        #: What all writers of the run said of themselves, those that ended too, and where they stand.
+        self.known: dict[str, Known] = {}
+        self.placements: dict[str, Placement] = {}
         self.expected = Expectations()
         self._desync = Desync([str(found.get("metric")) for found in self.verdicts.get("desync") or ()])
+        checked = self.verdicts.get("checked") or {}
+        #: Up to which step of which attempt values were compared; what is stored beyond is read once more.
+        self._checked, self._checked_attempt = (
+            int(checked.get("step", FIRST_STEP)),
+            int(checked.get("attempt", 0)),
+        )
+        #: First step of which stored values are to be read once more.
+        self.recheck: int | None = None
+        self._is_placed = False
         self._pace = Pace.from_map(self.verdicts.get("pace"))
         self._longest_s = 0.0 if self._pace is None else self._pace.longest_s
         self.attempt = 1
@@ -100,44 +125,91 @@ class RunWatch:
 
     # --- what comes in ----------------------------------------------------------------------------------
 
-    def note(
-        self, writer: WriterWatch, seen: Seen, *, now_s: float, now_unix_s: float, lease_s: float
-    ) -> None:
-        """Rows of a writer were stored."""
+    def note(self, writer: WriterWatch, work: WriterBatch, now_s: float, now_unix_s: float,
+             lease_s: float) -> None:  # fmt: skip
+        """Rows of a writer were stored, if there are any in this batch."""
+        blocks, maps = work.blocks, work.maps
+        if not blocks and not maps:
+            return
         progress = writer.progress
-        progress.note(now_s, now_unix_s, lease_s, seen.steps, seen.t_ns, was_flagged=writer.is_flagged)
-        self._longest_s = max(self._longest_s, progress.longest_s)
-        writer.is_flagged, writer.stack = False, None
-        if seen.timings:
+        if progress.is_learnt(now_s) and not writer.is_flagged:
+            rows = sum([block.n for block in blocks]) + len(maps)
+            progress.note_more(now_s, now_unix_s, rows)
+        else:
+            steps, t_ns = newest_rows(blocks, maps)
+            progress.note(now_s, now_unix_s, lease_s, steps, t_ns, was_flagged=writer.is_flagged)
+            self._longest_s = max(self._longest_s, progress.longest_s)
+            writer.is_flagged, writer.stack = False, None
+        if (top_step := work.mark.step_max) is not None:
+            progress.step = top_step
+        for piece in timings_of(blocks, maps):
             writer.timings = writer.timings or Timings()
-            for steps, columns in seen.timings:
-                writer.timings.add(steps, columns)
-        for found in seen.equal:
+            writer.timings.add(piece)
+        if self.expected:
+            self._note_equal(writer, equal_of(blocks, maps, self.expected), now_s)
+
+    def _note_equal(self, writer: WriterWatch, equal: Iterable[Equal], now_s: float) -> None:
+        for found in equal:
             tolerance = self.expected.of(found.path)
             if tolerance is not None:
                 steps = found.steps + writer.placement.step_offset
                 name = display_name(found.path)
                 self._desync.add(name, tolerance, writer.writer_id, steps, found.values)
         if self._desync.is_full:
-            self.compare(now_s)
+            self._take(self._desync.settle(self.settled_step(now_s)))
 
-    def place(self, rows: Mapping[str, WriterRow], placements: Mapping[int, Placement]) -> None:
-        """Take who the writers are, and which attempt each belongs to."""
-        for writer_id, row in rows.items():
-            if (writer := self.writers.get(writer_id)) is not None:
-                writer.row = row
-                writer.placement = placements.get(row.writer_pk, Placement(1))
+    def place(self, placements: Mapping[str, Placement]) -> None:
+        """Take which attempt each writer belongs to, by id."""
+        self.placements = dict(placements)
+        for writer_id, writer in self.writers.items():
+            writer.known = self.known.get(writer_id)
+            writer.placement = placements.get(writer_id, writer.placement)
         newest = max((placement.attempt for placement in placements.values()), default=1)
-        if newest != self.attempt:
-            if self.attempt < newest:
-                self._desync.drop()
-            self.attempt = newest
+        if newest == self.attempt and self._is_placed:
+            return
+        # What came before this was known is of another attempt, or has other steps.
+        self._desync.drop()
+        if newest != self._checked_attempt:
+            self._checked = FIRST_STEP
+        self.attempt, self._checked_attempt, self._is_placed = newest, newest, True
+        if self.expected:
+            self.recheck = self._checked + 1
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of its writers have."""
+        return bool(self.writers) and all(writer.has_ended for writer in self.writers.values())
+
+    def take_states(self, rows: Iterable[Any]) -> None:
+        """Take writer_id, state, reason, unreachable as the catalogue has them."""
+        for row in rows:
+            if (writer := self.writers.get(row.writer_id)) is not None:
+                writer.state, writer.reason, writer.unreachable = row.state, row.reason, row.unreachable
+                writer.has_ended = row.state in TERMINAL
 
     def of_newest_attempt(self) -> list[WriterWatch]:
         """Return the writers that make the run now."""
         return [writer for writer in self.writers.values() if writer.placement.attempt == self.attempt]
 
     # --- hangs ------------------------------------------------------------------------------------------
+
+    def hear(self, writer: WriterWatch, sign: Sign | None, now_s: float, *, is_heard: bool) -> None:
+        """Take what the newest sign of life tells of its progress.
+
+        Args:
+            is_heard: It is heard of, and all that it said is stored: its silence means something.
+        """
+        progress = writer.progress
+        if not is_heard:
+            if not writer.is_flagged:
+                progress.floor_s = max(progress.floor_s, now_s)
+            return
+        if sign is None or sign.beat is None or sign.beat_s == writer.beat_s:
+            return
+        writer.beat_s = sign.beat_s
+        progress.note_phase(sign.beat.phase, sign.beat.phase_s, sign.beat_s)
+        if writer.is_flagged and now_s - progress.floor_s < self.limits.min_s:
+            writer.is_flagged = False
 
     def suspects(self, now_s: float, lease_s: float) -> list[WriterWatch]:
         """Return the writers without progress for longer than they ever needed: those to be looked at.
@@ -153,11 +225,11 @@ class RunWatch:
             writer
             for writer in self.writers.values()
             if not writer.has_ended
+            and writer.placement.attempt == self.attempt
             and (
                 writer.is_flagged
                 or (
                     (still_s := writer.progress.still_s(now_s, lease_s)) >= share * self.limits.min_s
-                    and writer.placement.attempt == self.attempt
                     and (patience_s := self._patience_s(writer)) is not None
                     and still_s >= share * patience_s
                 )
@@ -165,10 +237,7 @@ class RunWatch:
         ]
 
     def _patience_s(self, writer: WriterWatch) -> float | None:
-        pace = writer.progress.pace() or self._pace
-        if pace is None or writer.progress.step is None:
-            return None
-        return replace(pace, longest_s=max(pace.longest_s, self._longest_s)).patience_s(self.limits)
+        return writer.progress.patience_s(self.limits, self._pace, self._longest_s)
 
     def judge_stall(
         self, stalled: list[WriterWatch], signs: Mapping[str, Sign | None], now_unix_s: float
@@ -241,12 +310,12 @@ class RunWatch:
         live = [w for w in self.of_newest_attempt() if is_last or not w.has_ended]
         timed = [writer for writer in live if writer.timings is not None]
         if len(timed) >= 2:
-            reached = min(writer.timings.last_step for writer in timed if writer.timings is not None)
+            table = side_by_side([w.timings for w in timed if w.timings is not None], STEPS)
+            reached = int(table.steps[-1]) if len(table.steps) else -1
             if reached == self._judged_step:
                 return False
             self._judged_step = reached
-            table = side_by_side([w.timings for w in timed if w.timings is not None], STEPS)
-            slows = [{**timed[slow.at].who(), **slow.to_map()} for slow in find_slow(table)]
+            slows = [{**timed[table.members[slow.at]].who(), **slow.to_map()} for slow in find_slow(table)]
         elif is_last:  # of workers that end one after another, the last is not slow for that
             return False
         else:
@@ -272,26 +341,48 @@ class RunWatch:
 
     def compare(self, now_s: float, *, is_last: bool = False) -> None:
         """Compare the steps that every live rank has passed."""
-        if not self._desync.is_waiting:
+        if not self.expected or self.recheck is not None or not self._is_placed:
             return
-        upto = 2**62 if is_last else self._settled_step(now_s)
-        for metric, found in self._desync.settle(upto).items():
-            self.verdicts["desync"] = [*(self.verdicts.get("desync") or ()), self._told(metric, found)]
+        settled = self.settled_step(now_s)
+        self._take(self._desync.settle(2**62 if is_last else settled))
+        if is_last:
+            steps = [writer.step for writer in self.of_newest_attempt() if writer.step is not None]
+            settled = max(steps, default=settled)
+        self._checked = max(self._checked, settled)
+
+    def add_stored(self, key_path: KeyPath, writer_id: str, steps: I64, values: Values) -> None:
+        """Take values that were stored before this coordinator was there, or that it has seen: all up to now.
+
+        Args:
+            steps: The run's.
+        """
+        tolerance = self.expected.of(key_path)
+        if tolerance is not None:
+            self._desync.add(display_name(key_path), tolerance, writer_id, steps, values)
+
+    def settle_stored(self, upto: int) -> None:
+        """Compare what was stored, up to this step."""
+        self._take(self._desync.settle(upto))
+
+    def _take(self, found: Mapping[str, Difference]) -> None:
+        for metric, difference in found.items():
+            self.verdicts["desync"] = [*(self.verdicts.get("desync") or ()), self._told(metric, difference)]
             self.is_changed = True
 
-    def _settled_step(self, now_s: float) -> int:
+    def settled_step(self, now_s: float) -> int:
+        """Return the last step that every live rank has passed; -1: there is none."""
         reached = 2**62
-        for writer in self.of_newest_attempt():
-            if writer.has_ended or writer.rank is None:
-                continue
+        live = [writer for writer in self.of_newest_attempt() if not writer.has_ended]
+        # Of workers without ranks (Ray actors) all count.
+        for writer in [writer for writer in live if writer.rank is not None] or live:
             if writer.step is not None:
                 reached = min(reached, writer.step - 1)  # more of its last row may come
             elif now_s - writer.progress.progress_s < SILENT_RANK_S:
                 return -1
-        return reached
+        return reached if reached < 2**62 else -1
 
     def _told(self, metric: str, found: Difference) -> dict[str, Any]:
-        whose = [self.writers[name].who() if name in self.writers else {} for name in found.writers]
+        whose = [who_is(name, self.known.get(name)) for name in found.writers]
         return {
             "metric": metric,
             "step": found.step,
@@ -303,14 +394,37 @@ class RunWatch:
 
     # --- pace -------------------------------------------------------------------------------------------
 
-    def learn_pace(self) -> None:
-        """Keep what is known of the run's pace, for its next attempt and the coordinator's next start."""
+    def learn(self) -> None:
+        """Keep what the coordinator's next start has to know: the run's pace, what was compared."""
+        checked = {"attempt": self.attempt, "step": self._checked}
+        if self.expected and self.recheck is None and self.verdicts.get("checked") != checked:
+            self.verdicts["checked"] = checked
+            self.is_changed = True
+        self._learn_pace()
+
+    def usual_s(self, writer_id: str) -> float | None:
+        """Return what a row takes a writer that was there before this coordinator; None: unknown."""
+        if self._pace is None:
+            return None
+        slow = self.verdicts.get("slow") or {}
+        return float(slow[writer_id]) or None if writer_id in slow else self._pace.step_s
+
+    def _learn_pace(self) -> None:
         paces = [pace for w in list(self.writers.values())[:64] if (pace := w.progress.pace()) is not None]
         if not paces:
             return
         paces.sort(key=lambda pace: pace.step_s)
         middle = paces[len(paces) // 2]
         found = replace(middle, longest_s=self._longest_s)
+        slow = {}
+        for writer in self.writers.values():
+            step_s = writer.progress.step_s
+            if not writer.has_ended and (step_s is None or step_s > SLOW_RATIO * found.step_s):
+                slow[writer.writer_id] = step_s or 0.0
+        slow = dict(list(slow.items())[:KEPT_SLOW])
+        if slow.keys() != (self.verdicts.get("slow") or {}).keys():
+            self.verdicts["slow"] = slow
+            self.is_changed = True
         told = self._pace
         if told is None or _differs(told.step_s, found.step_s) or _differs(told.longest_s, found.longest_s):
             self._pace = found
@@ -323,15 +437,17 @@ def _differs(told: float, found: float) -> bool:
 
 
 def _member(writer: WriterWatch, sign: Sign | None) -> Member:
-    about, row = writer.stack, writer.row
+    about, known = writer.stack, writer.known
     beat = None if sign is None else sign.beat
     is_live = not writer.has_ended and writer.state not in TERMINAL
     return Member(
         writer=writer.writer_id,
         rank=writer.rank,
-        label=None if row is None else row.label,
-        host=None if row is None else row.host,
+        label=None if known is None else known.facts.label,
+        host=None if known is None else known.host,
         step=writer.step,
+        progress_s=None if writer.progress.step is None else writer.progress.progress_s,
+        step_s=writer.progress.step_s,
         state=writer.state,
         reason=writer.reason,
         is_live=is_live,

@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+#: Ranks that wait for each other log their last rows within so many steps, and within so many seconds more:
+#: rows are on their way for some time.
+SLACK_STEPS = 2.0
+SLACK_S = 5.0
 #: What a stack says of where its process is.
 WAITS, ELSEWHERE, UNSURE = "waits", "elsewhere", "unsure"
 
@@ -20,6 +24,8 @@ class Member:
 
     Attributes:
         step: The run's number of its last step; None: it logged none.
+        progress_s: When its last row came, on a clock that all have in common; None: unknown.
+        step_s: What a row of it takes.
         is_live: Its process may still go on.
         is_stalled: It lives, was heard of, and makes no progress.
         is_stopped: It lives and does not run.
@@ -34,6 +40,8 @@ class Member:
     label: str | None = None
     host: str | None = None
     step: int | None = None
+    progress_s: float | None = None
+    step_s: float | None = None
     state: str = "running"
     reason: str = ""
     is_live: bool = True
@@ -87,11 +95,13 @@ def waited_for(members: Sequence[Member]) -> list[Waited]:
     stopped = [Waited(m, "stopped", "stopped (SIGSTOP, or a debugger)") for m in live if m.is_stopped]
     if stopped:
         return stopped
-    # Workers that don't depend on each other wait for no dead one: what they do tells.
-    may_wait = not all(member.is_elsewhere for member in stalled)
-    gone = [_gone(m) for m in members if not m.is_live and _left_others(m, stalled)] if may_wait else []
-    lost = [Waited(m, "unreachable", "its node is not heard of") for m in live if m.is_unreachable]
-    if gone or (lost and may_wait):
+    gone = [_gone(m) for m in members if not m.is_live and _left_others(m, stalled)]
+    lost = [
+        Waited(m, "unreachable", "its node is not heard of")
+        for m in live
+        if m.is_unreachable and _held_up(m, stalled)
+    ]
+    if gone or lost:
         return gone + lost
     return _of_the_living([m for m in live if not m.is_unreachable], stalled)
 
@@ -105,7 +115,11 @@ def _of_the_living(live: Sequence[Member], stalled: Sequence[Member]) -> list[Wa
     if top is not None and behind and behind[0].step != top and not all(m.waits for m in behind):
         return [_explained(member, "step", top) for member in behind if not member.waits]
     if any(member.waits for member in stalled):
-        elsewhere = [m for m in live if m.is_elsewhere] or [m for m in stalled if not m.waits]
+        elsewhere = (
+            [m for m in live if m.is_elsewhere]
+            or [m for m in stalled if not m.waits]
+            or [m for m in live if not m.waits and not _went_on(m, stalled)]
+        )
         return [_explained(m, "stack" if m.stack == ELSEWHERE else "phase") for m in elsewhere]
     by_stack = [member for member in stalled if member.stack == ELSEWHERE]
     if by_stack and len(by_stack) < len(stalled):
@@ -123,9 +137,35 @@ def _lowest(members: Sequence[Member]) -> list[Member]:
 def _left_others(gone: Member, stalled: Sequence[Member]) -> bool:
     """Return whether the others may wait for one that ended: failed, or finished before they did."""
     if gone.state != "finished":
-        return True
+        return _held_up(gone, stalled)
     waiting = [member for member in stalled if member.waits]
     return bool(waiting) and all(m.step is None or gone.step is None or gone.step <= m.step for m in waiting)
+
+
+def _held_up(lost: Member, stalled: Sequence[Member]) -> bool:
+    """Return whether the stalled ones may wait for one that is there no more.
+
+    Known to wait for others, they do. Otherwise what tells is that they came no further than it: what they
+    are in does not, as the wait for a gradient is in the user's own "backward". Workers that don't depend on
+    each other go on after one of them died.
+    """
+    if any(member.waits for member in stalled):
+        return True
+    if lost.progress_s is None:
+        return not all(member.is_elsewhere for member in stalled)
+    return not any(_is_later(member, lost.progress_s) for member in stalled)
+
+
+def _went_on(member: Member, stalled: Sequence[Member]) -> bool:
+    """Return whether rows of it came after those of the stalled ones had ended."""
+    last_s = max((m.progress_s for m in stalled if m.progress_s is not None), default=None)
+    return last_s is not None and _is_later(member, last_s)
+
+
+def _is_later(member: Member, than_s: float) -> bool:
+    """Return whether it came further than ranks that wait for each other can."""
+    slack_s = SLACK_S + SLACK_STEPS * (member.step_s or 0.0)
+    return member.progress_s is not None and member.progress_s - than_s > slack_s
 
 
 def _gone(member: Member) -> Waited:

@@ -9,16 +9,14 @@ collective, and arrival times on several nodes, as their clocks differ.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from runfold_coordinator.verdicts.progress import MAD_SCALE, Pace
-from runfold_coordinator.verdicts.timings import BUSY, COLLECTIVE, STEP, Timed
+from runfold_coordinator.verdicts.timings import BUSY, COLLECTIVE, STEP, Matrix, Timed
 
 #: Settled steps that a verdict looks at, and at least needs.
 STEPS = 50
@@ -36,8 +34,6 @@ NOISE_FLOOR_S = 0.001
 LEAVE_ONE_OUT = 32
 #: Workers without timings: steps behind the others' median.
 MIN_LAG = 3
-
-Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +66,23 @@ class Slow:
 
 def find_slow(timed: Timed) -> list[Slow]:
     """Return the slow ones of at least two writers, by their timings over common steps; worst first."""
-    count, steps = next((rows.shape for rows in timed.seconds.values()), (0, 0))
+    steps = len(timed.steps)
+    count = len(next(iter(timed.seconds.values()), ()))
     if count < 2 or steps < MIN_STEPS:
         return []
-    own = {name: rows for name, rows in timed.seconds.items() if name not in (STEP, COLLECTIVE, BUSY)}
+    own = [name for name in timed.seconds if name not in (STEP, COLLECTIVE, BUSY)]
     if BUSY in timed.seconds or COLLECTIVE in timed.seconds:
         busy = timed.seconds.get(BUSY)
         if busy is None:
             busy = np.maximum(timed.seconds[STEP] - timed.seconds[COLLECTIVE], 0.0)
-        found = [(slow, _lost_in(slow, own)) for slow in _outliers(busy)]
+        found = [(slow, _lost_in(slow, own, timed.seconds)) for slow in _outliers(busy)]
         slows = [_named(slow, timer, excess_s, steps) for slow, (timer, excess_s) in found]
     elif count > 2:
         # Inside of some of these timers ranks may wait for each other, so that sums are equal for all; one
         # that takes long in a timer where the others don't is slow there.
         by_rank: dict[int, Slow] = {}
-        for name, rows in own.items():
-            for slow in _outliers(rows):
+        for name in own:
+            for slow in _outliers(timed.seconds[name]):
                 if slow.at not in by_rank or by_rank[slow.at].excess_s < slow.excess_s:
                     by_rank[slow.at] = _named(slow, name, slow.excess_s, steps)
         slows = list(by_rank.values())
@@ -121,10 +118,11 @@ def _medians_of_others(seconds: Matrix) -> Matrix:
     return np.stack([np.median(np.delete(seconds, at, axis=0), axis=0) for at in range(count)])
 
 
-def _lost_in(slow: Slow, own: dict[str, Matrix]) -> tuple[str, float]:
+def _lost_in(slow: Slow, own: Sequence[str], seconds: Mapping[str, Matrix]) -> tuple[str, float]:
     """Return the timer in which it loses most, and how much a step; "" when it is outside of all timers."""
     best, most_s = "", 0.0
-    for name, rows in own.items():
+    for name in own:
+        rows = seconds[name]
         others = np.median(np.delete(rows, slow.at, axis=0), axis=0)
         excess_s = float(np.median(rows[slow.at] - others))
         if excess_s > most_s:
@@ -142,17 +140,17 @@ def find_behind(paces: Sequence[tuple[Pace, int]]) -> list[Slow]:
     """Return the slow ones of workers that don't wait for each other, by (pace, last step); worst first."""
     if len(paces) < 2:
         return []
+    step_s = np.array([[pace.step_s] for pace, _ in paces])
+    mad_s = np.array([[pace.mad_s] for pace, _ in paces])
+    last = np.array([[float(step)] for _, step in paces])
+    typical_s, lag = _medians_of_others(step_s), _medians_of_others(last) - last
+    excess_s = step_s - typical_s
+    noise_s = MAD_SCALE * np.maximum(mad_s, _medians_of_others(mad_s))
+    score = excess_s / np.maximum(noise_s, NOISE_FLOOR_S)
+    is_slow = excess_s >= np.maximum(MIN_EXCESS_S, MIN_RATIO * typical_s)
     slows = []
-    for at, (pace, step) in enumerate(paces):
-        others = [other for place, other in enumerate(paces) if place != at]
-        typical_s = median(other.step_s for other, _ in others)
-        lag = median(last for _, last in others) - step
-        excess_s = pace.step_s - typical_s
-        if lag < MIN_LAG or excess_s < max(MIN_EXCESS_S, MIN_RATIO * typical_s):
-            continue
-        noise_s = MAD_SCALE * max(pace.mad_s, median(other.mad_s for other, _ in others))
-        score = excess_s / max(noise_s, NOISE_FLOOR_S)
-        if score >= MIN_SCORE:
-            why = f"{lag:.0f} steps behind; {pace.step_s:.3g} s a step, others {typical_s:.3g} s"
-            slows.append(Slow(at, score, excess_s, 1.0, "", why))
+    for at in np.flatnonzero(is_slow & (lag >= MIN_LAG) & (score >= MIN_SCORE)).tolist():
+        own_s, others_s = float(step_s[at, 0]), float(typical_s[at, 0])
+        why = f"{lag[at, 0]:.0f} steps behind; {own_s:.3g} s a step, others {others_s:.3g} s"
+        slows.append(Slow(at, float(score[at, 0]), own_s - others_s, 1.0, "", why))
     return sorted(slows, key=lambda slow: -slow.excess_s)

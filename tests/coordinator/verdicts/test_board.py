@@ -362,7 +362,7 @@ def test_a_database_that_is_away_loses_no_verdict(job: Job, monkeypatch: pytest.
 
 
 def test_a_fault_of_verdicts_is_no_fault_of_ingest(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runfold_coordinator.verdicts.board.rows_of", lambda *_: 1 / 0)
+    monkeypatch.setattr("runfold_coordinator.verdicts.run_watch.newest_rows", lambda *_: 1 / 0)
     job.steps(2)
     assert only_run(job.store).row_count == 8
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from runfold_coordinator.verdicts.progress import Pace
 from runfold_coordinator.verdicts.stragglers import find_behind, find_slow
-from runfold_coordinator.verdicts.timings import KEPT_STEPS, Timed, Timings, side_by_side
+from runfold_coordinator.verdicts.timings import KEPT_STEPS, Piece, Timed, Timings, side_by_side
 
 RANDOM = np.random.default_rng(5)
 
@@ -92,7 +94,7 @@ def test_too_few_steps_tell_nothing() -> None:
     assert find_slow(Timed(np.arange(0), {})) == []
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(arrays(np.float64, (5, 30), elements=st.floats(0, 1e3)), st.permutations(range(5)))
 def test_the_order_of_ranks_does_not_matter(busy: np.ndarray, order: list[int]) -> None:
     slow = {found.at for found in find_slow(Timed(np.arange(30), {"busy": busy}))}
@@ -108,13 +110,16 @@ def test_independent_workers_are_compared_by_pace() -> None:
     assert find_behind([(Pace(1.0, 0.0, 0.0), 100), (Pace(2.0, 0.0, 0.0), 99)]) == []  # in step: they wait
 
 
+def piece(steps: Sequence[int], **columns: Sequence[float]) -> Piece:
+    return Piece.from_arrays(np.array(steps), {name: np.array(column) for name, column in columns.items()})
+
+
 def test_writers_are_laid_side_by_side_over_common_steps() -> None:
     first, second = Timings(), Timings()
-    first.add(np.arange(5), {"step": np.arange(5.0), "data": np.ones(5)})
-    first.add(np.array([5, 6]), {"step": np.array([5.0, 6.0])})
-    first.add(np.array([3]), {"step": np.array([30.0])})  # said again: the later counts
-    first.add(np.array([7]), {"other": np.array([1.0])})  # no step of its own
-    second.add(np.array([6, 3, 2, 9]), {"step": np.array([60.0, 33.0, 22.0, 9.0])})
+    first.add(piece(np.arange(5), step=np.arange(5.0), data=np.ones(5)))
+    first.add(piece([5, 6], step=[5.0, 6.0]))
+    first.add(piece([3], step=[30.0]))  # said again: the later counts
+    second.add(piece([6, 3, 2, 9], step=[60.0, 33.0, 22.0, 9.0]))
     for _ in range(2):
         timed = side_by_side([first, second], 50)
         np.testing.assert_array_equal(timed.steps, [2, 3, 6])
@@ -125,7 +130,8 @@ def test_writers_are_laid_side_by_side_over_common_steps() -> None:
 def test_what_is_kept_is_bounded() -> None:
     timings = Timings()
     for at in range(0, 5000, 7):
-        timings.add(np.arange(at, at + 7), {"step": np.ones(7)})
-    timings.add(np.arange(10**6), {"step": np.ones(10**6)})
-    assert sum(len(steps) for steps, _ in timings._pieces) <= 2 * KEPT_STEPS
-    assert timings.table()[0][-1] == 10**6 - 1
+        timings.add(piece(np.arange(at, at + 7), step=np.ones(7)))
+        assert sum(kept.rows for kept in timings._pieces) <= 2 * KEPT_STEPS
+    timings.add(piece(np.arange(10**6), step=np.ones(10**6)))
+    assert sum(kept.rows for kept in timings._pieces) <= 2 * KEPT_STEPS
+    assert timings.table().steps[-1] == 10**6 - 1
