@@ -104,7 +104,8 @@ async def _answer_invalid_parameter(_request: Request, error: Exception) -> Resp
     assert isinstance(error, RequestValidationError), "registered for RequestValidationError only"
     first: dict[str, Any] = dict(error.errors()[0])
     place = [str(part) for part in first.get("loc", ())]
-    name = ".".join(place[1:]) or "request"
+    # Where JSON breaks off, the place is an offset.
+    name = ".".join(place[1:] if first.get("type") != "json_invalid" else ()) or (place or ["request"])[0]
     context = first.get("ctx") or {}
     limit = next((context[word] for word in ("le", "ge", "lt", "gt", "max_length") if word in context), None)
     message = f"{name}: {first.get('msg', 'not valid')}"
@@ -120,4 +121,8 @@ async def _answer_framework_error(_request: Request, error: Exception) -> Respon
     code = {404: "no_such_route", 405: "method_not_allowed"}.get(error.status_code, "http_error")
     hint = "GET /api/v1/openapi.json lists the routes" if error.status_code in (404, 405) else None
     headers = dict(error.headers or {})
-    return ApiError(error.status_code, code, str(error.detail), hint=hint, headers=headers).response()
+    # The framework itself raises 400 over nothing but a body that it can't parse.
+    field = "body" if error.status_code == 400 else None
+    return ApiError(
+        error.status_code, code, str(error.detail), field=field, hint=hint, headers=headers
+    ).response()

@@ -135,7 +135,7 @@ def _tell_acks(request: Request, backend: Backend, body: bytes) -> Response:
         asked = unpack_value(body, max_bytes=_MAX_ACKS_BODY_BYTES, max_elements=2 * MAX_ACK_WRITERS + 8)
         writers, stoppable = _writer_ids(asked["writers"]), _writer_ids(asked.get("stops") or ())
         partition = int(asked.get("partition") or 0)
-    except (ProtocolError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ProtocolError, AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise BadRequestError(f'the body is no {{"writers": [hex]}}: {error}', field="writers") from error
     mark = backend.stops.told(partition).mark
     requests = backend.stops.of_writers(stoppable)

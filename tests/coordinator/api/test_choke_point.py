@@ -34,13 +34,14 @@ def routes_of(routes: list[BaseRoute], above: str = "") -> Iterator[str]:
             yield re.sub(r"\{[^}]*\}", "x", above + route.path)
 
 
-def open_doors(app: Any, routes: list[BaseRoute]) -> list[tuple[str, str]]:
-    """Return (method, path) of all that answer other than 401 to a request without a key."""
+def open_doors(app: Any, routes: list[BaseRoute], key: str = "") -> list[tuple[str, str]]:
+    """Return (method, path) of all that answer other than 401 to a request without a key, or with this one."""
     client = AsgiClient(app, "http://anything.test")
     found = []
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     for path in sorted(set(routes_of(routes))):
         for method in METHODS:
-            if client.request(method, path).status_code != 401:
+            if client.request(method, path, headers=headers).status_code != 401:
                 found.append((method, path))
     return found
 
@@ -55,6 +56,22 @@ def test_no_route_answers_without_the_key_but_the_public_ones(app: FastAPI) -> N
     paths = set(routes_of(app.routes))
     assert {"/api/v1/runs", "/api/v1/frames", "/api/v1/runs/x/x/x/history", "/", "/x/x/runs/x"} <= paths
     assert {path for _, path in open_doors(app, app.routes)} == set(PUBLIC_PATHS)
+
+
+def test_no_route_answers_with_a_wrong_key_and_every_one_with_the_right(app: FastAPI) -> None:
+    for wrong in ("geheim2", "gehei", "GEHEIM"):
+        assert {path for _, path in open_doors(app, app.routes, wrong)} == set(PUBLIC_PATHS)
+    doors = set(open_doors(app, app.routes, "geheim"))
+    assert doors == {(method, path) for path in routes_of(app.routes) for method in METHODS}
+
+
+def test_no_route_takes_a_write_from_a_page_of_another_site(app: FastAPI) -> None:
+    client = AsgiClient(app, "http://anything.test")
+    key = {"Authorization": "Bearer geheim"}
+    for foreign in ({"Origin": "http://evil.test"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        for path in sorted(set(routes_of(app.routes))):
+            for method in ("POST", "PUT", "PATCH", "DELETE"):
+                assert client.request(method, path, headers=key | foreign).status_code == 403, (method, path)
 
 
 def test_no_route_answers_a_foreign_host_when_local(store: Store, intake: HeardIntake) -> None:

@@ -53,7 +53,7 @@ def test_who_asked_is_their_word_and_their_address(client: AsgiClient, run: Stor
         ({"grace_s": -1}, "grace_s"), ({"grace_s": 86_401}, "grace_s"), ({"grace_s": "30"}, "grace_s"),
         ({"grace_s": True}, "grace_s"), ({"grace_s": None}, "grace_s"), ({"ranks": []}, "ranks"),
         ({"ranks": [-1]}, "ranks"), ({"ranks": ["0"]}, "ranks"), ({"ranks": 1}, "ranks"), ({"ranks": [9]}, "ranks"),
-        ({"ranks": [2**70]}, "ranks"), ({"by": 3}, "by"), ({"grace": 3}, "grace"), ([], "request"),
+        ({"ranks": [2**70]}, "ranks"), ({"by": 3}, "by"), ({"grace": 3}, "grace"), ([], "body"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(client: AsgiClient, run: StoredRun, body: Any, field: str) -> None:
