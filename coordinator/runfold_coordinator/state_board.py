@@ -29,6 +29,12 @@ from runfold_coordinator.store.writes import Transaction
 SEEN_EVERY_S = 10.0
 #: A run with more open writers than this is judged once a tick, as its writers end: a judgement reads all.
 JUDGED_AT_ONCE = 32
+#: A run whose judgement takes longer than this, seconds, has at most this part of the time while its writers
+#: end one by one; nobody waits longer than that for the next one, seconds.
+COSTLY_S = 0.01
+JUDGING_SHARE = 0.1
+JUDGED_AT_LEAST_EVERY_S = 0.5
+MAX_RESTING = 10_000
 #: A process that is gone is looked at with every tick for so long, seconds, and then so often, while its last
 #: records are on the way.
 LOOK_OFTEN_S = 4.0
@@ -74,6 +80,8 @@ class StateBoard:
         self._next_fresh_s = 0.0
         #: Runs to be judged by the next tick.
         self._later: set[int] = set()
+        #: By run, before when it is not judged again, monotonic seconds.
+        self._rests_until_s: dict[int, float] = {}
         #: Raises FencedError where the partition is another's by now; a claim puts it in place.
         self.check_owner: Callable[[Transaction], object] = lambda _tx: None
         store.writing.on_rollback(self.forget)
@@ -115,7 +123,7 @@ class StateBoard:
             elif known is None or known.unreachable or is_gone:
                 runs.add(run_pk)
             mark.is_new = False
-        self._judge_all(tx, runs)
+        self._later |= self._judge_due(tx, runs)
 
     def _ending(self, testifying: Sequence[WriterMark]) -> set[int]:
         """Return the runs that this evidence may end; of larger ones the tick tells who has ended."""
@@ -144,18 +152,33 @@ class StateBoard:
         runs = self._overdue() | self._later
         signs = self._signs_to_write()
         now_s = self._clock.mono_s()
-        if runs or signs or heard or self._may_be_fresh or now_s >= self._next_fresh_s:
+        has_news = bool(runs or signs or heard)
+        if has_news or self._may_be_fresh or now_s >= self._next_fresh_s:
             with self._store.writing.transaction() as tx:
-                self.check_owner(tx)
-                if heard:
-                    self.evidence.add(tx, heard, self._clock.unix_s())
-                runs |= fresh_runs(tx.connection, self._partition)
-                written = self._write_signs(tx, signs, runs)
-                self._judge_all(tx, runs)
+                # To look locks no row and writes nothing: while nothing happens, the disk may sleep.
+                written: list[str] = []
+                left: set[int] = set()
+                if has_news or fresh_runs(tx.connection, self._partition):
+                    written, left = self._write_news(tx, heard, signs, runs)
             self._liveness.clean(written)
-            self._later -= runs
+            self._later = left
             self._may_be_fresh, self._next_fresh_s = False, now_s + FRESH_EVERY_S
         self._liveness.is_urgent = False
+
+    def _write_news(
+        self, tx: Transaction, heard: Sequence[Evidence], signs: Sequence[tuple[str, Sign]], runs: set[int]
+    ) -> tuple[list[str], set[int]]:
+        """Store all that is new, and judge these runs and those that it is about.
+
+        Returns:
+            Whose signs were written, and which runs are left for later.
+        """
+        self.check_owner(tx)
+        if heard:
+            self.evidence.add(tx, heard, self._clock.unix_s())
+        runs |= fresh_runs(tx.connection, self._partition)
+        written = self._write_signs(tx, signs, runs)
+        return written, self._judge_due(tx, runs)
 
     def _overdue(self) -> set[int]:
         return {found.run_pk for writer_id, found in self._open.items() if self._is_overdue(writer_id, found)}
@@ -213,6 +236,20 @@ class StateBoard:
         tx.update_by_pk(t.writers, rows)
         return [writer_id for writer_id, _ in signs if writer_id not in by_id]
 
-    def _judge_all(self, tx: Transaction, run_pks: Collection[int]) -> None:
+    def _judge_due(self, tx: Transaction, run_pks: Collection[int]) -> set[int]:
+        """Judge these runs but for those that were judged a moment ago at great cost; return the latter."""
+        left = set()
         for run_pk in sorted(run_pks):
+            began_s = self._clock.mono_s()
+            if began_s < self._rests_until_s.get(run_pk, 0.0):
+                left.add(run_pk)
+                continue
             self._judge.judge(tx, run_pk)
+            now_s = self._clock.mono_s()
+            self._rests_until_s.pop(run_pk, None)
+            if now_s - began_s >= COSTLY_S:
+                if len(self._rests_until_s) >= MAX_RESTING:
+                    self._rests_until_s.clear()
+                pause_s = (now_s - began_s) / JUDGING_SHARE
+                self._rests_until_s[run_pk] = now_s + min(pause_s, JUDGED_AT_LEAST_EVERY_S)
+        return left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -10,13 +11,15 @@ from runfold.protocol import evidence as e
 from runfold.protocol.evidence import Evidence
 from runfold.protocol.records import ExitRecord, PreemptingRecord, RecordKind, SignalRecord
 from runfold.protocol.streams import Heartbeat, WriterBeat
+from runfold_coordinator.evidence_table import EvidenceTable
 from runfold_coordinator.failure_lines import FailureLines
 from runfold_coordinator.live_facts import LiveFacts
 from runfold_coordinator.run_judge import RunJudge
-from runfold_coordinator.state_board import StateBoard
+from runfold_coordinator.state_board import FRESH_EVERY_S, SEEN_EVERY_S, StateBoard
 from runfold_coordinator.states import Limits
 from runfold_coordinator.store.errors import FencedError
 from runfold_coordinator.store.store import Store
+from runfold_coordinator.store.writes import Transaction
 from support.frames import START_NS, Bench, Speaker, only_run
 
 
@@ -416,3 +419,66 @@ def test_a_run_that_cannot_be_judged_keeps_no_other_from_it(
     states = {run.run_id: run.state for run in bench.store.list_runs()}
     assert states == {"odd": "running", "plain": "killed"}
     assert "could not be judged" in caplog.text
+
+
+def test_an_idle_tick_writes_nothing(bench: Bench, tmp_path: Path) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    beat(bench, speaker, True, head_seq=1)
+    bench.board.tick()
+    log = tmp_path / "runfold.db-wal"
+    before, asked = log.stat().st_size, []
+    bench.board.check_owner = asked.append
+    for _ in range(8):
+        bench.clock.now_s += FRESH_EVERY_S
+        bench.board.tick()
+    assert log.stat().st_size == before
+    # With check_owner a row would be locked, which PostgreSQL writes down.
+    assert asked == []
+    bench.clock.now_s += SEEN_EVERY_S
+    beat(bench, speaker, True, head_seq=1)
+    bench.board.tick()
+    assert asked and log.stat().st_size > before
+
+
+def test_evidence_that_others_stored_is_found_by_an_idle_tick(bench: Bench) -> None:
+    speaker = Speaker(b"w" * 16)
+    bench.feed(speaker.hello())
+    bench.board.tick()
+    died = Evidence(speaker.writer, e.WAIT, START_NS, {"status": 9, "by": "pidfd"})
+    with bench.store.writing.transaction() as tx:
+        EvidenceTable().add(tx, [died], bench.clock.unix_s())
+    bench.board.tick()
+    assert only_state(bench)[0] == "running"
+    bench.clock.now_s += FRESH_EVERY_S
+    bench.board.tick()
+    assert only_state(bench)[0] == "killed"
+
+
+def test_a_costly_run_is_judged_twice_a_second_while_its_ranks_die(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speakers = [Speaker(bytes([n]) * 16) for n in range(1, 9)]
+    bench.feed(*(one.hello(mode="shared", rank=rank) for rank, one in enumerate(speakers)))
+    bench.board.tick()
+    judge, judged = RunJudge.judge, []
+
+    def slowly(self: RunJudge, tx: Transaction, run_pk: int) -> None:
+        judge(self, tx, run_pk)
+        judged.append(bench.clock.now_s)
+        bench.clock.now_s += 0.04
+
+    monkeypatch.setattr(RunJudge, "judge", slowly)
+    (run,) = bench.store.list_runs()
+    for n, one in enumerate(speakers):
+        bench.board.tick([Evidence(one.writer, e.WAIT, START_NS + n, {"status": 9, "by": "pidfd"})])
+        bench.clock.now_s += 0.05
+    states = [writer.state for writer in bench.store.writers(run.run_pk)]
+    assert states.count("killed") == 1 and len(judged) == 1
+    bench.clock.now_s += 0.1
+    bench.board.tick()
+    assert {writer.state for writer in bench.store.writers(run.run_pk)} == {"killed"}
+    assert only_run(bench.store).state == "killed"
+    bench.clock.now_s += 1
+    bench.board.tick()
+    assert len(judged) == 2
