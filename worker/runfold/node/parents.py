@@ -31,6 +31,8 @@ class Parents:
         self._unix_clock = unix_clock
         self._folder_changed_ns: int | None = None
         self._read: dict[Path, tuple[int, ParentNote | None]] = {}
+        #: Notes by the child's pid.
+        self._notes: dict[int, list[ParentNote]] = {}
         #: Another number whenever a note came or changed.
         self.version = 0
 
@@ -51,13 +53,18 @@ class Parents:
             else (mtime_ns, self._note(path))
             for path, mtime_ns in list_notes(self._runfold_dir).items()
         }
-        self.version += self._read != before
+        if self._read != before:
+            self.version += 1
+            self._notes = {}
+            for _, note in self._read.values():
+                if note is not None:
+                    self._notes.setdefault(note.pid, []).append(note)
 
     def about(self, children: Iterable[tuple[int, float | None]]) -> list[ParentNote]:
         """Return the notes about any of these processes, each (pid, start)."""
-        wanted = list(children)
-        notes = [note for _, note in self._read.values() if note is not None]
-        return [note for note in notes if any(note.is_about(pid, start) for pid, start in wanted)]
+        return [
+            note for pid, start in children for note in self._notes.get(pid, ()) if note.is_about(pid, start)
+        ]
 
     def _note(self, path: Path) -> ParentNote | None:
         try:

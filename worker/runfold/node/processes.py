@@ -208,7 +208,8 @@ class ProcessWatch:
         return ended
 
     def _learn_end(self, key: Hashable, found: _Watched) -> None:
-        """Ask how it ended, and let go of it unless the kernel may tell later."""
+        """Ask how it ended, and let go of it unless the kernel may tell later: when its parent has looked."""
+        has_parent_looked = found.has_ended
         found.has_ended = True
         end = end_of_zombie(found.pid, found.start, is_readable=found.is_readable)
         may_tell = False
@@ -216,7 +217,13 @@ class ProcessWatch:
             end, may_tell = end_of_reaped(found.pidfd)
         if end is not None:
             self._ends[key] = end
-        if end is None and may_tell and self._poll is not None and found.pidfd is not None:
+        if (
+            end is None
+            and may_tell
+            and not has_parent_looked
+            and self._poll is not None
+            and found.pidfd is not None
+        ):
             # From now on only its parent's look wakes us (POLLHUP, which can't be masked).
             self._poll.modify(found.pidfd, 0)
         else:
