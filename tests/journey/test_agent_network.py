@@ -266,6 +266,6 @@ def test_an_agent_with_refused_credentials_gives_way_to_better_ones(stage: Stage
         ensure_agent(wrong)
         time.sleep(0.3)
         assert stage.agents() == [first], "the same credentials do no better"
-        until(lambda: ensure_agent(replace(wrong, redis_url=right)) or coordinator.last[writer] > ROWS)
+        until(lambda: (ensure_agent(replace(wrong, redis_url=right)), coordinator.last[writer] > ROWS)[1])
         coordinator.check(writer, ROWS + 1)
         assert first not in stage.agents()

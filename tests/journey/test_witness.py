@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from runfold.node.deliver import deliver_all
 from runfold.node.start import ensure_agent
 from runfold.protocol import evidence as e
 from runfold.protocol.evidence import Evidence
@@ -251,6 +252,23 @@ def test_an_agent_that_comes_after_the_death_tells_what_can_still_be_known(
     source = e.WAIT if way == "runfold run" else e.GONE
     [found] = until(lambda: told(coordinator.kept[doomed.writer], source))
     assert found == ({"status": 6 << 8, "by": "parent"} if source == e.WAIT else {})
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_ends_that_no_agent_saw_are_delivered_with_the_spools(
+    stage: Stage, coordinator: SmallCoordinator, doom: Callable[..., Doomed], way: str
+) -> None:
+    stage.kill_agents()
+    doomed = doom("os._exit(6)", way=WAYS[way])
+    assert doomed.end() == 6
+    spool = stage.settings.target_dir / doomed.writer.hex()
+    for delivered in (2, 0):
+        report = deliver_all([spool], stage.settings, timeout_s=20.0)
+        assert (report.spools, report.pending, report.delivered > 0) == (1, 0, delivered > 0)
+        source = e.WAIT if way == "runfold run" else e.GONE
+        assert told(coordinator.kept[doomed.writer], source) == [
+            {"status": 6 << 8, "by": "parent"} if source == e.WAIT else {}
+        ]
 
 
 def test_what_a_killed_agent_saw_is_delivered_by_the_next_one_and_not_said_again(

@@ -102,9 +102,10 @@ class Agent:
             NodeIdentity(f"{host}/{boot[:8]}", host, boot), interval_s=settings.heartbeat_interval_s
         )
         self._disk_sync = DiskSync(settings.target_dir, within_s=settings.sync_spool_s)
-        spool = NodeSpool(settings.target_dir, host=host, clock=clock)
-        self.witness = Witness(self.writers, spool, keeps=mine is not None)
-        self._boot = boot
+        home = spools[0].parent if spools else settings.target_dir
+        self.witness = Witness(self.writers, NodeSpool(home, host=host, clock=clock))
+        self._parents = Parents(settings.runfold_dir, boot=boot, namespace=pid_namespace())
+        self.deaths = Deaths(self.witness, self._watch, self._parents, boot=boot)
         self._stopping = Stopping(
             self.witness, settings.target_dir, is_allowed=settings.allow_stop, clock=clock
         )
@@ -133,7 +134,7 @@ class Agent:
                 for_s = -1.0 if told_s is None else self._clock() - told_s
                 if not is_ending and for_s >= 0 and self._has_seen_the_last(for_s):
                     is_ending = True
-                    self._end_duties()
+                    self.end_duties()
                     continue  # what was said last is delivered too
                 if is_ending and (not self._has_work() or for_s >= self._settings.drain_s):
                     return "stopped"
@@ -145,9 +146,14 @@ class Agent:
         finally:
             self.close()
 
+    def end_duties(self) -> list[Path]:
+        """Say the last of what was seen; return the agent's own spool, which has to be delivered too."""
+        self.duties.close()
+        return self.witness.spool.close()
+
     def close(self) -> None:
         """Close link and spools; what is not delivered stays in the spools. Idempotent."""
-        self._end_duties()
+        self.end_duties()
         self._disk_sync.stop()
         self._uplink.close()
         self.writers.close()
@@ -166,10 +172,7 @@ class Agent:
             for tail in self.writers.ended(cast("list[bytes]", ended)):
                 self.duties.ended(tail)
             self._heartbeats.hurry()
-        if found := self.writers.discover():
-            for tail in found:
-                self.duties.found(tail)
-            self._heartbeats.hurry()
+        self.find_writers()
         self._last = self._exchange()
         now_s = self._clock()
         if ended or now_s - self._settled_s >= SETTLE_EVERY_S:
@@ -180,6 +183,15 @@ class Agent:
             self._tidy(now_s)
             self._tell_state()
         self._worked_s = 0.5 * self._worked_s + 0.5 * (time.thread_time() - began_s)
+
+    def find_writers(self, *, every_s: float = 1.0) -> bool:
+        """Take in writers that are new; return whether there were any."""
+        found = self.writers.discover(every_s=every_s)
+        for tail in found:
+            self.duties.found(tail)
+        if found:
+            self._heartbeats.hurry()
+        return bool(found)
 
     def pause_s(self) -> float:
         """Return how long to sleep before the next step, seconds."""
@@ -302,16 +314,11 @@ class Agent:
 
     def _witnesses(self) -> list[Duty]:
         """Return those that say how processes fare and end, causes before ends."""
-        parents = Parents(self._settings.runfold_dir, boot=self._boot, namespace=pid_namespace())
         return [
-            Launchers(self.witness, parents),
-            Deaths(self.witness, self._watch, parents, boot=self._boot),
+            Launchers(self.witness, self._parents),
+            self.deaths,
             Suspensions(self.witness.knows, self._heartbeats.hurry),
         ]
-
-    def _end_duties(self) -> None:
-        self.duties.close()
-        self.witness.spool.close()
 
     def _tidy(self, now_s: float) -> None:
         if now_s - self._retained_s < RETAIN_EVERY_S:
@@ -380,7 +387,7 @@ class Agent:
         assert self._lock is not None, "an agent that ends by itself holds a target's lock"
         known = set(self.writers.tails)
         self._lock.release()
-        found = self.writers.discover(every_s=0.0)
-        if not found and known == set(self.writers.tails):
+        has_found = self.find_writers(every_s=0.0)
+        if not has_found and known == set(self.writers.tails):
             return True
         return not self._lock.acquire(patience_s=0.0)

@@ -107,6 +107,10 @@ class Deaths:
             _writer, tail = self._unmarked.popitem()
             mark(tail)
 
+    def are_told(self) -> bool:
+        """Return True when something was said of every end, and noted that it was."""
+        return not self._unmarked and all(dead.is_gone_told for dead in self._dead.values())
+
     def close(self) -> None:
         """Say of the last ones that they are gone; what is not said now, the next agent says."""
         for dead in list(self._dead.values()):

@@ -98,16 +98,20 @@ class _Delivering:
         self._clock = clock
         self._shown_s = -1e9
         self._wanted: dict[bytes, int] = {}
+        #: What was seen of processes by this call: the agent's own spools.
+        self._own: dict[bytes, int] = {}
+        self._has_ended_duties = False
         self._had = 0
 
     def run(self, began_s: float, timeout_s: float | None) -> DeliveryReport:
         agent = self._agent
-        agent.writers.discover()
+        while agent.find_writers(every_s=0.0):
+            pass
         # What a live process writes from now on is its agent's business.
         self._wanted = {writer: tail.head_seq() for writer, tail in agent.writers.tails.items()}
         self._had = self._acked()
         linked_s = began_s
-        while not self._is_done():
+        while not (self._is_done() and self._is_own_delivered()):
             agent.step(agent.pause_s())
             now_s = self._clock()
             self._show(now_s)
@@ -125,8 +129,21 @@ class _Delivering:
             return True
         # An ack in a spool's header may be another server's: this one has to say what it has.
         agent = self._agent
-        is_told = agent.writers.are_deaths_told() and agent.witness.is_heard()
+        is_told = agent.writers.are_deaths_told() and agent.deaths.are_told() and agent.witness.is_heard()
         return is_told and not self._pending() and agent.shipper.are_confirmed()
+
+    def _is_own_delivered(self) -> bool:
+        """What was seen of the processes is written down, and has to arrive like their rows."""
+        agent = self._agent
+        if not self._has_ended_duties:
+            self._has_ended_duties = True
+            spools = agent.end_duties()
+            agent.writers.include(spools)
+            agent.find_writers(every_s=0.0)
+            tails = agent.writers.tails.items()
+            self._own = {writer: tail.head_seq() for writer, tail in tails if tail.directory in spools}
+        shipper = agent.shipper
+        return all(writer in shipper and shipper.acked(writer) >= head for writer, head in self._own.items())
 
     def _pending(self) -> int:
         return sum(self._wanted.values()) - self._acked()

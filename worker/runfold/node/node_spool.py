@@ -109,10 +109,15 @@ class NodeSpool:
             finally:
                 self._stamp_ns = None
 
-    def close(self) -> None:
-        """End the spool, so that it is delivered whole and then removed. Another is made if more comes."""
+    def close(self) -> list[Path]:
+        """End the spool, so that it is delivered whole and then removed; return its directory, if any.
+
+        Another is made if more comes.
+        """
         with self._lock:
+            ended = [] if self._writer is None else [self._target_dir / self._writer.writer_id.hex()]
             self._end()
+            return ended
 
     def _open(self, key_count: int) -> SpoolWriter | None:
         now_s = self._clock()

@@ -37,12 +37,9 @@ class Witness:
         writers: Writers,
         spool: NodeSpool,
         *,
-        keeps: bool = True,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`keeps` False: nothing is written into the spool (the spools of others are shipped once)."""
         self.spool = spool
-        self.keeps = keeps
         self._writers = writers
         self._clock_ns = clock_ns
         self._lock = threading.Lock()
@@ -66,7 +63,7 @@ class Witness:
         """
         evidence = Evidence(writer, source, self._clock_ns() if t_ns is None else t_ns, facts)
         message = evidence.pack()
-        is_kept = self.keeps and self.spool.add_evidence(evidence)
+        is_kept = self.spool.add_evidence(evidence)
         with self._lock:
             self._waiting.append((writer, message))
         return is_kept

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 RETRY_SPOOL_S = 2.0
 #: The heartbeat speaks of an ended and acked writer for this long after it was seen so.
 REPORT_ENDED_S = 120.0
+#: Writers that are taken in at once: an agent that comes to a thousand must not be silent meanwhile.
+MOST_FOUND = 64
 
 
 @dataclass(slots=True)
@@ -88,7 +90,10 @@ class Writers:
     # --- finding ----------------------------------------------------------------------------------------
 
     def discover(self, *, every_s: float = 1.0) -> list[WriterTail]:
-        """Look for new writers; return those found. A look at an unchanged directory costs one stat."""
+        """Look for new writers; return those found, or the first of many: then the next look finds more.
+
+        A look at an unchanged directory costs one stat.
+        """
         now_s = self._clock()
         mark = self._directory_mark()
         due = now_s - self._listed_s >= every_s
@@ -103,7 +108,14 @@ class Writers:
             tail = self._open(directory, now_s)
             if tail is not None:
                 found.append(tail)
+            if len(found) >= MOST_FOUND:
+                self._listed_mark, self._listed_s = None, -1e9
+                break
         return found
+
+    def include(self, spools: Iterable[Path]) -> None:
+        """Take in these spools too, where spools were named one by one."""
+        self._spools += spools
 
     def _directories(self) -> list[Path]:
         if self._target_dir is None:
