@@ -40,6 +40,8 @@ RUNS_A_SECOND = 50
 LEARN_EVERY_S = 60.0
 #: Whose last row is younger has no need to be looked at, seconds.
 LIVELY_S = 2.0
+#: A writer with more rows that is met for the first time was there before this coordinator.
+KNOWN_ROWS = 20
 #: Stored values that are read at once to be compared.
 READ_VALUES = 20_000
 #: Runs watched; those heard of longest ago go first.
@@ -131,6 +133,8 @@ class VerdictBoard:
         writer = run.writers.get(mark.writer_id)
         if writer is None:
             progress = Progress(heard_s, now_unix_s)
+            if mark.row_count > KNOWN_ROWS:
+                progress.usual_s = run.usual_s(mark.writer_id)
             writer = run.writers[mark.writer_id] = WriterWatch(mark.writer_id, mark.writer_pk, progress)
             turns.wants_place = True
         writer.last_seq = mark.last_seq
