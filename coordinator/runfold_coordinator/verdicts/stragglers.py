@@ -9,6 +9,7 @@ collective, and arrival times on several nodes, as their clocks differ.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +27,12 @@ MIN_STEPS = 10
 MIN_RATIO = 0.10
 MIN_EXCESS_S = 0.005
 MIN_SHARE = 0.6
-#: Typical excess in units of the others' spread.
+#: Typical excess in units of what chance would make of it.
 MIN_SCORE = 3.0
+#: Standard error of a median in units of that of a mean, for a normal distribution: sqrt(pi / 2).
+MEDIAN_ERROR = 1.2533
+#: Noise of a machine lasts: so many steps in a row count as one.
+CORRELATED_STEPS = 5.0
 #: Spread below which clocks and schedulers are what is measured, seconds.
 NOISE_FLOOR_S = 0.001
 #: Up to so many ranks the median of the others leaves the rank itself out; with more, it makes no difference.
@@ -41,7 +46,8 @@ class Slow:
     """One slow writer, by its place among those compared.
 
     Attributes:
-        score: How far out it is, in units of the others' spread.
+        score: How far out it is: its typical excess in units of the standard error of that, or of how far
+            ranks are apart anyway.
         excess_s: What it typically takes longer a step than the others' median.
         share: Of the steps in which it was slow.
     """
@@ -97,13 +103,13 @@ def _outliers(seconds: Matrix) -> list[Slow]:
     typical = np.median(excess, axis=1)
     is_slow = excess >= np.maximum(MIN_EXCESS_S, MIN_RATIO * others)
     share = is_slow.mean(axis=1)
-    spread = np.median(np.abs(seconds - np.median(seconds, axis=0)), axis=0)
+    # By how much ranks differ anyway (stages of a pipeline do); two can't tell.
+    apart_s = MAD_SCALE * float(np.median(np.abs(typical - np.median(typical)))) if len(seconds) > 2 else 0.0
+    independent = max(1.0, seconds.shape[1] / CORRELATED_STEPS)
     found = []
     for at in np.flatnonzero((share >= MIN_SHARE) & (typical >= MIN_EXCESS_S)):
-        if len(seconds) > 2:
-            noise_s = MAD_SCALE * float(np.median(spread))
-        else:
-            noise_s = MAD_SCALE * float(np.median(np.abs(excess[at] - typical[at])))
+        noise_s = MAD_SCALE * float(np.median(np.abs(excess[at] - typical[at])))
+        noise_s = max(apart_s, MEDIAN_ERROR * noise_s / math.sqrt(independent))
         score = float(typical[at]) / max(noise_s, NOISE_FLOOR_S)
         if score >= MIN_SCORE:
             found.append(Slow(int(at), score, float(typical[at]), float(share[at]), "", ""))

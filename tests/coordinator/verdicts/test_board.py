@@ -234,6 +234,46 @@ def test_a_rank_that_drifts_apart_is_told_with_its_first_step(job: Job) -> None:
     assert len(job.verdicts["desync"]) == 1, "one a metric, the first, for ever"
 
 
+def expect_equal(job: Job) -> None:
+    say = (RecordKind.METRIC, MetricRecord(name="norm", expect="equal").pack())
+    job.bench.feed(*(rank.others(say) for rank in job.ranks))
+
+
+@pytest.mark.parametrize("learnt", [True, False])
+def test_what_was_not_settled_at_a_restart_is_compared_all_the_same(job: Job, learnt: bool) -> None:
+    expect_equal(job)
+    for _ in range(70 if learnt else 5):  # what was compared is kept once a minute
+        job.steps(1, norm=1.0)
+    last = only_run(job.store).last_step
+    assert (job.verdicts["checked"]["step"] > 50) is learnt
+    for rank in (0, 1, 2):  # rank 3 lags behind, and the step is not settled
+        job.step(rank, norm=2.0 if rank == 1 else 1.0)
+    job.board = job.make_board()
+    job.pass_(3)
+    assert not job.verdicts.get("desync")
+    job.step(3, norm=1.0)
+    job.steps(3, norm=1.0)
+    (found,) = job.verdicts["desync"]
+    assert (found["step"], found["ranks"], found["values"]) == (last + 1, [1], [2.0])
+
+
+def test_a_difference_of_which_nobody_was_told_is_found_after_a_restart(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runfold_coordinator.verdicts.board.READ_VALUES", 8)
+    expect_equal(job)
+    job.board.note = lambda _works: None  # type: ignore[method-assign]  # it dies right after each commit
+    job.bench.ingest.on_stored = job.board.note
+    for step in range(9):
+        job.bench.clock.now_s += 1
+        for rank in range(4):
+            job.step(rank, norm=7.0 if (step, rank) == (6, 2) else 1.0)
+    job.board = job.make_board()
+    job.pass_(40)
+    (found,) = job.verdicts["desync"]
+    assert (found["ranks"], found["values"], found["expected"]) == ([2], [7.0], 1.0)
+
+
 def test_texts_are_compared_and_the_end_settles_all(job: Job) -> None:
     say = (RecordKind.METRIC, MetricRecord(name="hash", expect="equal").pack())
     job.bench.feed(*(rank.others(say) for rank in job.ranks))

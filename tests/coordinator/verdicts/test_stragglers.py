@@ -87,6 +87,51 @@ def test_without_collectives_a_timer_that_stands_out_tells() -> None:
     assert find_slow(Timed(np.arange(50), two)) == []  # of two, nobody knows which
 
 
+def told_rates(extra: float, windows: int, *, ranks: int = 64) -> tuple[float, float]:
+    """Return the shares of windows in which rank 1, and in which another rank, was called slow.
+
+    Busy times are lognormal around 0.2 s with a deviation of 10 %; those of rank 1 are longer by `extra`.
+    """
+    random = np.random.default_rng(11)
+    hits = wrong = 0
+    for _ in range(windows):
+        busy = 0.2 * random.lognormal(0.0, 0.1, (ranks, 50))
+        busy[1] *= 1 + extra
+        found = {slow.at for slow in find_slow(Timed(np.arange(50), {"busy": busy}))}
+        hits += 1 in found
+        wrong += bool(found - {1})
+    return hits / windows, wrong / windows
+
+
+def test_noise_alone_makes_nobody_slow() -> None:
+    assert max(told_rates(0.0, 300)) <= 0.01
+
+
+@pytest.mark.parametrize(("extra", "least", "most"), [(0.1, 0.0, 0.2), (0.2, 0.9, 1.0), (0.5, 0.99, 1.0)])
+def test_in_noise_the_culprit_is_found_and_nobody_else(extra: float, least: float, most: float) -> None:
+    hits, wrong = told_rates(extra, 100)
+    assert least <= hits <= most
+    assert wrong <= 0.01
+
+
+def test_stages_of_a_pipeline_are_not_slow() -> None:
+    random = np.random.default_rng(3)
+    busy = np.repeat([[0.1], [0.2], [0.3], [0.25]], 2, axis=0) + 0.001 * random.standard_normal((8, 50))
+    assert find_slow(Timed(np.arange(50), {"busy": np.abs(busy)})) == []
+
+
+def test_one_that_logs_something_else_keeps_none_from_being_found() -> None:
+    timings = [Timings() for _ in range(4)]
+    for rank in range(3):
+        busy = np.full(100, 0.3 if rank == 2 else 0.1)
+        timings[rank].add(piece(np.arange(100), step=np.full(100, 0.3), busy=busy))
+    timings[3].add(piece([0, 50], step=[15.0, 15.0], busy=[14.0, 14.0]))
+    timed = side_by_side(timings, 50)
+    assert timed.members == [0, 1, 2]
+    (slow,) = find_slow(timed)
+    assert slow.at == 2
+
+
 def test_too_few_steps_tell_nothing() -> None:
     own = job(4, steps=9, data=0.05)
     own["data"][1] += 1.0

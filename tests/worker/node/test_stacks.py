@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -139,6 +140,66 @@ def test_another_process_with_its_pid_is_not_sent_it(hang: Callable[..., Hung]) 
     object.__setattr__(hung.tail.identity, "pid_start", 12345.0)
     hung.ask()
     assert not hung.wait()
+
+
+def test_a_program_that_took_the_process_over_is_not_sent_it(hang: Callable[..., Hung]) -> None:
+    hung = hang("import os\nos.execvp('sleep', ['sleep', '60'])")
+    hung.dumps._py_spy = None
+    until(lambda: Path(f"/proc/{hung.process.pid}/comm").read_text() == "sleep\n")
+    hung.ask()
+    assert not hung.wait()
+    assert hung.process.poll() is None
+
+
+@pytest.mark.parametrize("odd", ["fifo", "link", "hard link"])
+def test_a_file_that_is_none_of_the_process_is_not_touched(
+    hang: Callable[..., Hung], tmp_path: Path, odd: str
+) -> None:
+    hung = hang()
+    hung.dumps._py_spy = None
+    path, other = hung.tail.directory / stack_signal.FILE_NAME, tmp_path / "other"
+    other.write_text("kept")
+    path.unlink()
+    if odd == "fifo":
+        os.mkfifo(path)
+    elif odd == "link":
+        path.symlink_to(other)
+    else:
+        path.hardlink_to(other)
+    hung.ask()
+    assert not hung.wait()
+    assert other.read_text() == "kept" and hung.process.poll() is None
+
+
+def test_a_fork_writes_into_its_own_spool(tmp_path: Path) -> None:
+    program = """
+import os, sys, time, runfold
+run = runfold.init(project="p", id="r", config={})
+parent = run._spool.directory
+pid = os.fork()
+if pid == 0:
+    run.log({"a": 1})
+    print(run._spool.directory, flush=True)
+    time.sleep(60)
+print(parent, pid, flush=True)
+time.sleep(60)
+"""
+    said = {"RUNFOLD_DIR": str(tmp_path / "home"), "RUNFOLD_MODE": "offline"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], env=environment(said), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    lines = sorted((process.stdout.readline().split() for _ in range(2)), key=len)
+    (child,), (parent, pid) = lines
+    try:
+        assert child != parent
+        os.kill(int(pid), signal.SIGRTMAX - 4)
+        until((Path(child) / stack_signal.FILE_NAME).read_text)
+        assert (Path(parent) / stack_signal.FILE_NAME).read_text() == ""
+    finally:
+        os.kill(int(pid), signal.SIGKILL)
+        process.kill()
+        process.communicate()
 
 
 def test_py_spy_is_asked_where_there_is_no_signal(hang: Callable[..., Hung], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections import OrderedDict
@@ -149,7 +150,8 @@ class StackDumps:
         if dump.child is not None and dump.child.poll() is None:
             return None
         try:
-            with open(os.open(dump.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+            with open(os.open(dump.path, flags), "rb") as file:
                 data = file.read(4 * MAX_TEXT)
         except OSError:
             return ""
@@ -205,8 +207,17 @@ def _signal(who: Identity) -> bool:
 
 
 def _empty(path: Path) -> bool:
+    """Empty the file; return whether it is one that is the process's own, and nothing else."""
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC))
+        # Not to wait: whoever owns the folder may have put a FIFO there, or a link to somebody's file.
+        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            about = os.fstat(fd)
+            if not stat.S_ISREG(about.st_mode) or about.st_nlink != 1:
+                return False
+            os.ftruncate(fd, 0)
+        finally:
+            os.close(fd)
     except OSError:
         return False
     return True
