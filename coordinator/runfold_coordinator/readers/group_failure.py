@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runfold_coordinator.states import RunVerdict, run_state
+from runfold_coordinator.states import KILLED, RunVerdict, run_state
 from runfold_coordinator.store.model import RunRow, WriterRow
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.stored_verdicts import member_of
@@ -41,22 +41,29 @@ def runs_that_count(runs: Iterable[RunRow]) -> list[RunRow]:
 
 def find_group_failure(store: Store, runs: Sequence[RunRow]) -> GroupFailure:
     """Return the first failure of a group, as its rows tell; reads the writers that failed."""
-    failed = [run for run in runs_that_count(runs) if run.first_failure is not None]
+    counted = runs_that_count(runs)
+    failed = [run for run in counted if run.first_failure is not None]
     if not failed:
         return GroupFailure()
-    by_id = {writer.writer_id: writer for writer in store.find_writers([_blamed(run) for run in failed])}
     run_of = {_blamed(run): run for run in failed}
+    found_writers = store.find_writers(list(run_of))
+    # Who was asked to stop has not failed, but may be the cause of what befell its peers.
+    stopped = {run.run_pk: run for run in counted if run.state == KILLED and run.first_failure is None}
+    for run_pk, of_run in store.writers_of(list(stopped)).items():
+        for writer in of_run:
+            if member_of(writer).verdict.ending.stop:
+                run_of[writer.writer_id] = stopped[run_pk]
+                found_writers.append(writer)
     jobs: dict[object, list[WriterRow]] = {}
-    for writer_id in run_of:
-        if (writer := by_id.get(writer_id)) is not None:
-            jobs.setdefault(_job_of(writer), []).append(writer)
+    for writer in found_writers:
+        jobs.setdefault(_job_of(writer), []).append(writer)
     verdicts = [run_state([member_of(writer) for writer in writers]) for writers in jobs.values()]
     found = min(
         (verdict for verdict in verdicts if verdict.first_failure is not None), key=_when, default=None
     )
     induced = frozenset(run_of[writer].run_pk for verdict in verdicts for writer in verdict.induced)
     if found is None or found.first_failure is None:
-        return GroupFailure()
+        return GroupFailure(None, induced)
     first = found.first_failure
     blamed = run_of[first["writer"]]
     return GroupFailure(

@@ -2,6 +2,7 @@
 
 A launcher ends the ranks that are left when one has failed, and collectives give up on a lost peer: such
 deaths are consequences. They are told as such, and never blamed while something else may be their cause.
+A process that ended because somebody asked it to has not failed: it explains other deaths, and is not blamed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from runfold_coordinator.states.vocabulary import (
     CONFIDENCES,
     FINISHED,
+    KILLED,
     PREEMPTING,
     RUNNING,
     TERMINAL,
@@ -102,14 +104,13 @@ def run_state(members: Sequence[Member]) -> RunVerdict:
     decisive = _first(deciding, causes)
     # What ended the run may be the consequence of a failure that ends no run by itself.
     blamed = _first(members, causes) if decisive is None else causes.get(decisive.writer_id, decisive)
-    failure = None if blamed is None else _failure(blamed, members, induced)
+    failure = None if blamed is None or blamed.verdict.ending.stop else _failure(blamed, members, induced)
     unreachable = any(m.verdict.unreachable for m in deciding)
     if not deciding or any(member.verdict.state not in TERMINAL for member in deciding):
         preempting = any(member.verdict.state == PREEMPTING for member in deciding)
-        reason = "" if blamed is None else f"{blamed.who} {blamed.verdict.state}: {blamed.verdict.reason}"
         return RunVerdict(
             PREEMPTING if preempting else RUNNING,
-            reason or _common_reason(deciding),
+            _reason_so_far(blamed, deciding),
             unreachable,
             failure,
             None,
@@ -120,6 +121,16 @@ def run_state(members: Sequence[Member]) -> RunVerdict:
     if decisive is None:
         reason = deciding[0].verdict.reason if len(members) == 1 else "exit code 0"
         return RunVerdict(FINISHED, reason, unreachable, failure, ended, confidence, induced)
+    if decisive.verdict.ending.is_whole_stop and len(members) > 1:
+        return RunVerdict(
+            decisive.verdict.state,
+            decisive.verdict.ending.stop,
+            unreachable,
+            failure,
+            ended,
+            confidence,
+            induced,
+        )
     prefix = "" if len(members) == 1 else f"{decisive.who}: "
     reason = prefix + induced.get(decisive.writer_id, decisive.verdict.reason)
     return RunVerdict(decisive.verdict.state, reason, unreachable, failure, ended, confidence, induced)
@@ -173,18 +184,24 @@ def _first(members: Sequence[Member], causes: Mapping[str, Member]) -> Member | 
 
 
 def _reason_after(member: Member, cause: Member) -> str:
-    word = "failed" if cause.verdict.state == "failed" else cause.verdict.state
+    word = cause.verdict.state
+    if word == KILLED:
+        word = "was stopped" if cause.verdict.ending.stop else "was killed"
     reason = member.verdict.reason.replace(", sender unknown", "")
-    return f"{reason} after {cause.who} {word if word != 'killed' else 'was killed'}"
+    return f"{reason} after {cause.who} {word}"
 
 
-def _common_reason(deciding: Sequence[Member]) -> str:
-    """Return what goes on, where one of them has a word for it."""
-    waiting = [member for member in deciding if member.verdict.reason and not member.verdict.is_terminal]
+def _reason_so_far(blamed: Member | None, deciding: Sequence[Member]) -> str:
+    """Return what befell a run that goes on; else what goes on, where a process of it has a word for it."""
+    if blamed is not None and not blamed.verdict.ending.stop:
+        return f"{blamed.who} {blamed.verdict.state}: {blamed.verdict.reason}"
+    going_on = [member for member in deciding if not member.verdict.is_terminal]
+    waiting = [member for member in going_on if member.verdict.reason]
     if not waiting:
-        return ""
+        return "" if blamed is None else f"{blamed.who}: {blamed.verdict.reason}"
     first = min(waiting, key=lambda m: m.order)
-    return first.verdict.reason if len(deciding) == 1 else f"{first.who}: {first.verdict.reason}"
+    is_of_all = all(member.verdict.reason == first.verdict.reason for member in going_on)
+    return first.verdict.reason if is_of_all else f"{first.who}: {first.verdict.reason}"
 
 
 def _failure(member: Member, members: Sequence[Member], induced: Mapping[str, str]) -> dict[str, Any]:

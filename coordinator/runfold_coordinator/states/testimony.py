@@ -97,6 +97,8 @@ class Asked:
 
     t_ns: int
     by: str
+    #: The whole run was meant, not some of its ranks.
+    is_whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +253,7 @@ def _scheduled(one: Evidence) -> Scheduled | None:
 
 
 def _asked(one: Evidence) -> Asked:
-    return Asked(one.t_ns, _text(one.facts, "by")[:_LINE_CHARS])
+    return Asked(one.t_ns, _text(one.facts, "by")[:_LINE_CHARS], one.facts.get("whole") is True)
 
 
 def exception_line(name: str, traceback: str) -> str:

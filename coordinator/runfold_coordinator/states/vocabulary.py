@@ -87,6 +87,10 @@ class Ending:
     signal_unix_ns: int = 0
     #: A collective gave up on a peer: that may take as long as its own timeout after the peer was lost.
     is_peer_loss: bool = False
+    #: "stopped by ann", where somebody asked it to stop; "" where nobody did.
+    stop: str = ""
+    #: The whole run was asked to.
+    is_whole_stop: bool = False
 
     def to_map(self) -> dict[str, Any]:
         """Return what is stored beside the verdict."""
@@ -96,6 +100,8 @@ class Ending:
             "blame": int(self.blame),
             "signal_unix_ns": self.signal_unix_ns,
             "is_peer_loss": self.is_peer_loss,
+            "stop": self.stop,
+            "is_whole_stop": self.is_whole_stop,
         }
 
     @classmethod
@@ -107,6 +113,8 @@ class Ending:
             blame=Blame(found.get("blame", 0)),
             signal_unix_ns=found.get("signal_unix_ns", 0),
             is_peer_loss=found.get("is_peer_loss", False),
+            stop=found.get("stop", ""),
+            is_whole_stop=found.get("is_whole_stop", False),
         )
 
 
@@ -128,4 +136,5 @@ class Verdict:
 
     @property
     def is_failure(self) -> bool:
+        """It ended otherwise than finished."""
         return self.state in TERMINAL and self.state != FINISHED

@@ -213,8 +213,10 @@ class _Judgement:
             late_ns = int(NOTICE_SLACK_S * 1e9)
             if asked is None or asked.t_ns > self._ended_ns + late_ns or not signums & {TERM, KILL}:
                 return None
-        who = _by("" if asked is None else asked.by) or " on request"
-        return self._say(KILLED, f"stopped{who}: {self._how.text}", SAID)
+        stop = "stopped" + (_by("" if asked is None else asked.by) or " on request")
+        found = self._say(KILLED, f"{stop}: {self._how.text}", SAID)
+        is_whole = asked is not None and asked.is_whole
+        return replace(found, ending=replace(found.ending, stop=stop, is_whole_stop=is_whole))
 
     def _cause(self) -> Verdict | None:
         how, scheduled = self._how, self._t.scheduled

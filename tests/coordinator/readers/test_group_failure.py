@@ -25,9 +25,16 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     store.close()
 
 
-def add(bench: Bench, name: str, status: int | None, t_s: float = 1.0, **facts: Any) -> None:
+def add(
+    bench: Bench, name: str, status: int | None, t_s: float = 1.0, *, is_stopped: bool = False, **facts: Any
+) -> None:
     speaker = Speaker(name.encode().ljust(16, b"-"), f"local/demo/{name}")
     bench.feed(speaker.hello(group="g", host="h", **facts))
+    if is_stopped:
+        asked = Evidence(speaker.writer, e.STOP, START_NS, {"by": "ann", "whole": True})
+        sent = Evidence(speaker.writer, e.STOP_SIGNAL, START_NS, {"signum": 15})
+        with bench.store.writing.transaction() as tx:
+            bench.board.add_evidence(tx, [asked, sent])
     if status is not None:
         seen = Evidence(speaker.writer, e.WAIT, START_NS + int(t_s * 1e9), {"status": status, "by": "pidfd"})
         bench.board.tick([seen])
@@ -75,3 +82,17 @@ def test_jobs_of_different_launchers_do_not_explain_each_other(bench: Bench) -> 
     add(bench, "c", None, rank=0, launcher={"source": "slurm", "job_id": "3"})
     found, document = look(bench)
     assert found.induced_run_pks == frozenset() and document["state"] == "running"
+
+
+def test_ranks_that_their_launcher_ended_after_a_stop_are_nobodys_failure(bench: Bench) -> None:
+    add(bench, "r0", 15, 2.5, rank=0, launcher=JOB)
+    add(bench, "r1", 15, 2.0, rank=1, launcher=JOB, is_stopped=True)
+    add(bench, "r2", 9, 33.0, rank=2, launcher=JOB)
+    reasons = {run.run_id: run.reason for run in bench.store.list_group("local", "demo", "g")}
+    assert reasons["r1"] == "stopped by ann: killed by SIGTERM"
+    found, document = look(bench)
+    assert found.first is None and len(found.induced_run_pks) == 2
+    assert (document["state"], document["first_failure"]) == ("killed", None)
+    # One of another job has failed by itself.
+    add(bench, "r3", 3 << 8, 4.0, rank=3)
+    assert look(bench)[0].first is not None

@@ -116,13 +116,47 @@ def test_a_launcher_that_was_signalled_passes_it_on_and_nobody_is_induced() -> N
     assert found.induced == {}
 
 
-def test_a_stopped_run_reads_stopped_whoever_ends_first() -> None:
-    def stopped(rank: int, t_s: float, *more: Evidence) -> Member:
-        asked = at(e.STOP, 90, request="r", by="ann", grace_s=30)
-        return member(rank, asked, at(e.STOP_SIGNAL, 91, signum=15), *more, died(SIGTERM, t_s))
+def stopped(rank: int, t_s: float, *more: Evidence, whole: bool = True) -> Member:
+    asked = at(e.STOP, 90, request="r", by="ann", grace_s=30, whole=whole)
+    return member(rank, asked, at(e.STOP_SIGNAL, 91, signum=15), *(more or (died(SIGTERM, t_s),)))
 
-    found = judge(stopped(0, 95), stopped(1, 93), stopped(2, 94, signalled(SIGTERM, 91)))
+
+def test_a_stopped_run_reads_stopped_whoever_ends_first() -> None:
+    found = judge(stopped(0, 95), stopped(1, 93), stopped(2, 94, signalled(SIGTERM, 91), died(SIGTERM, 94)))
+    assert (found.state, found.reason) == ("killed", "stopped by ann")
+    assert (found.first_failure, found.induced) == (None, {})
+    alone = judge(stopped(0, 95))
+    assert (alone.state, alone.reason) == ("killed", "stopped by ann: killed by SIGTERM")
+    assert alone.first_failure is None
+
+
+def test_a_stopped_rank_is_told_with_what_followed_from_it() -> None:
+    found = judge(
+        stopped(1, 100, whole=False),
+        member(0, signalled(SIGTERM, 100.4, sender_pid=7), died(SIGTERM, 100.5)),
+        member(2, raised("RuntimeError", "Connection reset by peer", 100.2)),
+    )
     assert (found.state, found.reason) == ("killed", "rank 1: stopped by ann: killed by SIGTERM")
+    assert found.first_failure is None
+    assert found.induced["0"] == "killed by SIGTERM from its launcher after rank 1 was stopped"
+    assert found.induced["2"].endswith("Connection reset by peer after rank 1 was stopped")
+
+
+def test_a_rank_that_failed_before_the_stop_is_blamed() -> None:
+    found = judge(member(2, raised("ValueError", "no", 80)), stopped(0, 95), stopped(1, 93))
+    assert (found.state, found.reason, blamed(found)) == ("failed", "rank 2: ValueError: no", 2)
+    late = judge(member(2, raised("ValueError", "no", 97)), stopped(0, 95), stopped(1, 93))
+    assert (late.state, late.reason, blamed(late)) == ("killed", "stopped by ann", None)
+
+
+def test_a_run_that_is_being_stopped_says_so() -> None:
+    asked = member(2, at(e.STOP, 90, request="r", by="ann", grace_s=30, whole=True))
+    found = judge(asked, replace(asked, rank=3, writer_id="3"), stopped(0, 95))
+    assert (found.state, found.reason, blamed(found)) == ("running", "asked to stop by ann", None)
+    found = judge(RUNNING, asked)
+    assert (found.state, found.reason) == ("running", "rank 2: asked to stop by ann")
+    found = judge(RUNNING, stopped(0, 95, whole=False))
+    assert (found.state, found.reason) == ("running", "rank 0: stopped by ann: killed by SIGTERM")
 
 
 def test_clocks_that_differ_do_not_change_whose_failure_was_first() -> None:
