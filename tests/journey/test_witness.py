@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from runfold.node.deliver import deliver_all
-from runfold.node.start import ensure_agent
+from runfold.node.start import RESPAWN_S, ensure_agent
 from runfold.protocol import evidence as e
 from runfold.protocol.evidence import Evidence
 from runfold.spool import SpoolReader, list_writers
@@ -252,6 +253,29 @@ def test_an_agent_that_comes_after_the_death_tells_what_can_still_be_known(
     source = e.WAIT if way == "runfold run" else e.GONE
     [found] = until(lambda: told(coordinator.kept[doomed.writer], source))
     assert found == ({"status": 6 << 8, "by": "parent"} if source == e.WAIT else {})
+
+
+@pytest.mark.parametrize("point", ["agent.before_testimony", "agent.after_testimony"])
+def test_an_agent_that_dies_as_it_testifies_leaves_it_to_the_next(
+    stage: Stage,
+    coordinator: SmallCoordinator,
+    doom: Callable[..., Doomed],
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+) -> None:
+    stage.kill_agents()
+    time.sleep(RESPAWN_S)
+    monkeypatch.setenv("RUNFOLD_FAILPOINT", point)
+    doomed = doom("os._exit(6)", way=WAYS["runfold run"], RUNFOLD_FAILPOINT="")
+    seen_alive(stage, coordinator, doomed)
+    monkeypatch.delenv("RUNFOLD_FAILPOINT")
+    assert doomed.end() == 6
+    until(lambda: not stage.agents())
+    stage.respawn()
+    mark = stage.settings.target_dir / doomed.writer.hex() / "witnessed"
+    until(lambda: mark.exists() and told(coordinator.kept[doomed.writer], e.WAIT))
+    assert {one.facts["status"] for one in coordinator.kept[doomed.writer]} == {6 << 8}
+    assert {one.source for one in coordinator.kept[doomed.writer]} == {e.WAIT}
 
 
 @pytest.mark.parametrize("way", WAYS)

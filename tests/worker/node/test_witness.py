@@ -133,6 +133,21 @@ def test_of_a_writer_that_is_forgotten_only_the_record_tells(witness: Witness) -
     witness.spool.close()
 
 
+def test_what_no_disk_takes_is_written_down_when_one_does(
+    tmp_path: Path, witness: Witness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert witness.keep()
+    with monkeypatch.context() as full:
+        full.setattr(NodeSpool, "add_evidence", lambda *_: False)
+        assert not witness.testify(W, e.WAIT, {"status": 9, "by": "proc"}, t_ns=44)
+        assert not witness.testify(W, e.OOM, {"kills": 1})
+        assert not witness.keep()
+    assert witness.keep()
+    assert witness.keep()
+    witness.spool.close()
+    assert [(one.source, one.t_ns) for one in _evidence(tmp_path)] == [(e.WAIT, 44), (e.OOM, 77)]
+
+
 class Faulty:
     """A duty that always fails, and one that counts."""
 

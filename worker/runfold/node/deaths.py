@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from runfold.protocol.evidence import ELASTIC, GONE, OOM, REBOOT, WAIT
+from runfold.protocol.failpoints import hit
 
 from .elastic_error import read_elastic_error
 from .exit_status import End
@@ -64,7 +65,7 @@ class Deaths:
         self._oom = oom or OomWatch()
         self._clock = clock
         self._dead: dict[bytes, _Dead] = {}
-        #: Told, and not yet marked so.
+        #: Told, and perhaps not written down yet; not marked as told.
         self._unmarked: dict[bytes, WriterTail] = {}
         self._now_s = self._forgot_s = 0.0
         #: On ends since the last turn.
@@ -103,13 +104,13 @@ class Deaths:
             if self._clock() >= ends_s:
                 return
             self._look(dead)
-        while self._unmarked and self._clock() < ends_s:
+        while self._unmarked and self._witness.keep() and self._clock() < ends_s:
             _writer, tail = self._unmarked.popitem()
             mark(tail)
 
     def are_told(self) -> bool:
-        """Return True when something was said of every end, and noted that it was."""
-        return not self._unmarked and all(dead.is_gone_told for dead in self._dead.values())
+        """Return True when something was said of every end."""
+        return all(dead.is_gone_told for dead in self._dead.values())
 
     def close(self) -> None:
         """Say of the last ones that they are gone; what is not said now, the next agent says."""
@@ -167,5 +168,7 @@ class Deaths:
                 self._witness.testify(tail.writer, ELASTIC, error)
 
     def _tell_end(self, tail: WriterTail, source: str, facts: dict[str, object]) -> None:
-        if self._witness.testify(tail.writer, source, facts):
-            self._unmarked[tail.writer] = tail
+        hit("agent.before_testimony")
+        self._witness.testify(tail.writer, source, facts)
+        hit("agent.after_testimony")
+        self._unmarked[tail.writer] = tail

@@ -58,7 +58,7 @@ class NodeSpool:
         self._node: NodeRecord | None = None
         #: Time of the record that is being appended, where it is not now.
         self._stamp_ns: int | None = None
-        #: Rows and records that no spool could be made for.
+        #: Rows that no spool could be made for.
         self.lost_count = 0
 
     @property
@@ -101,7 +101,6 @@ class NodeSpool:
         with self._lock:
             writer = self._open(len(self._keys))
             if writer is None:
-                self.lost_count += 1
                 return False
             self._stamp_ns = evidence.t_ns
             try:

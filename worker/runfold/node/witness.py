@@ -20,6 +20,8 @@ from .writers import Writers
 
 #: Messages that wait for a server; the oldest go first, since their records arrive anyway.
 MAX_WAITING = 1000
+#: Evidence that waits for room on the disk; of more, the oldest is lost, but for its message.
+MAX_UNKEPT = 2000
 #: Messages in one exchange.
 MAX_AT_ONCE = 100
 #: A server that refused messages so often in a row does not know them: it gets the records only.
@@ -29,7 +31,7 @@ MAX_REFUSALS = 20
 class Witness:
     """Where the duties leave what they saw.
 
-    `testify` and `processes` are thread-safe, the rest is for the agent.
+    `testify` and `processes` are thread-safe, the rest is for the agent's thread.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Witness:
         self._lock = threading.Lock()
         self._waiting: deque[tuple[bytes, bytes]] = deque(maxlen=MAX_WAITING)
         self._offered: list[tuple[bytes, bytes]] = []
+        self._unkept: deque[Evidence] = deque(maxlen=MAX_UNKEPT)
         self._refusals = 0
 
     def testify(
@@ -56,7 +59,7 @@ class Witness:
             t_ns: When it was seen (unix); None: now.
 
         Returns:
-            Whether it will arrive even if the message is lost.
+            Whether it will arrive even if the message is lost. If not, `keep` tries again.
 
         Raises:
             ProtocolError: Facts that can't be packed, or are too large. Nothing was said.
@@ -65,8 +68,21 @@ class Witness:
         message = evidence.pack()
         is_kept = self.spool.add_evidence(evidence)
         with self._lock:
+            if not is_kept:
+                self._unkept.append(evidence)
             self._waiting.append((writer, message))
         return is_kept
+
+    def keep(self) -> bool:
+        """Write down what could not be when it was seen (the disk was full); return whether all is now."""
+        while self._unkept:
+            first = self._unkept[0]
+            if not self.spool.add_evidence(first):
+                return False
+            with self._lock:
+                if self._unkept[0] is first:  # else it has just made room for a newer one
+                    self._unkept.popleft()
+        return True
 
     def knows(self, writer: bytes) -> bool:
         """Return whether the agent still has this writer's spool before it."""
