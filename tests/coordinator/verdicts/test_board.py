@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from runfold.protocol.identity import Identity
 from runfold.protocol.records import ExitRecord, MetricRecord, RecordKind
 from runfold_coordinator.store.errors import StoreError
 from runfold_coordinator.store.store import Store
+from runfold_coordinator.verdicts.catalogue import Known
 from support.frames import only_run
 from support.verdict_job import Job
 
@@ -308,6 +310,33 @@ def test_a_fault_of_verdicts_is_no_fault_of_ingest(job: Job, monkeypatch: pytest
     monkeypatch.setattr("runfold_coordinator.verdicts.run_watch.newest_rows", lambda *_: 1 / 0)
     job.steps(2)
     assert only_run(job.store).row_count == 8
+
+
+def test_identities_are_taken_as_they_come_and_else_in_portions(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked: list[str] = []
+    plain = Known.from_identity
+
+    def count(writer_pk: int, writer_id: str, said: Any) -> Known:
+        unpacked.append(writer_id)
+        return plain(writer_pk, writer_id, said)
+
+    monkeypatch.setattr(Known, "from_identity", count)
+    monkeypatch.setattr("runfold_coordinator.verdicts.catalogue.UNPACKED_AT_ONCE", 4)
+    job = Job(store, 10)
+    job.board.judge()
+    assert unpacked == []
+    job.board = job.make_board()
+    portions = []
+    for _ in range(4):
+        before = len(unpacked)
+        job.steps(1)
+        portions.append(len(unpacked) - before)
+    assert portions == [4, 4, 2, 0]
+    job.steps(20)
+    job.pass_(70)
+    assert job.stalled() == list(range(10))
 
 
 def test_a_thousand_writers_cost_little_time(store: Store) -> None:

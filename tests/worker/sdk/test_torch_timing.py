@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 import runfold
+from runfold.torch_timing import _BackwardWait
 from support.spooled import Spooled
 
 torch = pytest.importorskip("torch")
@@ -157,3 +160,32 @@ def test_a_disabled_run_times_nothing(group: None) -> None:
     with runfold.time_collectives(run=run):
         dist.barrier()
     run.finish()
+
+
+def test_a_model_is_freed_while_it_is_timed(group: None, run: runfold.Run) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        ddp = model()
+        timing = runfold.time_collectives(ddp, run)
+        ddp(torch.ones(2, 5)).sum().backward()
+        gone = weakref.ref(ddp)
+        del ddp
+        assert gone() is None, "no cycle, and nobody else who holds it"
+        timing.remove()
+    finally:
+        gc.enable()
+
+
+def test_an_engine_that_takes_no_callbacks_keeps_no_pass_from_its_end(group: None, run: runfold.Run) -> None:
+    class Refuses:
+        def queue_callback(self, _: Any) -> None:
+            raise RuntimeError("another version of torch")
+
+    ddp = model()
+    waiting = _BackwardWait(ddp, run.timer("w", collective=True))
+    waiting._engine = Refuses()
+    plain = train(model())
+    for one, other in zip(train(ddp), plain, strict=True):
+        assert torch.equal(one, other)
+    waiting.remove()
