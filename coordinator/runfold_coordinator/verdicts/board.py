@@ -21,13 +21,14 @@ from runfold_coordinator.store.writes import Transaction
 from runfold_coordinator.verdicts.catalogue import Change, Known, VerdictCatalogue
 from runfold_coordinator.verdicts.observe import words_of
 from runfold_coordinator.verdicts.progress import Progress, StallLimits
-from runfold_coordinator.verdicts.run_watch import FIRST_STEP, RunWatch, WriterWatch
+from runfold_coordinator.verdicts.run_watch import FIRST_STEP, RunWatch
 from runfold_coordinator.verdicts.stall import Waited
+from runfold_coordinator.verdicts.writer_watch import WriterWatch
 
 logger = logging.getLogger(__name__)
 
 JUDGE_EVERY_S = 1.0
-#: A judgement that took so long, seconds, leaves what costs for the next one: ingest waits meanwhile.
+#: A judgement that took so much of the processor, seconds, leaves what costs for the next one: ingest waits.
 SLICE_S = 0.015
 #: Stragglers are looked for this often, and so much rarer than a look takes.
 SLOW_EVERY_S = 5.0
@@ -93,7 +94,7 @@ class VerdictBoard:
         self._turns: dict[int, _Turns] = {}
         self._is_loaded = False
         self._judged_s = self._learnt_s = -1e9
-        #: Until when what costs may be begun in this judgement (perf_counter), and whose it was not.
+        #: Until when what costs may be begun in this judgement (thread_time), and whose was not.
         self._until_s = 0.0
         self._left: list[int] = []
         self._complained = False
@@ -180,7 +181,7 @@ class VerdictBoard:
         if now_s - self._judged_s < JUDGE_EVERY_S:
             return
         self._judged_s = now_s
-        self._until_s = time.perf_counter() + SLICE_S
+        self._until_s = time.thread_time() + SLICE_S
         if not self._is_loaded:
             self._load()
         learns = now_s - self._learnt_s >= LEARN_EVERY_S
@@ -196,12 +197,12 @@ class VerdictBoard:
             for writer in run.writers.values():
                 writer.told_flag = _flag(writer)
         for run_pk, run in list(self._runs.items()):
-            if run.has_ended and run_pk not in self._left:
+            if run.has_ended and run_pk not in self._left and run.recheck is None:
                 self._forget(run_pk)
 
     def _may(self, run: RunWatch) -> bool:
         """Return whether there is time for what costs; otherwise the run comes first the next time."""
-        if time.perf_counter() < self._until_s:
+        if time.thread_time() < self._until_s:
             return True
         if run.run_pk not in self._left[-1:]:
             self._left.append(run.run_pk)

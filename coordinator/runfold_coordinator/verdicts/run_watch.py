@@ -6,7 +6,7 @@ In: stored batches, signs of life, facts of the catalogue. Out: the verdicts' ma
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from runfold.protocol.keypath import KeyPath, display_name
@@ -18,11 +18,12 @@ from runfold_coordinator.store.model import I64
 from runfold_coordinator.verdicts.catalogue import Known
 from runfold_coordinator.verdicts.desync import Desync, Difference, Expectations
 from runfold_coordinator.verdicts.observe import Equal, Values, equal_of, newest_rows, timings_of
-from runfold_coordinator.verdicts.progress import Pace, Progress, StallLimits
+from runfold_coordinator.verdicts.progress import Pace, StallLimits
 from runfold_coordinator.verdicts.stacks import classify
-from runfold_coordinator.verdicts.stall import Member, Waited, waited_for
+from runfold_coordinator.verdicts.stall import Waited, waited_for
 from runfold_coordinator.verdicts.stragglers import STEPS, find_behind, find_slow
 from runfold_coordinator.verdicts.timings import Timings, side_by_side
+from runfold_coordinator.verdicts.writer_watch import WriterWatch, member_of, who_is
 
 #: A live rank without any row holds up the comparison of steps for so long, seconds.
 SILENT_RANK_S = 60.0
@@ -40,55 +41,6 @@ SLOW_RATIO = 3.0
 KEPT_SLOW = 200
 #: Before any step.
 FIRST_STEP = -(2**62)
-
-
-@dataclass(slots=True)
-class WriterWatch:
-    """One writer. `last_seq`: stored so far; `is_flagged`: taken to hang, until a row comes or it ends."""
-
-    writer_id: str
-    writer_pk: int
-    progress: Progress
-    last_seq: int = 0
-    has_ended: bool = False
-    is_flagged: bool = False
-    #: As the row of the catalogue says it.
-    told_flag: bool = False
-    #: When the heartbeat came that was looked at last.
-    beat_s: float = 0.0
-    timings: Timings | None = None
-    placement: Placement = field(default_factory=lambda: Placement(1))
-    known: Known | None = None
-    state: str = "running"
-    reason: str = ""
-    unreachable: bool = False
-    #: What its process's stack said: class, place for people, tool, text.
-    stack: tuple[str, str, str, str] | None = None
-
-    @property
-    def rank(self) -> int | None:
-        """The launcher's rank; None where unknown."""
-        return None if self.known is None else self.known.rank
-
-    @property
-    def step(self) -> int | None:
-        """The run's number of its last step."""
-        step = self.progress.step
-        return None if step is None else step + self.placement.step_offset
-
-    def who(self) -> dict[str, Any]:
-        """Return how findings name it."""
-        return who_is(self.writer_id, self.known)
-
-
-def who_is(writer_id: str, known: Known | None) -> dict[str, Any]:
-    """Return how findings name a writer."""
-    return {
-        "rank": None if known is None else known.rank,
-        "label": None if known is None else known.facts.label,
-        "writer": writer_id,
-        "host": None if known is None else known.host,
-    }
 
 
 class RunWatch:
@@ -250,7 +202,7 @@ class RunWatch:
             self._end_stall(before, now_unix_s)
             return []
         waited = waited_for(
-            [_member(writer, signs.get(writer.writer_id)) for writer in self.of_newest_attempt()]
+            [member_of(writer, signs.get(writer.writer_id)) for writer in self.of_newest_attempt()]
         )
         steps = [writer.step for writer in stalled if writer.step is not None]
         names = {found.member.writer for found in waited}
@@ -434,32 +386,6 @@ class RunWatch:
 
 def _differs(told: float, found: float) -> bool:
     return abs(found - told) > 0.5 * told + 1e-6
-
-
-def _member(writer: WriterWatch, sign: Sign | None) -> Member:
-    about, known = writer.stack, writer.known
-    beat = None if sign is None else sign.beat
-    is_live = not writer.has_ended and writer.state not in TERMINAL
-    return Member(
-        writer=writer.writer_id,
-        rank=writer.rank,
-        label=None if known is None else known.facts.label,
-        host=None if known is None else known.host,
-        step=writer.step,
-        progress_s=None if writer.progress.step is None else writer.progress.progress_s,
-        step_s=writer.progress.step_s,
-        state=writer.state,
-        reason=writer.reason,
-        is_live=is_live,
-        is_stalled=writer.is_flagged and is_live,
-        is_unreachable=writer.unreachable,
-        is_stopped=beat is not None and beat.is_stopped,
-        phase=None if beat is None else beat.phase,
-        phase_s=None if beat is None else beat.phase_s,
-        is_collective=beat is not None and beat.is_collective,
-        stack=None if about is None else about[0],
-        stack_place="" if about is None else about[1],
-    )
 
 
 def _gist(stall: Mapping[str, Any]) -> tuple[Any, ...]:
