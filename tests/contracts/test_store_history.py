@@ -42,6 +42,21 @@ def test_reads_keep_to_their_bounds(bench: Bench, store: Store) -> None:
     assert values_of(store, "loss", writer_pks=[writer_pk + 12345]) == {}
 
 
+def test_blocks_of_some_keys_have_all_rows_and_these_columns(bench: Bench, store: Store) -> None:
+    speaker = Speaker(b"w" * 16)
+    wide = {f"k{at}": [float(at)] * 2000 for at in range(5)}
+    bench.feed(speaker.hello(), speaker.rows(wide), speaker.rows({"other": [1.0] * 3}))
+    run_pk, writer_pk = only_run(store).run_pk, store.writers(only_run(store).run_pk)[0].writer_pk
+    whole = list(store.read_blocks(run_pk, writer_pk, step_min=1500))
+    for keys in ({"k1", "k3", "nowhere"}, {"other"}, set[str]()):
+        some = list(store.read_blocks(run_pk, writer_pk, step_min=1500, keys=keys))
+        assert [block.seq.tolist() for block in some] == [block.seq.tolist() for block in whole]
+        for block, full in zip(some, whole, strict=True):
+            assert block.columns.keys() == full.columns.keys() & keys
+            for key, [column] in block.columns.items():
+                assert np.array_equal(column.values, full.columns[key][0].values)
+
+
 def test_interleaved_key_sets_keep_their_seqs(bench: Bench, store: Store) -> None:
     speaker = Speaker(b"w" * 16)
     hello = speaker.hello()

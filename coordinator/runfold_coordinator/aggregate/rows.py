@@ -48,9 +48,7 @@ class LaneRows:
 NO_ROWS = LaneRows(np.empty(0, np.int64), np.empty(0, np.uint64), {})
 
 
-def merge_blocks(
-    blocks: Sequence[Block], placement: Placement, keys: Collection[str] | None = None
-) -> LaneRows:
+def merge_blocks(blocks: Sequence[Block], placement: Placement) -> LaneRows:
     """Merge one writer's blocks, in any order, into its rows by step."""
     if not blocks:
         return NO_ROWS
@@ -60,8 +58,8 @@ def merge_blocks(
     rows = Column(step[newest], "q", np.concatenate([block.t_ns for block in blocks])[newest].view(np.int64))
     pieces: dict[str, list[Pieces]] = {}
     for block in blocks:
-        for key in block.columns if keys is None else block.columns.keys() & keys:
-            for column in block.columns[key]:
+        for key, found in block.columns.items():
+            for column in found:
                 pieces.setdefault(key, []).append(
                     Pieces(
                         _pick(block.seq, column.rows),
@@ -70,7 +68,7 @@ def merge_blocks(
                         column.values,
                     )
                 )
-    columns = {key: in_run_steps(merge_cells(found), placement) for key, found in pieces.items()}
+    columns = {key: in_run_steps(merge_cells(cells), placement) for key, cells in pieces.items()}
     for above, below in conflicts(pieces):
         _settle(columns, pieces, above, below, placement)
     rows = in_run_steps(rows, placement)

@@ -36,8 +36,9 @@ def read_lane(
             seat.writer.writer_pk,
             step_min=None if low is None else low - offset,
             step_max=None if end is None else end - 1 - offset,
+            keys=keys,
         )
-        merged.append(merge_blocks(list(blocks), seat.placement, keys))
+        merged.append(merge_blocks(list(blocks), seat.placement))
     return join_attempts(merged)
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from runfold_coordinator.aggregate.column import Column
 from runfold_coordinator.readers.lane_rows import read_lane, reduce_lanes
+from runfold_coordinator.readers.reduced_window import read_window
 from runfold_coordinator.readers.run_lanes import RunLanes, Seat
 from runfold_coordinator.states import TERMINAL
 from runfold_coordinator.store.store import Store
@@ -50,18 +52,25 @@ class SettledValues:
         if step is None or not chosen or (self.step is not None and step <= self.step):
             return
         low = step - FIRST_STEPS + 1 if self.step is None else max(self.step + 1, step - MOST_STEPS + 1)
-        weights = {weight for key in chosen if (weight := current.weight_key(key)) is not None}
-        parts = [
-            read_lane(store, lanes.run.run_pk, lane, low=low, high=step + 1, keys=weights.union(chosen))
-            for lane in current.lanes
-        ]
         news = {}
-        for key, column in reduce_lanes(current, parts, chosen).columns.items():
+        for key, column in _read(store, current, chosen, low, step + 1).items():
             value = column.objects()[-1] if key in names and len(column) else None
             if isinstance(value, int | float) and not isinstance(value, bool):
                 news[names[key]] = _float(value)
         # Another map, never the same one changed: who reads it is in another thread.
         self.values, self.step = self.values | news, step
+
+
+def _read(store: Store, lanes: RunLanes, keys: list[str], low: int, high: int) -> dict[str, Column]:
+    """Return the reduced columns: read by lane or by key, whichever are fewer."""
+    if len(lanes.lanes) > len(keys):
+        return read_window(store, lanes, keys, low=low, high=high).columns
+    weights = {weight for key in keys if (weight := lanes.weight_key(key)) is not None}
+    parts = [
+        read_lane(store, lanes.run.run_pk, lane, low=low, high=high, keys=weights.union(keys))
+        for lane in lanes.lanes
+    ]
+    return reduce_lanes(lanes, parts, keys).columns
 
 
 def settled_step(seats: Sequence[Seat]) -> int | None:

@@ -105,9 +105,9 @@ class SystemReader:
         first: dict[str, float],
     ) -> Window:
         blocks = self._store.read_blocks(
-            agent.run_pk, agent.writer_pk, step_min=int(steps[0]), step_max=int(steps[-1])
+            agent.run_pk, agent.writer_pk, step_min=int(steps[0]), step_max=int(steps[-1]), keys=names.keys()
         )
-        rows = merge_blocks(list(blocks), Placement(1), set(names))
+        rows = merge_blocks(list(blocks), Placement(1))
         rows = replace(rows, columns={key: _numeric(column) for key, column in rows.columns.items()})
         return _named(_by_time(rows, watch.covers(rows.t_ns.view(np.int64))), names, first)
 

@@ -79,15 +79,27 @@ class HistoryReads(Reading):
         seq_max: int | None = None,
         step_min: int | None = None,
         step_max: int | None = None,
+        keys: Collection[str] | None = None,
     ) -> Iterator[Block]:
-        """Yield a writer's rows with all their keys, pieces in order of their first seq."""
+        """Yield a writer's rows, pieces in order of their first seq.
+
+        Args:
+            keys: Only columns of these; None: all. Rows without any of them are there too.
+        """
         bounds = (step_min, step_max, seq_after, seq_max)
         c = t.chunks.c
         names: dict[int, str] = {}
         with self.snapshot() as connection:
             where = [c.run_pk == run_pk, c.writer_pk == writer_pk, *_bounded(*bounds)]
-            for row, chunk in self._open_all(connection, where, lambda chunk: chunk.slots(None)):
-                block = _cut_block(connection, row.writer_pk, chunk, names, bounds)
+
+            def slots(chunk: Chunk) -> set[int]:
+                if keys is None:
+                    return chunk.slots(None)
+                chosen = _chosen(connection, chunk, names, keys)
+                return chunk.slots(_NO_KEY).union(*map(chunk.slots, chosen))
+
+            for row, chunk in self._open_all(connection, where, slots):
+                block = _cut_block(connection, row.writer_pk, chunk, names, bounds, keys=keys)
                 if block is not None:
                     yield block
 
@@ -335,13 +347,14 @@ def _cut_block(
     chunk: Chunk,
     names: dict[int, str],
     bounds: tuple[int | None, int | None, int | None, int | None],
+    *,
+    keys: Collection[str] | None,
 ) -> Block | None:
     seq, step, t_ns, flags = chunk.seq, chunk.step, chunk.t_ns, chunk.flags
     inside = _mask(step, seq, bounds)
     if inside is not None and not inside.any():
         return None
-    _load_names(connection, names, [key_pk for key_pk in chunk.key_pks if key_pk not in names])
-    columns = {names[key_pk]: chunk.columns(key_pk) for key_pk in chunk.key_pks}
+    columns = {names[pk]: chunk.columns(pk) for pk in _chosen(connection, chunk, names, keys)}
     if inside is None:
         return Block(writer_pk, seq, step, t_ns, flags, columns)
     at = np.flatnonzero(inside)
@@ -354,6 +367,14 @@ def _cut_block(
         flags[at],
         {name: kept for name, found in cut.items() if (kept := [c for c in found if len(c.values)])},
     )
+
+
+def _chosen(
+    connection: sa.Connection, chunk: Chunk, names: dict[int, str], keys: Collection[str] | None
+) -> list[int]:
+    """Return the key_pks of a chunk's columns that are wanted; their names are known from then on."""
+    _load_names(connection, names, [key_pk for key_pk in chunk.key_pks if key_pk not in names])
+    return [key_pk for key_pk in chunk.key_pks if keys is None or names[key_pk] in keys]
 
 
 def _cut_column(column: Column, inside: npt.NDArray[np.bool_], at: npt.NDArray[np.intp]) -> Column:

@@ -10,10 +10,13 @@ from collections import Counter
 import pytest
 
 from coordinator.metrics.test_page import job, store  # noqa: F401 - a fixture
+from coordinator.readers.stored_run import Said, StoredRun
 from runfold_coordinator.clock import SystemClock
 from runfold_coordinator.metrics import run_values
 from runfold_coordinator.metrics.run_values import RunValues
 from runfold_coordinator.readers.kept_goodput import KeptGoodput
+from runfold_coordinator.readers.run_lanes import seat_writers
+from runfold_coordinator.readers.settled_values import SettledValues
 
 
 class Watched(RunValues):
@@ -82,3 +85,22 @@ def test_a_run_that_can_not_be_read_keeps_its_values(store):  # noqa: F811
     values.keep_up(versions(runs, 99))
     assert values.of(runs[0].run_pk).values["loss"] == 7.0
     values.close()
+
+
+def test_values_are_the_same_read_by_lane_or_by_key(store):  # noqa: F811
+    run = StoredRun(store)
+    for rank in range(4):
+        for attempt in range(2):
+            said = Said(rank, started_s=100 * attempt + rank, restart_hint=attempt)
+            said.define("loss", reduce="mean", weight="tokens")
+            more = {f"more{at}": float(at * rank) for at in range(5)}
+            for step in range(4 + attempt, 8 + attempt):
+                said.log({"loss": float(step * rank), "tokens": rank + 1.0, **more}, step=step, commit=True)
+            run.deliver(said)
+    lanes = seat_writers(run.row, store.writers(run.run_pk), dict(store.keys_of([run.run_pk])[run.run_pk]))
+    by_key, by_lane = SettledValues(), SettledValues()
+    by_key.follow(store, lanes, {"loss", "tokens", "more3"}.__contains__, 9)  # 3 metrics of 4 ranks
+    by_lane.follow(store, lanes, lambda _name: True, 9)  # 7 of 4
+    assert len(by_lane.values) == 7 and by_key.step == by_lane.step == 7
+    assert by_key.values == {name: by_lane.values[name] for name in by_key.values}
+    assert by_key.values["loss"] == pytest.approx(7 * (1 * 2 + 2 * 3 + 3 * 4) / 10)
