@@ -145,8 +145,8 @@ class Progress:
         self._skipped += rows
 
     def is_learnt(self, now_s: float) -> bool:
-        """Whether rows were looked at less than LEARN_EVERY_S ago."""
-        return now_s - self._learnt_s < LEARN_EVERY_S
+        """Whether its pace is known, and rows were looked at less than LEARN_EVERY_S ago."""
+        return self._interval_count >= WARM_INTERVALS and now_s - self._learnt_s < LEARN_EVERY_S
 
     def _add_intervals(self, steps: Sequence[int], t_ns: Sequence[int]) -> None:
         """Add the times between rows that begin a step later than any before."""

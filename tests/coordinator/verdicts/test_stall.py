@@ -99,6 +99,21 @@ def test_while_nobody_could_be_heard_nobody_paused(writer: Writer) -> None:
     assert writer.patience_s == 60.0
 
 
+def test_a_pace_is_learnt_from_the_first_rows_and_then_from_some(writer: Writer) -> None:
+    for _ in range(7):
+        assert not writer.progress.is_learnt(writer.now_s)
+        writer.rows(0.1)
+    assert writer.patience_s is not None
+    writer.rows(*[1.0] * 20)
+    assert writer.progress.is_learnt(writer.now_s + 0.5)
+    writer.progress.note_more(writer.now_s + 0.5, writer.now_s + 0.5, 9)
+    writer.step += 9
+    writer.rows(*[10.0] * 1)  # ten rows in ten seconds
+    pace = writer.progress.pace()
+    assert pace is not None and pace.step_s == pytest.approx(1.0)
+    assert writer.progress._intervals[-1] == pytest.approx(1.0)
+
+
 def test_rows_of_one_step_are_one_step(writer: Writer) -> None:
     for _ in range(10):
         writer.now_s += 30.0
