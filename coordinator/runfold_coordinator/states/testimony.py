@@ -140,7 +140,7 @@ def gather_testimony(evidence: Iterable[Evidence]) -> Testimony:
         same = by_source.setdefault(one.source, {})
         _writer, _source, ident = one.key
         known = same.get(ident)
-        if known is None or one.t_ns < known.t_ns:
+        if known is None or _is_before(one, known):
             same[ident] = one
 
     def said(source: str) -> Iterable[Evidence]:
@@ -166,6 +166,13 @@ def gather_testimony(evidence: Iterable[Evidence]) -> Testimony:
         stop_signals=_parts(map(_signal, said(e.STOP_SIGNAL))),
         launcher_signals=_parts(map(_launcher_signal, said(e.LAUNCHER))),
     )
+
+
+def _is_before(one: Evidence, known: Evidence) -> bool:
+    """Return whether this is what stands of two pieces of one key: the earlier, of equal times by facts."""
+    if one.t_ns != known.t_ns:
+        return one.t_ns < known.t_ns
+    return one.facts != known.facts and repr(one.facts) < repr(known.facts)
 
 
 def _parts(found: Iterable[_T | None]) -> tuple[_T, ...]:

@@ -220,6 +220,29 @@ def test_who_lives_is_never_terminal(evidence: tuple[Evidence, ...], state: str,
     assert (found.state, found.reason, found.confidence) == (state, reason, "")
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "reason"),
+    [
+        (exited(3), at(e.EXIT, 100, seq=11, code=4, how="sys.exit"), "exit code 4"),
+        (waited(5 << 8, 100, "parent"), at(e.WAIT, 99, status=9, by="pidfd", pid=3), "exit code 5"),
+        (at(e.OOM, kills=0, scope="process"), died(SIGKILL), "killed by SIGKILL, sender unknown"),
+        (at(e.OOM, kills=0, scope="cgroup"), gone(), "the process vanished without an exit record"),
+        (signalled(SIGTERM, 99, 5), signalled(SIGINT, 99, 5), "killed by SIGINT"),
+    ],
+)
+def test_of_two_words_that_contradict_each_other_one_stands(
+    one: Evidence, other: Evidence, reason: str
+) -> None:
+    more = [] if one.source in {e.EXIT, e.WAIT, e.OOM} else [gone()]
+    assert judge(one, other, *more).reason == judge(other, one, *more).reason == reason
+
+
+def test_who_asked_first_has_stopped_it() -> None:
+    second = replace(at(e.STOP, 95, request="r2", by="bob", grace_s=1), ident="r2")
+    for order in ((ASKED, second), (second, ASKED)):
+        assert judge(*order, SENT, died(SIGTERM)).reason == "stopped by ann: killed by SIGTERM"
+
+
 def test_a_notice_that_was_outlived_is_no_more() -> None:
     life = replace(LIFE, last_record_unix_ns=261 * S)
     assert judge(NOTICE, life=life).state == "running"
