@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -229,7 +230,7 @@ class WriterBatch:
                 del identity["config"]
                 changes["identity"] = pack_value(identity)
                 mark.role = changes["role"] = payload.role
-                changes["console_of"] = payload.console_of
+                changes["console_of"] = _writer_id(payload.console_of)
                 changes["host"] = None if payload.host is None else clean_text(payload.host)
                 changes["boot_id"] = None if payload.boot_id is None else clean_text(payload.boot_id)
                 mark.started_unix_ns = min(payload.started_unix_ns, MAX_INT) or mark.started_unix_ns
@@ -277,3 +278,8 @@ def _seq_ranges(seqs: list[int]) -> Iterator[tuple[int, int]]:
             lo = seq
         before = seq
     yield lo, before
+
+
+def _writer_id(text: str | None) -> str | None:
+    """Return a text that names a writer; anything else, which a column has no place for, names nobody."""
+    return text if text is not None and re.fullmatch(r"[0-9a-f]{32}", text) else None
