@@ -32,8 +32,11 @@ logger = logging.getLogger(__name__)
 RETRY_SPOOL_S = 2.0
 #: The heartbeat speaks of an ended and acked writer for this long after it was seen so.
 REPORT_ENDED_S = 120.0
-#: Writers that are taken in at once: an agent that comes to a thousand must not be silent meanwhile.
-MOST_FOUND = 64
+#: Writers that are taken in at once: an agent that comes to thousands must not be silent meanwhile. Fewer
+#: would take longer in all, since a step costs something for every writer.
+MOST_FOUND = 256
+#: The spools of ended writers are looked at for no longer at once, seconds.
+LONGEST_LOOK_S = 0.1
 
 
 @dataclass(slots=True)
@@ -221,11 +224,13 @@ class Writers:
         Call now and then. Returns True when one ended since the last call.
         """
         ended_before, self._ended = self._ended, set()
+        ends_s = self._clock() + LONGEST_LOOK_S
         for writer, life in list(self._lives.items()):
             try:
                 if life.tail.has_ended():
                     self._ended.add(writer)
-                    self._settle_ended(life)
+                    if life.is_drained or self._clock() < ends_s:
+                        self._settle_ended(life)
             except (OSError, ValueError):
                 self.forget_broken(writer)
         return not self._ended <= ended_before
