@@ -51,8 +51,7 @@ class MetricsPage:
 
     def answer(self, accept: str) -> Exposition:
         """Return the page in the format that an Accept header asks for."""
-        _, content_type = choose_encoder(accept)
-        is_openmetrics = content_type.startswith("application/openmetrics-text")
+        is_openmetrics = _asks_for_openmetrics(accept)
         with self._lock:
             now_s = self._clock.mono_s()
             kept = self._kept.get(is_openmetrics)
@@ -73,6 +72,14 @@ class MetricsPage:
         write: Callable[[CollectorRegistry], bytes] = openmetrics.generate_latest
         own = b"".join(write(each).removesuffix(_END) for each in (self._registry, _one(left_out)))
         return Exposition(own + runs + _END, OPENMETRICS_TYPE)
+
+
+def _asks_for_openmetrics(accept: str) -> bool:
+    try:
+        _, content_type = choose_encoder(accept)
+    except ValueError:  # a version that is none
+        return False
+    return content_type.startswith("application/openmetrics-text")
 
 
 def _one(left_out: LeftOut) -> CollectorRegistry:

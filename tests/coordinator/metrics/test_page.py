@@ -327,3 +327,12 @@ def test_requests_are_counted_by_route_and_refusals_too(store):
     assert counted[("GET", route, "2xx")] == 3 and counted[("GET", route, "4xx")] == 1
     assert counted[("GET", "none", "4xx")] == 2, "refused without the key, and no such route"
     assert any(method == "other" for method, _, _ in counted)
+
+
+@pytest.mark.parametrize("version", ["x", "....", "1e999", ""])
+def test_a_scraper_that_asks_for_an_odd_version_is_answered(store, version):
+    page = metrics_over(store).page
+    assert page.answer(f"application/openmetrics-text; version={version}").content_type in (
+        TEXT_TYPE,
+        OPENMETRICS_TYPE,
+    )
