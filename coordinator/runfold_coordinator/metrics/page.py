@@ -77,7 +77,7 @@ class MetricsPage:
 def _asks_for_openmetrics(accept: str) -> bool:
     try:
         _, content_type = choose_encoder(accept)
-    except ValueError:  # a version that is none
+    except (TypeError, ValueError):  # a version that is none: the library compares it before it looks
         return False
     return content_type.startswith("application/openmetrics-text")
 
