@@ -161,12 +161,10 @@ def _cause_of(member: Member, others: Sequence[Member]) -> Member | None:
         # Nothing but time tells which was first, and what came at one time has a common cause.
         before_s = -REACTION_S
     at = bisect_left(others, member.signal_ns - int(within_s * 1e9), key=lambda other: other.ended_ns)
-    for other in others[at:]:
-        if other.ended_ns > member.signal_ns + before_s * 1e9:
-            return None
-        if other is not member:
-            return other
-    return None
+    # Not the death itself: of its own level only what came before its signal counts.
+    if at == len(others) or others[at].ended_ns > member.signal_ns + before_s * 1e9:
+        return None
+    return others[at]
 
 
 def _root(cause: Member, found: Mapping[str, Member]) -> Member:

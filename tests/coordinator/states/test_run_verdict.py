@@ -76,6 +76,19 @@ def test_a_collective_that_times_out_is_a_consequence_for_as_long_as_its_timeout
     assert blamed(judge(member(0, timeout), member(1, raised("ValueError", "no", 1000)))) == 1
 
 
+def test_deaths_one_after_the_other_are_laid_to_the_first() -> None:
+    found = judge(*(member(rank, died(SIGKILL, 100 + 50 * rank)) for rank in range(3)))
+    assert found.induced == {
+        "1": "killed by SIGKILL after rank 0 was killed",
+        "2": "killed by SIGKILL after rank 0 was killed",
+    }
+
+
+def test_a_run_ends_with_its_last_process() -> None:
+    found = judge(member(0, died(SIGSEGV, 100)), member(1, exited(0, t_s=120)), member(2, exited(0)))
+    assert (found.state, found.ended_unix_ns) == ("crashed", 120 * S)
+
+
 def test_where_all_miss_a_peer_the_first_is_blamed() -> None:
     said = [raised("RuntimeError", "Connection closed by peer", t_s) for t_s in (101.0, 100.0, 102.0)]
     found = judge(*(member(rank, one) for rank, one in enumerate(said)))

@@ -243,6 +243,11 @@ def test_who_asked_first_has_stopped_it() -> None:
         assert judge(*order, SENT, died(SIGTERM)).reason == "stopped by ann: killed by SIGTERM"
 
 
+def test_a_request_that_came_after_the_end_has_not_stopped_it() -> None:
+    assert judge(died(SIGTERM, 35), ASKED).reason == "stopped by ann: killed by SIGTERM"
+    assert judge(died(SIGTERM, 25), ASKED).reason == "killed by SIGTERM"
+
+
 def test_a_notice_that_was_outlived_is_no_more() -> None:
     life = replace(LIFE, last_record_unix_ns=261 * S)
     assert judge(NOTICE, life=life).state == "running"
