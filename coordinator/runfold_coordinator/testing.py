@@ -32,9 +32,9 @@ START_TIMEOUT_S = 60.0
 class LocalServer:
     """A coordinator with its Redis on this machine; a context manager. Not thread-safe.
 
-    What a test kills stays dead until `restart(part)`, but for agents: a run that goes on calls for another one
-    within seconds. Addresses stay the same
-    over restarts. Leaving the context ends every part, and removes the folder unless it was given.
+    What a test kills stays dead until `restart(part)`, but for agents: a run that goes on calls for another
+    one within seconds. Addresses stay the same over restarts. Leaving the context ends every part, and
+    removes the folder unless it was given.
     """
 
     def __init__(

@@ -117,7 +117,9 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(
         ("silent", "quiet", "disabled", "allow_val_change", "x_primary", "x_update_finish_state"), _truth
     ),
-    **dict.fromkeys(("finish_timeout_raises", "x_record_signals", "x_join_ranks", "x_offline", "x_stacks"), _truth),
+    **dict.fromkeys(
+        ("finish_timeout_raises", "x_record_signals", "x_join_ranks", "x_offline", "x_stacks"), _truth
+    ),
     "x_disable_stats": _truth,
     **dict.fromkeys(("init_timeout", "finish_timeout", "x_stats_sampling_interval"), _seconds),
     "run_tags": _tags,

@@ -16,10 +16,10 @@ from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.api.routes_intake import BODY_LIMITS
 from runfold_coordinator.api.server import HttpServer
 from runfold_coordinator.clock import SystemClock
-from runfold_coordinator.readers.alerts_reader import AlertsReader
 from runfold_coordinator.metrics.building import Metrics
 from runfold_coordinator.metrics.http_counts import HttpCounts
 from runfold_coordinator.metrics.own import OwnSources
+from runfold_coordinator.readers.alerts_reader import AlertsReader
 from runfold_coordinator.readers.attempts_reader import AttemptsReader
 from runfold_coordinator.readers.goodput_reader import GoodputReader
 from runfold_coordinator.readers.group_reader import GroupReader

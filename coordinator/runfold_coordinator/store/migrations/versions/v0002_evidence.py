@@ -100,14 +100,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("alert_pk", "receiver"),
     )
     op.create_index("alert_deliveries_due", "alert_deliveries", ["state", "next_unix_s"])
-    # What processes said of their own ends becomes evidence: the payloads of EXIT, SIGNAL and PREEMPTING records
-    # are its facts.
+    # What processes said of their own ends becomes evidence: the payloads of EXIT, SIGNAL and PREEMPTING
+    # records are its facts.
     op.execute(
         "INSERT INTO evidence (writer_id, source, ident, t_ns, received_unix_s, facts, is_fresh) "
         "SELECT writers.writer_id, "
         "CASE records.kind WHEN 15 THEN 'exit' WHEN 16 THEN 'signal' ELSE 'preempting' END, "
         "'seq:' || records.seq, records.t_ns, records.t_ns / 1e9, records.payload, false "
-        "FROM records JOIN writers ON writers.writer_pk = records.writer_pk WHERE records.kind IN (15, 16, 18)"
+        "FROM records JOIN writers ON writers.writer_pk = records.writer_pk "
+        "WHERE records.kind IN (15, 16, 18)"
     )
     op.drop_column("writers", "signal")
     op.drop_column("writers", "preempting")
