@@ -28,8 +28,10 @@ class WatchedRule:
 
 def needs_of(rules: Sequence[Rule], run: RunFacts) -> Needs:
     """Return what else to read: ranks only where something can be wrong with one."""
+    # A run that was stopped has no failure, but ranks that were killed.
+    may_have_ended = run.first_failure is not None or run.is_terminal
     ranks = any(
-        (rule.when.rank_state and (run.first_failure is not None or not _are_ends(rule.when.rank_state)))
+        (rule.when.rank_state and (may_have_ended or not _are_ends(rule.when.rank_state)))
         or (rule.when.unreachable and run.unreachable)
         for rule in rules
     )

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from runfold_coordinator.alerts.conditions import RankFacts, RunFacts, RunFilter, causes_of, short_key
-from runfold_coordinator.alerts.config import When
+from runfold_coordinator.alerts.config import Rule, When
+from runfold_coordinator.alerts.rules import needs_of
 
 
 def run(**more: Any) -> RunFacts:
@@ -105,3 +106,17 @@ def test_a_key_that_is_too_long_is_kept_short_and_apart() -> None:
     assert len(short_key("\ud800" * 5000)) < 200
     odd = short_key("desync:a\0b\ud800")
     assert odd.isprintable() and odd != short_key("desync:ab")
+
+
+@pytest.mark.parametrize(
+    ("facts", "are_read"),
+    [
+        ({}, False),
+        ({"state": "finished"}, True),
+        ({"state": "killed", "reason": "stopped by ann"}, True),  # nothing failed, and yet ranks were killed
+        ({"first_failure": {"rank": 3}}, True),
+    ],
+)
+def test_ranks_are_read_where_one_may_have_ended(facts: dict[str, Any], are_read: bool) -> None:
+    rule = Rule(name="dead rank", when=When(rank_state=("killed",)), receivers=("oncall",))
+    assert needs_of([rule], run(**facts)).ranks is are_read
