@@ -50,6 +50,7 @@ def ran(tmp_path: Path, code: str) -> list[Spooled]:
         f"{START}\nif __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in code.splitlines())
     )
     env = {"RUNFOLD_DIR": str(tmp_path / "home"), "RUNFOLD_MODE": "offline", "PATH": "/usr/bin:/bin"}
+    env["RUNFOLD_CONSOLE"] = "off"  # spools of processes are counted here
     done = subprocess.run(
         [sys.executable, str(path)],
         env=env,

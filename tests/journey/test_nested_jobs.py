@@ -45,6 +45,7 @@ def home(tmp_path: Path) -> Path:
 def ran(home: Path, *command: str) -> list[tuple[str, int | None]]:
     """Run a command; return (run, rank) of every writer."""
     env = {"RUNFOLD_DIR": str(home / "home"), "RUNFOLD_AGENT": "none", "PATH": "/usr/bin:/bin"}
+    env["RUNFOLD_CONSOLE"] = "off"  # spools of processes are counted here
     subprocess.run([sys.executable, *command], env=env, cwd=home, check=True, timeout=60)
     return [(found.identity.run_id, found.identity.rank) for found in read_spools(home / "home")]
 
