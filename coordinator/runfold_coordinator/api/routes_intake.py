@@ -123,7 +123,7 @@ def _add_control(request: Request, backend: Backend, body: bytes) -> Response:
         if kind == "evidence":
             Evidence.from_message(found)
         else:
-            Heartbeat.unpack(body)
+            Heartbeat.from_message(found)
     except ProtocolError as error:
         raise BadRequestError(f"no control message: {error}", field="body") from error
     backend.intake.add_control(body)

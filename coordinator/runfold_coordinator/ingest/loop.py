@@ -313,7 +313,7 @@ class IngestLoop:
                 evidence = Evidence.from_message(found)
                 self.control.evidence += 1
                 return evidence
-            self._liveness.hear(Heartbeat.unpack(message))
+            self._liveness.hear(Heartbeat.from_message(found))
             self.control.heartbeats += 1
         except ProtocolError as error:
             self.control.bad += 1

@@ -209,7 +209,11 @@ class Heartbeat:
     @classmethod
     def unpack(cls, data: bytes) -> Heartbeat:
         """Return the heartbeat in `data`; ProtocolError if there is none."""
-        message = unpack_value(data, max_bytes=MAX_HEARTBEAT_BYTES)
+        return cls.from_message(unpack_value(data, max_bytes=MAX_HEARTBEAT_BYTES))
+
+    @classmethod
+    def from_message(cls, message: Any) -> Heartbeat:
+        """Return the heartbeat in a decoded control message; ProtocolError if there is none."""
         if not isinstance(message, dict) or message.get("kind") != "heartbeat":
             raise DecodeError("not a heartbeat", field="kind")
         if message.get("v") != 1:
