@@ -124,6 +124,10 @@ def play(schedule: Schedule, folder: Path, *, db: str | None = None) -> Verdict:
             _inject_all(stage, schedule, verdict)
             stage.heal()
             _end_trainers(stage)
+            if not stage.server.pids(
+                "agent"
+            ):  # the last was killed after the last trainer: as the next run would do
+                stage.server.restart("agent")
             healed = time.monotonic()
             lost = until(lambda: _delivered(stage, schedule), HEAL_LIMIT_S, 0.2)
             verdict.heal_s = time.monotonic() - healed

@@ -18,8 +18,8 @@ _POLL_S = 0.02
 #: From then on a line tells how far delivery is.
 _SHOW_AFTER_S = 1.0
 _SHOW_EVERY_S = 0.5
-#: The agent is asked for again when it stands still for so long.
-_CALL_AGENT_EVERY_S = 2.0
+#: The agent is asked for so often meanwhile: it may die, and this process will not be there to notice.
+_CALL_AGENT_EVERY_S = 0.5
 
 
 def acked_seq(directory: Path) -> int:

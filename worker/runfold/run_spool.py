@@ -149,13 +149,13 @@ class RunSpool:
         """Id of the writer that spoke last here: in a child that has said nothing yet, its parent's."""
         return self.directory.name if self.directory is not None else self._parent
 
-    def call_agent(self) -> bool:
+    def call_agent(self, *, is_last: bool = False) -> bool:
         """Make sure that an agent works, and return whether one did already; offline nobody is called."""
         if self._membership.is_offline or self.directory is None:
             return True
         from runfold.node.start import ensure_agent
 
-        return ensure_agent(self._membership.node)
+        return ensure_agent(self._membership.node, is_last=is_last)
 
     def acked_seq(self) -> int:
         """The highest seq that a server stored durably."""
@@ -205,6 +205,7 @@ class RunSpool:
             )
             if self._wait_for_ack(directory, seq, timeout_s + _LAST_CHANCE_S, since_mono_s):
                 return True
+        self.call_agent(is_last=True)
         if not quiet:
             goes_on = "the node agent goes on" if node.mode == "process" else "the next agent goes on"
             terminal.info(

@@ -35,10 +35,13 @@ _started_s: dict[tuple[int, Path], float] = {}
 _threads: dict[tuple[int, Path], AgentThread] = {}
 
 
-def ensure_agent(settings: NodeSettings) -> bool:
+def ensure_agent(settings: NodeSettings, *, is_last: bool = False) -> bool:
     """Make sure that an agent works for the settings' target, or is starting; never wait, never raise.
 
     Costs microseconds when one works, so that a Run may call it now and then.
+
+    Args:
+        is_last: This process will not call again: one that it started a moment ago may have died.
 
     Returns:
         Whether one works already, or none is wanted.
@@ -50,7 +53,7 @@ def ensure_agent(settings: NodeSettings) -> bool:
             _ensure_thread(settings)
             return True
         if not lock.is_held(settings.target_dir):
-            if _may_start(settings):
+            if _may_start(settings) or is_last:
                 _start(settings)
             return False
         if _could_do_better(settings) and _may_start(settings):
