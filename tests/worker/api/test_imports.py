@@ -21,7 +21,7 @@ def test_importing_the_client_loads_no_http_library_and_no_arrays() -> None:
 def test_a_machine_without_pandas_gets_lists_of_dicts() -> None:
     program = (
         "import sys; sys.modules['pandas'] = None\n"
-        "from runfold.api.run import shaped\n"
+        "from runfold.api.columns import shaped\n"
         "table = {'length': 1, 'columns': [{'name': 'a', 'values': [1], 'rows': None}]}\n"
         "assert shaped(table, pandas=True) == [{'a': 1}]\n"
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from runfold.terminal import warn
+
 
 def rows_of(table: dict[str, Any]) -> list[dict[str, Any]]:
     """Return one dict per row; a cell that is absent is left out."""
@@ -80,3 +82,11 @@ def load_pandas() -> Any | None:
     except ImportError:
         return None
     return pandas
+
+
+def shaped(table: dict[str, Any], *, pandas: bool) -> Any:
+    """Return a table as a DataFrame if asked for and possible, else as a list of dicts."""
+    module = load_pandas() if pandas else None
+    if pandas and module is None:
+        warn("pandas is not installed: history() returns a list of dicts; pip install pandas for a DataFrame")
+    return rows_of(table) if module is None else frame_of(table, module)

@@ -10,6 +10,7 @@ from typing import Any
 
 from runfold.api.connection import Connection
 from runfold.api.errors import RequestError
+from runfold.api.run_facts import TERMINAL_STATES
 
 #: Most lines that the server gives at once.
 MAX_PAGE_LINES = 10_000
@@ -132,8 +133,6 @@ class ConsoleLogs(Iterator[ConsoleLogLine]):
             self._is_over = not self._follow or (self._is_late() and not self._page)
 
     def _await_more(self) -> None:
-        from runfold.api.run import TERMINAL_STATES
-
         if self._ended_s is None and self._connection.get(self._path)["state"] in TERMINAL_STATES:
             self._ended_s = time.monotonic()
         time.sleep(FOLLOW_EVERY_S)

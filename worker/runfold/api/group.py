@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from runfold.api.columns import load_pandas
+from runfold.api.columns import load_pandas, shaped
 from runfold.api.connection import Connection
 from runfold.api.paths import route
-from runfold.api.run import Run, shaped
+from runfold.api.run import Run
 from runfold.api.runs import Runs
 
 
