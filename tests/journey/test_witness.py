@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from runfold.node import lock
 from runfold.node.deliver import deliver_all
-from runfold.node.start import RESPAWN_S, ensure_agent
 from runfold.protocol import evidence as e
 from runfold.protocol.evidence import Evidence
 from runfold.spool import SpoolReader, list_writers
@@ -92,14 +91,22 @@ class Doomed:
                 pipe.close()
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    found = Stage(tmp_path_factory.mktemp("witness"))
+@contextlib.contextmanager
+def node(base: Path) -> Iterator[Stage]:
+    found = Stage(base)
     found.register()
     # Samples of the node are others' concern.
     found.settings = replace(found.settings, idle_exit_s=60.0, stats=False)
-    yield found
-    found.close()
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with node(tmp_path_factory.mktemp("witness")) as found:
+        yield found
 
 
 @pytest.fixture
@@ -122,8 +129,11 @@ def coordinator(stage: Stage) -> Iterator[SmallCoordinator]:
 
 
 def seen_alive(stage: Stage, coordinator: SmallCoordinator, doomed: Doomed) -> None:
-    ensure_agent(stage.settings)
-    until(lambda: any(alive for _, _, alive in list(coordinator.beats[doomed.writer])))
+    def is_seen() -> bool:
+        stage.ask()
+        return any(alive for _, _, alive in list(coordinator.beats[doomed.writer]))
+
+    until(is_seen)
 
 
 def told(found: list[Evidence], source: str) -> list[dict[str, Any]]:
@@ -178,7 +188,7 @@ def test_a_signal_through_runfold_run_is_told_with_its_sender(
     assert doomed.process.wait(30) == -signal.SIGTERM
     [wait] = until(lambda: told(coordinator.heard[doomed.writer], e.WAIT))
     assert wait["status"] == signal.SIGTERM
-    [found] = told(coordinator.heard[doomed.writer], e.LAUNCHER)
+    [found] = until(lambda: told(coordinator.heard[doomed.writer], e.LAUNCHER))
     assert found == {
         "pid": doomed.process.pid,
         "signum": signal.SIGTERM,
@@ -257,25 +267,26 @@ def test_an_agent_that_comes_after_the_death_tells_what_can_still_be_known(
 
 @pytest.mark.parametrize("point", ["agent.before_testimony", "agent.after_testimony"])
 def test_an_agent_that_dies_as_it_testifies_leaves_it_to_the_next(
-    stage: Stage,
-    coordinator: SmallCoordinator,
-    doom: Callable[..., Doomed],
-    monkeypatch: pytest.MonkeyPatch,
-    point: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
-    stage.kill_agents()
-    time.sleep(RESPAWN_S)
-    monkeypatch.setenv("RUNFOLD_FAILPOINT", point)
-    doomed = doom("os._exit(6)", way=WAYS["runfold run"], RUNFOLD_FAILPOINT="")
-    seen_alive(stage, coordinator, doomed)
-    monkeypatch.delenv("RUNFOLD_FAILPOINT")
-    assert doomed.end() == 6
-    until(lambda: not stage.agents())
-    stage.respawn()
-    mark = stage.settings.target_dir / doomed.writer.hex() / "witnessed"
-    until(lambda: mark.exists() and told(coordinator.kept[doomed.writer], e.WAIT))
-    assert {one.facts["status"] for one in coordinator.kept[doomed.writer]} == {6 << 8}
-    assert {one.source for one in coordinator.kept[doomed.writer]} == {e.WAIT}
+    # A node of its own: an end that another test left to be told would kill the agent too early.
+    with (
+        node(tmp_path) as stage,
+        SmallCoordinator(stage.redis.url) as coordinator,
+        contextlib.closing(
+            Doomed(stage, "os._exit(6)", way=WAYS["runfold run"], RUNFOLD_FAILPOINT="")
+        ) as doomed,
+    ):
+        monkeypatch.setenv("RUNFOLD_FAILPOINT", point)
+        seen_alive(stage, coordinator, doomed)
+        monkeypatch.delenv("RUNFOLD_FAILPOINT")
+        assert doomed.end() == 6
+        until(lambda: not stage.agents())
+        stage.respawn()
+        mark = stage.settings.target_dir / doomed.writer.hex() / "witnessed"
+        until(lambda: mark.exists() and told(coordinator.kept[doomed.writer], e.WAIT))
+        assert {one.facts["status"] for one in coordinator.kept[doomed.writer]} == {6 << 8}
+        assert {one.source for one in coordinator.kept[doomed.writer]} == {e.WAIT}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -331,8 +342,7 @@ def test_an_agent_that_is_stopped_with_its_processes_still_tells_how_they_ended(
 def test_writers_of_an_earlier_boot_are_told_as_such(stage: Stage, coordinator: SmallCoordinator) -> None:
     boot = "11111111-2222-3333-4444-555555555555"
     spool = open_writer(stage.settings.spool_root, "local", boot_id=boot)
-    ensure_agent(stage.settings)
-    [found] = until(lambda: told(coordinator.kept[spool.writer_id], e.REBOOT))
+    [found] = until(lambda: (stage.ask(), told(coordinator.kept[spool.writer_id], e.REBOOT))[1])
     assert found["boot_id"] == boot
     assert found["now"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     spool.close()
@@ -370,7 +380,7 @@ def test_under_torchrun_the_error_file_and_the_launchers_end_are_told(
         "    time.sleep(60)\n"
         "main()\n"
     )
-    ensure_agent(stage.settings)
+    until(lambda: (stage.ask(), lock.is_held(stage.settings.target_dir))[1])
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     done = subprocess.run(
         [*command, str(script)],
@@ -394,4 +404,5 @@ def test_under_torchrun_the_error_file_and_the_launchers_end_are_told(
         [end] = until(lambda writer=writer: told(coordinator.heard[writer], e.LAUNCHER))
         assert end["status"] == 1 << 8
     assert told(coordinator.heard[ranks[0]], e.ELASTIC) == []
-    assert told(coordinator.heard[ranks[0]], e.WAIT)[0]["status"] & 0x7F == signal.SIGTERM
+    [wait] = until(lambda: told(coordinator.heard[ranks[0]], e.WAIT))
+    assert wait["status"] & 0x7F == signal.SIGTERM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import redis
 
 from runfold.node import lock
 from runfold.node.settings import NodeSettings
+from runfold.node.start import ensure_agent
 from runfold_coordinator.embedded_redis import EmbeddedRedis
 from runfold_coordinator.testing import find_agents
 from support.processes import start, until
@@ -50,8 +52,17 @@ class Stage:
 
     def kill_agents(self) -> None:
         for pid in self.agents():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself
+                os.kill(pid, signal.SIGKILL)
         until(lambda: not lock.is_held(self.settings.target_dir))
+
+    def ask(self, settings: NodeSettings | None = None) -> None:
+        """Ask for an agent unless one is there, as a Run does now and then.
+
+        Of two calls within RESPAWN_S the second starts nothing: ask again while you wait for what an agent does.
+        """
+        if not self.agents():
+            ensure_agent(settings or self.settings)
 
     def respawn(self) -> None:
         """As a Run does it at rare moments, without its rate limit."""
