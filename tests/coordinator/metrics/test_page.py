@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import threading
-import time
 
 import pytest
 import sqlalchemy as sa
@@ -17,7 +16,6 @@ from coordinator.readers.stored_run import Said, StoredRun
 from runfold.protocol.values import pack_value
 from runfold_coordinator.api.app import create_app
 from runfold_coordinator.api.gate import GatePolicy
-from runfold_coordinator.clock import SystemClock
 from runfold_coordinator.ingest.measures import ControlCounts, Durations
 from runfold_coordinator.ingest.transaction import Counts
 from runfold_coordinator.metrics.backlog import Backlog
@@ -30,6 +28,7 @@ from runfold_coordinator.readers.goodput_reader import GoodputReader
 from runfold_coordinator.readers.live_reader import LiveReader, NothingHeard
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.store import Store
+from support.frames import FakeClock
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -55,8 +54,9 @@ def loop() -> Loop:
     return Loop()
 
 
-def metrics_over(store, loop: Loop | None = None, **more) -> Metrics:
-    clock = SystemClock()
+def metrics_over(store, loop: Loop | None = None, clock: FakeClock | None = None, **more) -> Metrics:
+    """Metrics at a time that stands still: what a scrape follows of runs it follows to the end."""
+    clock = clock or FakeClock()
     live = LiveReader(store, clock, NothingHeard(), GoodputReader(store, clock).goodput)
     sources = OwnSources(
         store=store,
@@ -97,16 +97,6 @@ def job(store, run_id: str = "r", ranks: int = 3, *, started_s: float = 0.0, **c
 def of(found: dict[str, dict[tuple, float]], sample: str, /, **labels: str) -> list[float]:
     wanted = set(labels.items())
     return [value for each, value in found.get(sample, {}).items() if wanted <= set(each)]
-
-
-def soon(metrics: Metrics, condition) -> dict[str, dict[tuple, float]]:
-    """Return the page once it is so: values of runs are read beside scrapes."""
-    deadline = time.monotonic() + 20
-    while not condition(found := samples(metrics)):
-        assert time.monotonic() < deadline, found.get("runfold_run_metric")
-        metrics.page._kept.clear()
-        time.sleep(0.05)
-    return found
 
 
 def test_a_run_that_goes_on(store):
@@ -199,10 +189,11 @@ def test_the_coordinators_own_families(store, loop):
 
 
 def test_a_run_that_ended_is_shown_for_a_while(store):
-    now_ns = time.time_ns()
+    clock = FakeClock()
+    now_ns = int(clock.unix_s() * 1e9)
     job(store, "lately", state="failed", ended_unix_ns=now_ns - 60 * 10**9)
     job(store, "long-ago", started_s=1, state="failed", ended_unix_ns=now_ns - 3600 * 10**9)
-    found = samples(metrics_over(store))
+    found = samples(metrics_over(store, clock=clock))
     assert of(found, "runfold_run_state", run_id="lately", state="failed") == [1.0]
     assert of(found, "runfold_run_state", run_id="long-ago") == []
 
@@ -211,7 +202,8 @@ def test_caps_are_kept_and_what_they_leave_out_is_counted(store):
     for number in range(5):
         job(store, f"run-{number}", ranks=4, started_s=number)
     metrics = metrics_over(store, caps=Caps(runs=3, ranks=2, metrics=1))
-    found = soon(metrics, lambda found: len(found.get("runfold_run_metric", ())) == 3)
+    found = samples(metrics)
+    assert len(found["runfold_run_metric"]) == 3
     assert len(found["runfold_run_state"]) == 3 and len(found["runfold_run_step_lag"]) == 6
     assert {dict(labels)["name"] for labels in found["runfold_run_metric"]} == {"loss"}
     left_out = {
@@ -288,14 +280,18 @@ def test_values_follow_the_run(store):
     for step in range(5):
         said.log({"loss": float(step)}, step=step, commit=True)
     run.deliver(said)
-    metrics = metrics_over(store)
+    clock = FakeClock()
+    metrics = metrics_over(store, clock=clock)
     assert of(samples(metrics), "runfold_run_metric", name="loss") == [3.0]
     for step in range(5, 5000):
         said.log({"loss": float(step)} | ({"accuracy": 0.5} if step == 4000 else {}), step=step, commit=True)
     run.deliver(said)
     with store.transaction() as tx:  # as ingest does with each commit that touches a run
         tx.connection.execute(sa.update(t.runs).values(version=t.runs.c.version + 1))
-    found = soon(metrics, lambda found: of(found, "runfold_run_metric", name="loss") == [4998.0])
+    assert of(samples(metrics), "runfold_run_metric", name="loss") == [3.0], "a page is kept for a while"
+    clock.now_s += FRESH_S
+    found = samples(metrics)
+    assert of(found, "runfold_run_metric", name="loss") == [4998.0]
     assert of(found, "runfold_run_metric", name="accuracy") == [0.5]
     metrics.close()
 

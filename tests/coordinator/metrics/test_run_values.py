@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import queue
 import threading
-import time
 from collections import Counter
 
 import pytest
 
 from coordinator.metrics.test_page import job, store  # noqa: F401 - a fixture
 from coordinator.readers.stored_run import Said, StoredRun
-from runfold_coordinator.clock import SystemClock
 from runfold_coordinator.metrics import run_values
 from runfold_coordinator.metrics.run_values import RunValues
 from runfold_coordinator.readers.kept_goodput import KeptGoodput
 from runfold_coordinator.readers.run_lanes import seat_writers
 from runfold_coordinator.readers.settled_values import SettledValues
+from support.frames import FakeClock
 
 
 class Watched(RunValues):
-    """Notes whose turn it was."""
+    """Notes whose turn it was, and by which thread; each turn takes a given time."""
 
     def __init__(self, opened, took_s: float = 0.0) -> None:
-        clock = SystemClock()
+        clock = FakeClock()
         super().__init__(
             opened, KeptGoodput(lambda _run: {"ratio": None}, clock), clock, wanted=lambda _name: True, most=9
         )
         self.took_s = took_s
         self.turns: Counter[int] = Counter()
+        self.threads: Counter[str] = Counter()
         self.fails = False
 
     def _follow(self, run, found) -> None:
         self.turns[run.run_pk] += 1
-        time.sleep(self.took_s)
+        self.threads[threading.current_thread().name] += 1
+        self._clock.now_s += self.took_s
         if self.fails:
             raise RuntimeError("unreadable")
         super()._follow(run, found)
@@ -64,15 +66,38 @@ def test_a_run_that_did_not_change_is_left_alone(store):  # noqa: F811
     values.close()
 
 
+class Rests(threading.Event):
+    """The end that the thread waits for while it rests; each rest lasts until `go_on` is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+        self.go_on = threading.Semaphore(0)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.begun.put(timeout)
+        assert self.go_on.acquire(timeout=60)
+        return self.is_set()
+
+    def set(self) -> None:
+        super().set()
+        self.go_on.release()
+
+
 def test_the_thread_takes_its_share_and_no_more(store):  # noqa: F811
     runs = [job(store, f"run-{at}", ranks=1, started_s=at).row for at in range(20)]
     values = Watched(store, took_s=0.02)
-    began_s = time.monotonic()
-    while time.monotonic() - began_s < 1.0:  # scrapes all the time, which do work of their own
-        values.keep_up(versions(runs, int(time.monotonic() * 1e6)))
-        before = values.turns.total()
-        time.sleep(0.2)
-        assert values.turns.total() - before <= 2, "the thread rests between runs, scrapes or not"
+    values._closing = rests = Rests()
+    values.keep_up(versions(runs, 0))
+    share_s = 0.02 / run_values.SHARE - 0.02
+    for turn, rest_s in enumerate((share_s, share_s, run_values.MAX_PAUSE_S), start=1):
+        assert rests.begun.get(timeout=60) == pytest.approx(rest_s)
+        for more in range(4):  # scrapes meanwhile, which do work of their own
+            values.keep_up(versions(runs, 4 * turn + more))
+        assert values.threads["runfold-metrics"] == turn, "it rests between runs, scrapes or not"
+        assert values.turns.total() == 1 + 5 * turn
+        values.took_s = 0.02 if turn == 1 else 10.0
+        rests.go_on.release()
     values.close()
     assert not any(thread.name == "runfold-metrics" and thread.is_alive() for thread in threading.enumerate())
 
