@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import Any
 
 import httpx
@@ -42,18 +41,19 @@ def test_turns_are_given_in_order_and_refused_when_too_many_wait() -> None:
     assert asyncio.run(go()) == ["refused", "second"]
 
 
-class SlowHistory:
-    """Counts how many scans run at once."""
+class HeldHistory:
+    """Counts how many scans run at once; none ends before it may."""
 
     def __init__(self) -> None:
         self.running = self.most = self.done = 0
+        self.may_end = threading.Event()
         self._lock = threading.Lock()
 
     def scan(self, run: Any, **arguments: Any) -> HistoryPage:
         with self._lock:
             self.running += 1
             self.most = max(self.most, self.running)
-        time.sleep(0.01)
+        assert self.may_end.wait(60)
         with self._lock:
             self.running -= 1
             self.done += 1
@@ -66,19 +66,29 @@ def test_scans_share_few_turns_and_light_reads_pass_them_by(store: Store, intake
     said = Said()
     said.log({"a": 1})
     StoredRun(store).deliver(said)
-    history = SlowHistory()
+    history = HeldHistory()
     app = create_app(backend_over(store, intake, history=history))
+    turns: Turns = app.state.turns
 
     async def go() -> list[int]:
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             path = "/api/v1/runs/e/p/r/history"
-            asked = [client.get(path, params={"limit": 7 if n % 3 == 0 else 5}) for n in range(30)]
-            answers = await asyncio.gather(*asked, client.get("/api/v1/health"))
-            return [answer.status_code for answer in answers]
+            asked = [
+                asyncio.create_task(client.get(path, params={"limit": 7 if n % 3 == 0 else 5}))
+                for n in range(30)
+            ]
+            try:
+                async with asyncio.timeout(60):
+                    while (history.running, turns._waiting) != (MAX_AT_ONCE, 30 - MAX_AT_ONCE):
+                        await asyncio.sleep(0)
+                    light = await client.get("/api/v1/health")
+            finally:
+                history.may_end.set()
+            return [answer.status_code for answer in (*await asyncio.gather(*asked), light)]
 
     statuses = asyncio.run(go())
     assert history.done == 30
-    assert history.most <= MAX_AT_ONCE
+    assert history.most == MAX_AT_ONCE
     assert sorted(set(statuses)) == [200, 500]
     assert statuses[-1] == 200
