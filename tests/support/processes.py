@@ -61,7 +61,7 @@ def finish(processes: Iterable[subprocess.Popen[str]], timeout_s: float = 60.0) 
     return outputs
 
 
-def until(fact: Callable[[], T], limit_s: float = 20.0, every_s: float = 0.05) -> T:
+def until(fact: Callable[[], T], limit_s: float = 45.0, every_s: float = 0.05) -> T:
     """Poll `fact` until it is true; return what it gave."""
     deadline = time.monotonic() + limit_s
     last: Exception | None = None

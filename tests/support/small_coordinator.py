@@ -70,7 +70,7 @@ class SmallCoordinator:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def wait(self, writer: bytes, seq: int, timeout_s: float = 20.0) -> None:
+    def wait(self, writer: bytes, seq: int, timeout_s: float = 45.0) -> None:
         """Return when `seq` is stored; AssertionError after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         while self.last[writer] < seq:
