@@ -13,8 +13,9 @@ from runfold.metric import Metric
 from runfold.naming import random_id
 from runfold.node.settings import OFFLINE_TARGET, NodeSettings
 from runfold.protocol.identity import Identity
-from runfold.run import Run, RunStatus
+from runfold.run import Run
 from runfold.run_spool import LostSpool, RunSpool
+from runfold.run_status import RunStatus
 from runfold.settings import Settings
 from runfold.timers import NoTimer, Timer
 

@@ -1,63 +1,38 @@
-"""Run: what a training process holds. Checks, stamps, appends; no network, no waiting but in finish()."""
+"""Run: what a training process holds. Checks, stamps, appends; no network, no waiting but in finish().
+
+Here is what is said of rows and metrics; the rest of Run is the classes that it is made of (`run_part.py`).
+"""
 
 from __future__ import annotations
 
 import datetime
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final, Self
 
-from runfold import keep_up, terminal
+from runfold import terminal
 from runfold.alerts import AlertLevel, check_level, fit_title, wait_seconds
-from runfold.config import Config, ConfigStatic
+from runfold.config import Config
 from runfold.deprecated_names import DeprecatedNames
-from runfold.errors import ValidationError
 from runfold.joining import Membership
 from runfold.metric import Metric, check_metric
-from runfold.protocol.identity import Identity
-from runfold.protocol.records import (
-    AlertRecord,
-    ConfigRecord,
-    ConsoleRecord,
-    PreemptingRecord,
-    RecordKind,
-    RunRecord,
-    SummaryRecord,
-)
+from runfold.protocol.records import AlertRecord, PreemptingRecord, RecordKind
 from runfold.recorder import Recorder
 from runfold.redact import redact_text, redact_value
+from runfold.run_attributes import RunAttributes
+from runfold.run_display import RunDisplay
 from runfold.run_end import RunEnd
 from runfold.run_facts import RunFacts
+from runfold.run_files import RunFiles
+from runfold.run_history import RunHistory
 from runfold.run_spool import RunSpool
-from runfold.setting_checks import check_tags
+from runfold.run_status import RunStatus
+from runfold.run_timing import RunTiming
 from runfold.settings import Settings
 from runfold.summary import Summary
 
-if TYPE_CHECKING:
-    from runfold.live_fold import LiveFold
-    from runfold.timers import Timer, Timers
 
-
-@dataclass(frozen=True, slots=True)
-class RunStatus:
-    """How far the run's records are. Counts are of this process."""
-
-    #: Records said so far, lost ones included.
-    sync_items_total: int
-    #: Of these, not acknowledged yet.
-    sync_items_pending: int
-    #: When the server acknowledged last, None before the first time.
-    sync_time: datetime.datetime | None
-    #: Calls of log().
-    rows: int
-    #: Records that the server has stored durably.
-    acknowledged: int
-    #: Records that could not be kept on disk.
-    dropped: int
-
-
-class Run(RunEnd, RunFacts, DeprecatedNames):
+class Run(RunHistory, RunTiming, RunAttributes, RunFiles, RunDisplay, RunFacts, RunEnd, DeprecatedNames):
     """One process's part in a run. Made by `init`. Thread-safe, also in signal handlers.
 
     A fork's child may go on using it, and becomes a writer of its own.
@@ -89,11 +64,6 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
         self._name = identity.name
         self._notes = identity.notes
         self._tags = identity.tags
-        self._console_lines_count = 0
-        self._live: LiveFold | None = None
-        #: Made with the first timer: rows of scripts that use none stay as they are.
-        self._timers: Timers | None = None
-        self._is_over = threading.Event()
         #: The summary: what was logged last, or what define_metric() asked for.
         self.summary = Summary(self._read_summary, self._record_summary)
         self._begin_end()
@@ -102,8 +72,7 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
         self._recorder = Recorder(
             identity.run_id, self._spool.open, start_step=identity.start_step, is_lazy=run_spool is not None
         )
-        #: What log() does: the recorder's own, until there are timings to add.
-        self._log_row: Callable[..., None] = self._recorder.log
+        self._log_row = self._recorder.log
         if type(self).log is _LOG:
             # Found on the run itself, log() saves a call: 5 % of it. Not where somebody put another one.
             self.__dict__["log"] = self._recorder.log
@@ -152,43 +121,6 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
             UsageError: The run is finished.
         """
         self._log_row(data, step, commit)
-
-    def timer(self, name: str, *, collective: bool = False) -> Timer:
-        """Return what counts the time of a phase: `with run.timer("data"): ...`, or a decorator.
-
-        The next row that is committed carries `timing/<name>`, seconds since the row before, for each timer
-        used meanwhile, and `timing/step`, seconds since that row. Of nested timers the innermost counts. Each
-        thread has timers of its own; their times add up. At most 64 names a run.
-
-        Args:
-            name: Of the phase: data, forward, backward, checkpoint, ...; not step, collective or busy.
-            collective: It is spent waiting for other ranks: counted in `timing/collective` too.
-
-        Raises:
-            TypeError, ValueError: No such name can be.
-        """
-        timers = self._timers
-        if timers is None:
-            timers = self._begin_timing()
-        return timers.get(name, collective=collective)
-
-    def tell_busy(self, tells: bool) -> None:
-        """Have rows also say `timing/busy`, what is left of a step without its collectives; or no more."""
-        timers = self._timers if self._timers is not None else self._begin_timing()
-        timers.tells_busy = tells
-
-    def _begin_timing(self) -> Timers:
-        from runfold.timers import Timers
-
-        timers = Timers(self._recorder.log, self._header_words)
-        self._timers = timers
-        self._log_row = timers.log
-        if "log" in self.__dict__:
-            self.__dict__["log"] = timers.log
-        return timers
-
-    def _header_words(self) -> memoryview | None:
-        return getattr(self._recorder.spool, "header_words", None)
 
     def define_metric(  # noqa: PLR0917  # W&B's signature
         self,
@@ -270,29 +202,6 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
         self._recorder.check_active("mark_preempting")
         self._recorder.append(RecordKind.PREEMPTING, PreemptingRecord(source="mark_preempting").pack())
 
-    def pin_config_keys(self, keys: Iterable[str] = ()) -> None:
-        """Say which config keys are to be shown first; a later call replaces an earlier one."""
-        self._recorder.check_active("pin_config_keys")
-        self._config._pin("pinned_keys", [str(key) for key in keys])  # noqa: SLF001  # ours, the reserved key
-
-    def write_logs(self, text: str) -> None:
-        """Add text to the run's console output; ignored when the run is finished."""
-        if self._recorder.is_ended:
-            return
-        lines = tuple(redact_text(line) for line in text.rstrip("\n").split("\n"))
-        first, self._console_lines_count = self._console_lines_count, self._console_lines_count + len(lines)
-        record = ConsoleRecord(stream="logger", first_line=first, lines=lines)
-        self._recorder.append(RecordKind.CONSOLE, record.pack())
-
-    def save(self, glob_str: str | None = None, *_: Any, **__: Any) -> list[str]:
-        """Without arguments: nothing, as ever. Files are not kept yet: says so and returns []."""
-        self._recorder.check_active("save")
-        if glob_str is not None:
-            terminal.warn_once("Run.save(): this version of runfold keeps no files; nothing was saved")
-        return []
-
-    # -- what can be changed --
-
     @property
     def step(self) -> int:
         """The step that the next log() without `step` will use. Each process counts its own."""
@@ -302,131 +211,10 @@ class Run(RunEnd, RunFacts, DeprecatedNames):
             return 0  # as W&B: a branched run shows its step with the first row
         return self._recorder.step
 
-    @property
-    def name(self) -> str | None:
-        """The display name; may be set."""
-        return self._name
-
-    @name.setter
-    def name(self, name: str) -> None:
-        self._recorder.check_active("name")
-        self._name = str(name)
-        self._recorder.append(RecordKind.RUN, RunRecord(name=self._name).pack())
-
-    @property
-    def notes(self) -> str | None:
-        """Free text, Markdown; may be set."""
-        return self._notes
-
-    @notes.setter
-    def notes(self, notes: str) -> None:
-        self._recorder.check_active("notes")
-        self._notes = str(notes)
-        self._recorder.append(RecordKind.RUN, RunRecord(notes=self._notes).pack())
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """The tags; may be set from any iterable. A tag that is empty or longer than 64 changes nothing."""
-        return self._tags
-
-    @tags.setter
-    def tags(self, tags: Iterable[str]) -> None:
-        self._recorder.check_active("tags")
-        try:
-            self._tags = check_tags("run_tags", tuple(tags))
-        except ValidationError as error:
-            terminal.warn(f"tags were not changed: {str(error).splitlines()[-1].strip()}")
-            return
-        self._recorder.append(RecordKind.RUN, RunRecord(tags=self._tags).pack())
-
-    @property
-    def config(self) -> Config:
-        """The settings of the training, by name."""
-        return self._config
-
-    @property
-    def config_static(self) -> ConfigStatic:
-        """A read-only copy of `config` as it is now."""
-        return ConfigStatic(self._config)
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """The rows that this process committed so far, one a step, as nested dicts."""
-        live = self._live_fold()
-        rows = live.rows() if live is not None else []
-        self._tell_if_released()
-        return rows
-
     def status(self) -> RunStatus:
         """Return how much was said, acknowledged and lost."""
         self._recorder.check_active("status")
-        spool = self._recorder.spool
-        total = spool.last_seq if spool is not None else 0
-        dropped = spool.dropped_count if spool is not None else 0
-        acked = min(self._spool.acked_seq(), total)
-        return RunStatus(
-            sync_items_total=total,
-            sync_items_pending=max(total - acked, 0),
-            sync_time=self._spool.acked_at() if acked else None,
-            rows=self._recorder.rows_count,
-            acknowledged=acked,
-            dropped=dropped,
-        )
-
-    # -- reading back and setting by hand --
-
-    def _on_open(self, _: Identity) -> None:
-        """A spool was opened: at the beginning, and in each child that goes on with the run."""
-        self._live = None
-        self._watch_process()
-
-    def reset_after_fork(self) -> None:
-        """This is the child of a fork: it becomes a writer of its own when it says something."""
-        super().reset_after_fork()
-        # The parent's other threads may have held locks of these, and did not come along.
-        self._live = None
-        if self._timers is not None:
-            self._timers.reset_after_fork()
-        self._is_over = threading.Event()
-
-    def _leave(self, code: int | None = 0) -> None:
-        super()._leave(code)
-        if self._live is not None:
-            self._live.close()
-
-    def _live_fold(self) -> LiveFold | None:
-        if self._live is None and self._spool.directory is not None:
-            from runfold.live_fold import LiveFold
-
-            self._live = LiveFold(self._spool.directory, self._spool.identity.started_unix_ns)
-            if not self._recorder.is_ended:
-                keep_up.start(self._live, self._is_over)
-        return self._live
-
-    def _tell_if_released(self) -> None:
-        if self._live is not None and not self._live.is_whole:
-            terminal.warn_once(
-                f"run {self.id}: its first rows were delivered and are no longer on this machine, so that "
-                "run.summary and run.history lack them here; runfold.Api has all of them"
-            )
-
-    def _read_summary(self) -> dict[str, Any]:
-        if self._recorder.is_ended:
-            terminal.warn("Summary data not available in finished run")
-            return {}
-        live = self._live_fold()
-        summary = live.summary() if live is not None else {}
-        self._tell_if_released()
-        return summary
-
-    def _record_summary(self, record: SummaryRecord) -> None:
-        self._recorder.check_active("_summary_update_callback")
-        self._recorder.append(RecordKind.SUMMARY, record.pack())
-
-    def _record_config(self, changed: dict[str, Any]) -> None:
-        self._recorder.check_active("_config_callback")
-        if changed:
-            self._recorder.append(RecordKind.CONFIG, ConfigRecord(set=redact_value(changed)).pack())
+        return RunStatus.of(self._recorder, self._spool)
 
 
 _LOG: Final = Run.log

@@ -8,29 +8,21 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from runfold import terminal
 from runfold.hooks import hooks
-from runfold.joining import Membership
 from runfold.process_end import Ending, of_exception, of_system_exit, write_status_at_last
+from runfold.protocol.identity import Identity
 from runfold.protocol.records import ExitRecord, RecordKind, SignalRecord
-from runfold.recorder import Recorder
-from runfold.run_spool import RunSpool, share_step
-from runfold.settings import Settings
+from runfold.run_console import RunConsole
+from runfold.run_spool import share_step
 
 
-class RunEnd:
-    """The end of a run. What hooks call never raises."""
+class RunEnd(RunConsole):
+    """The end of a run, and with it of its console. What hooks call never raises."""
 
-    _membership: Membership
-    _settings: Settings
-    _recorder: Recorder
-    _spool: RunSpool
-    #: Set when this process's part is over.
-    _is_over: threading.Event
     _on_finish: Callable[[Any, int | None], None] | None
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
@@ -61,11 +53,11 @@ class RunEnd:
     def _begin_end(self) -> None:
         #: The ending that an EXIT record has told already.
         self._said_ending: Ending | None = None
-        #: Folder and last seq of the console's spool, once that is ended.
-        self._console: tuple[Path, int] | None = None
         self._end_of_child: Any = None
+        self._is_over = threading.Event()
 
-    def _watch_process(self) -> None:
+    def _on_open(self, identity: Identity) -> None:
+        super()._on_open(identity)
         hooks.add(self, record_signals=self._settings.x_record_signals)
         self._end_of_child = watch_end_of_child(self._finish_in_child)
 
@@ -84,22 +76,8 @@ class RunEnd:
             self._recorder.end(self._exit_payload(ending))
         self._leave(ending.code)
 
-    def _begin_console(self) -> None:
-        """Keep what the process prints from now on, where settings want it."""
-        how = self._settings.console
-        if how == "auto" and self._membership.node.mode == "thread":
-            how = "wrap"  # said of places where a process may have no children
-        if how != "off":
-            from runfold.console.current import Speaker, current
-
-            current.begin(Speaker(id(self), self._spool.identity, self._spool.directory, how))
-
-    def _end_console(self) -> None:
-        module: Any = sys.modules.get("runfold.console.current")
-        if module is not None:
-            self._console = module.current.end(id(self))
-
     def _leave(self, code: int | None = 0) -> None:
+        super()._leave(code)
         hooks.remove(self)
         self._end_console()
         if self._end_of_child is not None:
@@ -169,8 +147,10 @@ class RunEnd:
 
     def reset_after_fork(self) -> None:
         """This is the child of a fork: it becomes a writer of its own when it says something."""
+        super().reset_after_fork()
         self._said_ending = None
         self._recorder.reset_after_fork()
+        self._is_over = threading.Event()
 
     def _finish_in_child(self) -> None:
         """A multiprocessing child ends; its finalizers run while its exception, if any, is on the way."""

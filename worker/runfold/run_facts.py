@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
-from typing import Any
 
 from runfold import terminal
 from runfold.acknowledgement import registered_url
-from runfold.joining import Membership
+from runfold.run_part import RunPart
 from runfold.settings import Settings
 
 
-class RunFacts:
+class RunFacts(RunPart):
     """Read-only properties of a run, under W&B's names. Unset texts are "", but name and notes are None."""
-
-    _membership: Membership
-    _settings: Settings
 
     @property
     def id(self) -> str:
@@ -99,27 +94,6 @@ class RunFacts:
         return copy.deepcopy(self._settings)
 
     @property
-    def dir(self) -> str:
-        """Absolute path of the folder of the run's files; made when first asked for."""
-        folder = self._folder() / "files"
-        folder.mkdir(parents=True, exist_ok=True)
-        return str(folder)
-
-    @property
-    def sync_dir(self) -> str:
-        """The folder above `dir`."""
-        return str(Path(self.dir).parent)
-
-    def _folder(self) -> Path:
-        identity = self._membership.identity
-        root = (
-            Path(self._settings.root_dir) / "runfold"
-            if self._settings.root_dir
-            else self._settings.home / "runs"
-        )
-        return root.absolute() / identity.entity / identity.project / identity.run_id
-
-    @property
     def url(self) -> str | None:
         """The run's page, or None offline and where no server is known."""
         project_url = self.project_url
@@ -143,25 +117,3 @@ class RunFacts:
     def sweep_url(self) -> str | None:
         """None: runfold has no sweeps."""
         return None
-
-    def _repr_html_(self) -> str:
-        return self.to_html()
-
-    def to_html(self, height: int = 420, hidden: bool = False) -> str:
-        """Return HTML that shows the run's page, or its name where there is none."""
-        url = self.url
-        if url is None:
-            return f"<code>{self.path}</code>"
-        style = f"border:none;width:100%;height:{height}px;" + ("display:none;" if hidden else "")
-        return f'<iframe src="{url}?jupyter=true" style="{style}"></iframe>'
-
-    def display(self, height: int = 420, hidden: bool = False) -> bool:
-        """Show the run's page in a notebook; return False elsewhere."""
-        import sys
-
-        display: Any = sys.modules.get("IPython.display")
-        shell = sys.modules.get("IPython")
-        if display is None or shell is None or shell.get_ipython() is None:
-            return False
-        display.display(display.HTML(self.to_html(height, hidden)))
-        return True

@@ -1,0 +1,71 @@
+"""RunHistory: what this process logged so far, read back from its own spool. Part of Run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runfold import keep_up, terminal
+from runfold.protocol.identity import Identity
+from runfold.protocol.records import RecordKind, SummaryRecord
+from runfold.run_part import RunPart
+
+if TYPE_CHECKING:
+    from runfold.live_fold import LiveFold
+
+
+class RunHistory(RunPart):
+    """Rows and summary. They are folded when first asked for, and kept up from then on."""
+
+    _live: LiveFold | None = None
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The rows that this process committed so far, one a step, as nested dicts."""
+        live = self._live_fold()
+        rows = live.rows() if live is not None else []
+        self._tell_if_released()
+        return rows
+
+    def _live_fold(self) -> LiveFold | None:
+        if self._live is None and self._spool.directory is not None:
+            from runfold.live_fold import LiveFold
+
+            self._live = LiveFold(self._spool.directory, self._spool.identity.started_unix_ns)
+            if not self._recorder.is_ended:
+                keep_up.start(self._live, self._is_over)
+        return self._live
+
+    def _tell_if_released(self) -> None:
+        if self._live is not None and not self._live.is_whole:
+            run_id = self._membership.identity.run_id
+            terminal.warn_once(
+                f"run {run_id}: its first rows were delivered and are no longer on this machine, so that "
+                "run.summary and run.history lack them here; runfold.Api has all of them"
+            )
+
+    def _read_summary(self) -> dict[str, Any]:
+        if self._recorder.is_ended:
+            terminal.warn("Summary data not available in finished run")
+            return {}
+        live = self._live_fold()
+        summary = live.summary() if live is not None else {}
+        self._tell_if_released()
+        return summary
+
+    def _record_summary(self, record: SummaryRecord) -> None:
+        self._recorder.check_active("_summary_update_callback")
+        self._recorder.append(RecordKind.SUMMARY, record.pack())
+
+    def _on_open(self, identity: Identity) -> None:
+        self._live = None
+        super()._on_open(identity)
+
+    def reset_after_fork(self) -> None:
+        """This is the child of a fork: its history is that of its own spool."""
+        super().reset_after_fork()
+        self._live = None
+
+    def _leave(self, code: int | None = 0) -> None:
+        super()._leave(code)
+        if self._live is not None:
+            self._live.close()

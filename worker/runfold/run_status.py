@@ -1,0 +1,44 @@
+"""RunStatus: how far the records of a run are."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Self
+
+from runfold.recorder import Recorder
+from runfold.run_spool import RunSpool
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """How far the run's records are. Counts are of this process."""
+
+    #: Records said so far, lost ones included.
+    sync_items_total: int
+    #: Of these, not acknowledged yet.
+    sync_items_pending: int
+    #: When the server acknowledged last, None before the first time.
+    sync_time: datetime.datetime | None
+    #: Calls of log().
+    rows: int
+    #: Records that the server has stored durably.
+    acknowledged: int
+    #: Records that could not be kept on disk.
+    dropped: int
+
+    @classmethod
+    def of(cls, recorder: Recorder, run_spool: RunSpool) -> Self:
+        """Return how it stands now."""
+        spool = recorder.spool
+        total = spool.last_seq if spool is not None else 0
+        dropped = spool.dropped_count if spool is not None else 0
+        acked = min(run_spool.acked_seq(), total)
+        return cls(
+            sync_items_total=total,
+            sync_items_pending=max(total - acked, 0),
+            sync_time=run_spool.acked_at() if acked else None,
+            rows=recorder.rows_count,
+            acknowledged=acked,
+            dropped=dropped,
+        )
