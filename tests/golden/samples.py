@@ -7,6 +7,7 @@ import struct
 from typing import Any
 
 from runfold.protocol.blocks import Gap, RowBlock
+from runfold.protocol.file_records import ArtifactRecord, ArtifactUseRecord, FileRecord
 from runfold.protocol.frames import Frame
 from runfold.protocol.identity import Identity, Launcher
 from runfold.protocol.records import (
@@ -92,6 +93,11 @@ PAYLOADS: dict[RecordKind, Any] = {
     RecordKind.NODE: NodeRecord(
         "node-1", "boot", ({"index": 0, "uuid": "GPU-1", "memory_bytes": 2**37},), {"cpu_count": 8}
     ),
+    RecordKind.FILE: FileRecord("media/images/a_0.png", "live", 12, "0f" * 32, "media"),
+    RecordKind.ARTIFACT: ArtifactRecord(
+        "0e" * 16, "model", "model", "0d" * 32, 2**40, 3, ("latest", "best"), ("a b",), "group-1", False
+    ),
+    RecordKind.ARTIFACT_USE: ArtifactUseRecord("0e" * 16, "input"),
 }
 
 SCHEMA = RowSchema([("loss",), ("train", "a.b"), ("steps",), ("ok",)], "ddq?")

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from runfold.protocol.file_records import ArtifactRecord, ArtifactUseRecord, FileRecord
 from runfold.protocol.frames import Envelope
 from runfold.protocol.identity import Identity
 from runfold.protocol.records import (
@@ -45,6 +46,9 @@ _DECODERS: dict[int, Any] = {
     RecordKind.CONSOLE: ConsoleRecord.unpack,
     RecordKind.EVIDENCE: EvidenceRecord.unpack,
     RecordKind.NODE: NodeRecord.unpack,
+    RecordKind.FILE: FileRecord.unpack,
+    RecordKind.ARTIFACT: ArtifactRecord.unpack,
+    RecordKind.ARTIFACT_USE: ArtifactUseRecord.unpack,
 }
 
 

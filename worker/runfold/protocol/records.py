@@ -39,6 +39,10 @@ class RecordKind(IntEnum):
     EVIDENCE = 21
     #: What a node consists of; in the spool of the node's agent.
     NODE = 22
+    #: Files and artifacts: see protocol/file_records.py.
+    FILE = 23
+    ARTIFACT = 24
+    ARTIFACT_USE = 25
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,12 @@
+"""What people changed in runs through the API: fields, summaries, deletion; sweeps."""
+
+from __future__ import annotations
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass

@@ -1,0 +1,116 @@
+"""The outbox of a target directory: jobs that wait, results of those that ended. Survives every process.
+
+    <target_dir>/uploads/<id>.job       a job that waits; written under another name, synced, renamed
+    <target_dir>/uploads/<id>.done      its result
+    <target_dir>/uploads/staging/<id>/  copies that go with a job
+
+A job is removed after its result is written: a crash between the two has it done again, to the same effect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from pathlib import Path
+
+from runfold.protocol.errors import ProtocolError
+from runfold.uploads.jobs import ArtifactJob, FileJob, Result, parse_job
+
+OUTBOX_NAME = "uploads"
+STAGING_NAME = "staging"
+#: One job or result.
+MAX_JOB_BYTES = 16 * 1024 * 1024
+#: How long results are kept.
+KEEP_RESULTS_S = 86_400.0
+
+
+class Outbox:
+    """Jobs of one target directory. Any number of processes put, one agent takes."""
+
+    def __init__(self, target_dir: Path) -> None:
+        self.directory = target_dir / OUTBOX_NAME
+
+    def put(self, job: FileJob | ArtifactJob) -> None:
+        """Leave a job. When this returns it survives kill -9 of anything, and a power loss.
+
+        Raises:
+            OSError: It could not be kept.
+        """
+        self._write(f"{job.id}.job", job.to_json())
+
+    def waiting(self) -> list[FileJob | ArtifactJob]:
+        """Return the jobs, oldest first. What is no job is left where it is, and not returned."""
+        found = []
+        for path in self._files(".job"):
+            with contextlib.suppress(OSError, ProtocolError):
+                found.append(parse_job(self._read(path)))
+        return sorted(found, key=lambda job: (job.created_unix_s, job.id))
+
+    def ids(self) -> set[str]:
+        """Return the ids of the jobs that wait."""
+        return {path.stem for path in self._files(".job")}
+
+    def end(self, job: FileJob | ArtifactJob, *, error: str | None = None, **document: object) -> None:
+        """Write the job's result, then forget the job and what went with it."""
+        result = Result(
+            id=job.id,
+            kind=job.kind,
+            run=job.run,
+            writer=job.writer,
+            ended_unix_s=time.time(),
+            error=error,
+            document=document,
+        )
+        self._write(f"{job.id}.done", result.to_json())
+        (self.directory / f"{job.id}.job").unlink(missing_ok=True)
+        shutil.rmtree(self.staging(job.id), ignore_errors=True)
+
+    def result(self, job_id: str) -> Result | None:
+        """Return what became of a job; None while it waits, or when that was forgotten."""
+        try:
+            return Result.from_json(self._read(self.directory / f"{job_id}.done"))
+        except (OSError, ProtocolError):
+            return None
+
+    def staging(self, job_id: str) -> Path:
+        """Return the folder for copies that go with a job; the caller makes it."""
+        return self.directory / STAGING_NAME / job_id
+
+    def forget_results(self, now_unix_s: float) -> None:
+        """Remove results that are old."""
+        for path in self._files(".done"):
+            with contextlib.suppress(OSError):
+                if now_unix_s - path.stat().st_mtime > KEEP_RESULTS_S:
+                    path.unlink()
+
+    def _files(self, suffix: str) -> list[Path]:
+        try:
+            with os.scandir(self.directory) as entries:
+                return [Path(entry.path) for entry in entries if entry.name.endswith(suffix)]
+        except FileNotFoundError:
+            return []
+
+    def _read(self, path: Path) -> bytes:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(fd, "rb") as file:
+            data = file.read(MAX_JOB_BYTES + 1)
+        if len(data) > MAX_JOB_BYTES:
+            raise ProtocolError(f"{path.name} is too large", field="job", limit=MAX_JOB_BYTES)
+        return data
+
+    def _write(self, name: str, data: bytes) -> None:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unfinished = self.directory / f".{name}.{os.getpid()}"
+        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        unfinished.rename(self.directory / name)
+        folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
