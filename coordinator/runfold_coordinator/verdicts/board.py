@@ -19,9 +19,10 @@ from runfold_coordinator.liveness import Liveness, Sign
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
 from runfold_coordinator.verdicts.catalogue import Change, Known, VerdictCatalogue
+from runfold_coordinator.verdicts.desync_watch import FIRST_STEP
 from runfold_coordinator.verdicts.observe import words_of
 from runfold_coordinator.verdicts.progress import Progress, StallLimits
-from runfold_coordinator.verdicts.run_watch import FIRST_STEP, RunWatch
+from runfold_coordinator.verdicts.run_watch import RunWatch
 from runfold_coordinator.verdicts.stall import Waited
 from runfold_coordinator.verdicts.writer_watch import WriterWatch
 
@@ -144,7 +145,7 @@ class VerdictBoard:
             words = words_of(work.payloads)
             has_exit = words.has_exit
             for metric in words.metrics:
-                run.expected.apply(metric)
+                run.desync.expected.apply(metric)
             if words.identity is not None:
                 known = Known.from_record(mark.writer_pk, mark.writer_id, words.identity)
                 writer.known = run.known[mark.writer_id] = known
@@ -160,7 +161,7 @@ class VerdictBoard:
         run = self._runs[run_pk] = RunWatch(run_pk, self._limits, verdicts)
         self._turns[run_pk] = _Turns()
         for metric in definitions:
-            run.expected.apply(metric)
+            run.desync.expected.apply(metric)
         while len(self._runs) > MAX_RUNS:
             self._forget(next(iter(self._runs)))
         return run
@@ -197,7 +198,7 @@ class VerdictBoard:
             for writer in run.writers.values():
                 writer.told_flag = _flag(writer)
         for run_pk, run in list(self._runs.items()):
-            if run.has_ended and run_pk not in self._left and run.recheck is None:
+            if run.has_ended and run_pk not in self._left and run.desync.recheck is None:
                 self._forget(run_pk)
 
     def _may(self, run: RunWatch) -> bool:
@@ -252,7 +253,7 @@ class VerdictBoard:
             run.look_for_stragglers(is_last=has_ended)
             took_s = time.perf_counter() - began_s
             turns.slow_s = now_s + max(SLOW_EVERY_S, REST_RATIO * took_s)
-        if run.recheck is not None and self._may(run):
+        if run.desync.recheck is not None and self._may(run):
             self._recheck(run, heard_s)
         run.compare(heard_s, is_last=has_ended)
         if learns or has_ended:
@@ -302,16 +303,18 @@ class VerdictBoard:
 
     def _recheck(self, run: RunWatch, heard_s: float) -> None:
         """Compare some more of what was stored before this coordinator was there."""
-        assert run.recheck is not None, "asked for by the caller"
+        assert run.desync.recheck is not None, "asked for by the caller"
         keys = [
-            (key, path) for key, path in self._catalogue.keys(run.run_pk) if run.expected.of(path) is not None
+            (key, path)
+            for key, path in self._catalogue.keys(run.run_pk)
+            if run.desync.expected.of(path) is not None
         ]
         by_offset: dict[int, dict[int, str]] = {}
         for writer_id, placement in run.placements.items():
             if placement.attempt == run.attempt:
                 writer_pk = run.known[writer_id].facts.writer_pk
                 by_offset.setdefault(placement.step_offset, {})[writer_pk] = writer_id
-        low = run.recheck
+        low = run.desync.recheck
         if low <= FIRST_STEP + 1:
             low = max(low, self._catalogue.first_step(run.run_pk))
         cells_a_step = max(1, len(keys) * sum(len(writers) for writers in by_offset.values()))
@@ -323,12 +326,12 @@ class VerdictBoard:
                 upto = None if high is None else high - offset
                 for cells in self._catalogue.cells(run.run_pk, key, writers, low - offset, upto):
                     values = cells.values if isinstance(cells.values, list) else np.array(cells.values)
-                    run.add_stored(path, writers[cells.writer_pk], np.array(cells.step) + offset, values)
+                    run.desync.add(path, writers[cells.writer_pk], np.array(cells.step) + offset, values)
         if high is None:
-            run.recheck = None
+            run.desync.recheck = None
         else:
             run.settle_stored(high)
-            run.recheck = high + 1
+            run.desync.recheck = high + 1
 
 
 def _has_said_all(writer: WriterWatch, sign: Sign | None) -> bool:
