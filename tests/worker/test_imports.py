@@ -21,7 +21,8 @@ HEAVY = {
 #: What the wire may use: nothing that touches the world.
 PURE = {
     *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "heapq", "itertools"),
-    *("math", "operator", "re", "struct", "types", "typing", "zlib", "hashlib", "msgpack", "runfold"),
+    *("math", "operator", "re", "struct", "types", "typing", "zlib", "hashlib", "json", "unicodedata"),
+    *("msgpack", "runfold"),
 }
 
 
