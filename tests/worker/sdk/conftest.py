@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import runfold
-from runfold import terminal
+from runfold import terminal, timers
 from runfold.init import _active
 from support.spooled import Spooled, read_spools
 
@@ -33,6 +33,25 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def run(_alone: None) -> runfold.Run:
     return runfold.init(project="p")
+
+
+class Clock:
+    """CLOCK_MONOTONIC as the tests want it: stands still, or takes a tick each time it is read."""
+
+    def __init__(self) -> None:
+        self.now_s, self.tick_s = 100.0, 0.0
+
+    def __call__(self) -> int:
+        self.now_s += self.tick_s
+        return round(self.now_s * 1e9)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of timers; it moves when told."""
+    found = Clock()
+    monkeypatch.setattr(timers, "monotonic_ns", found)
+    return found
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,23 +15,7 @@ from runfold import timers as timers_module
 from runfold.spool import SpoolReader
 from runfold.spool.phase import MAX_NAMES, Phase
 from support.spooled import Spooled
-
-
-class Clock:
-    """CLOCK_MONOTONIC as the tests want it."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> int:
-        return round(self.now_s * 1e9)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr(timers_module, "monotonic_ns", found)
-    return found
+from worker.sdk.conftest import Clock
 
 
 def rows(spool: Callable[[], Spooled]) -> list[dict[str, Any]]:
@@ -171,7 +153,7 @@ def test_too_many_names_count_nothing(
 ) -> None:
     for number in range(5 * MAX_NAMES):
         with run.timer(f"t{number}"):
-            time.sleep(0)
+            pass
     run.log({})
     assert len([key for key in rows(spool)[0] if key.startswith("timing/t")]) <= MAX_NAMES
     assert "further ones count nothing" in capsys.readouterr().err
@@ -227,17 +209,18 @@ def test_the_header_shows_the_phase_of_the_thread_that_logs(run: runfold.Run, cl
 
 
 def test_a_child_has_timers_of_its_own(
-    run: runfold.Run, spools: Callable[[], list[Spooled]], tmp_path: Path
+    run: runfold.Run, spools: Callable[[], list[Spooled]], clock: Clock
 ) -> None:
     with run.timer("before"):
-        time.sleep(0.01)
+        clock.now_s += 1
         pid = os.fork()
         if pid == 0:
             try:
                 with run.timer("child"):
-                    time.sleep(0.01)
+                    clock.now_s += 1
                 run.log({"of": 1})
                 with run.timer("child"):
+                    clock.now_s += 1
                     run.log({"of": 1})
             finally:
                 os._exit(0)

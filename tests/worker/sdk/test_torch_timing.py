@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import inspect
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import runfold
 from runfold.torch_timing import _BackwardWait
 from support.spooled import Spooled
+from worker.sdk.conftest import Clock
 
 torch = pytest.importorskip("torch")
 dist = pytest.importorskip("torch.distributed")
@@ -96,7 +96,7 @@ def test_the_wait_of_backward_is_timed_and_numbers_stay(
 
 
 def test_slow_layers_are_not_counted_as_wait(
-    group: None, run: runfold.Run, spool: Callable[[], Spooled]
+    group: None, run: runfold.Run, spool: Callable[[], Spooled], clock: Clock
 ) -> None:
     class Slow(torch.autograd.Function):
         @staticmethod
@@ -105,7 +105,7 @@ def test_slow_layers_are_not_counted_as_wait(
 
         @staticmethod
         def backward(_: Any, gradient: Any) -> Any:  # type: ignore[override]
-            time.sleep(0.2)
+            clock.now_s += 0.2
             return gradient
 
     class Net(torch.nn.Module):
@@ -116,17 +116,18 @@ def test_slow_layers_are_not_counted_as_wait(
         def forward(self, value: Any) -> Any:
             return self.second(Slow.apply(self.first(value)))
 
+    clock.tick_s = 0.001
     ddp = torch.nn.parallel.DistributedDataParallel(Net())
     with runfold.time_collectives(ddp, run), run.timer("backward"):
         ddp(torch.ones(2, 5)).sum().backward()
     run.log({})
     (row,) = spool().values
-    assert row["timing/backward"] > 0.19
-    assert row["timing/ddp_wait"] < 0.15
+    assert row["timing/backward"] > 0.2
+    assert 0 < row["timing/ddp_wait"] < 0.1
 
 
 def test_a_backward_pass_that_fails_leaves_nothing_behind(
-    group: None, run: runfold.Run, spool: Callable[[], Spooled]
+    group: None, run: runfold.Run, spool: Callable[[], Spooled], clock: Clock
 ) -> None:
     class Fails(torch.autograd.Function):
         @staticmethod
@@ -143,9 +144,9 @@ def test_a_backward_pass_that_fails_leaves_nothing_behind(
         with pytest.raises(ZeroDivisionError, match="own"):
             (Fails.apply(inner.weight).sum() + ddp(torch.ones(1, 5)).sum()).backward()
         with run.timer("eval"):
-            time.sleep(0.05)
+            clock.now_s += 0.05
         run.log({})
-    assert spool().values[0]["timing/eval"] == pytest.approx(0.05, abs=0.04)
+    assert spool().values[0]["timing/eval"] == pytest.approx(0.05)
 
 
 def test_a_wrong_model_changes_nothing(group: None, run: runfold.Run) -> None:
@@ -163,6 +164,7 @@ def test_a_disabled_run_times_nothing(group: None) -> None:
 
 
 def test_a_model_is_freed_while_it_is_timed(group: None, run: runfold.Run) -> None:
+    train(model(), 1)  # what torch imports at its first pass leaves frames in cycles, which hold the model
     gc.collect()
     gc.disable()
     try:
