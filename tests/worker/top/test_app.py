@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Driver:
         await self.pilot.press(*keys)
         await self.pilot.pause()
 
-    async def until(self, condition: Callable[[], Any], timeout_s: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], Any], timeout_s: float = 45.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, f"not seen:\n{self.text}"
@@ -182,11 +183,11 @@ def test_a_server_that_is_away_is_said_and_the_old_values_stay():
 
 
 def test_a_server_that_hangs_is_said_and_leaving_does_not_wait_for_it():
-    hanging, seconds = [False], [0.0]
+    hanging, seconds, is_over = [False], [0.0], threading.Event()
 
     def hang() -> dict[str, Any]:
         if hanging[0]:
-            time.sleep(20)
+            is_over.wait(100)
         return document()
 
     async def script(driver: Driver) -> None:
@@ -197,8 +198,11 @@ def test_a_server_that_hangs_is_said_and_leaving_does_not_wait_for_it():
         assert "60s old" in driver.text or "61s old" in driver.text
 
     began_s = time.monotonic()
-    play(PlayedSource(hang), script, clock=lambda: time.monotonic() + seconds[0])
-    assert time.monotonic() - began_s < 15
+    try:
+        play(PlayedSource(hang), script, clock=lambda: time.monotonic() + seconds[0])
+        assert time.monotonic() - began_s < 60
+    finally:
+        is_over.set()
 
 
 def test_an_answer_that_makes_no_sense_ends_nothing():

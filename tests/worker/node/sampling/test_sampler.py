@@ -100,7 +100,7 @@ class Stage:
 
     def samples(self, count: int = 1) -> list[dict[str, float]]:
         return (
-            until(lambda: samples if len(samples := self.said.spool.samples) >= count else None, 20, 0.01)
+            until(lambda: samples if len(samples := self.said.spool.samples) >= count else None, 45, 0.01)
             or []
         )
 
@@ -136,9 +136,10 @@ def test_it_goes_on_until_nobody_is_left_and_begins_again(stage: Stage):
     stage.samples(3)
     tail.ended = True
     stage.step()
-    until(stage.gpus.closed.is_set, 20, 0.01)
+    until(stage.gpus.closed.is_set, 45, 0.01)
     count = len(stage.said.spool.samples)
-    time.sleep(0.3)
+    stage.step()
+    until(lambda: stage.sampler._thread is None)
     assert len(stage.said.spool.samples) == count
     stage.found(Tail(b"\2" * 16))
     assert f"w/{'02' * 16}/proc.memory.rssMB" in stage.samples(count + 1)[-1]
@@ -157,7 +158,7 @@ def test_it_goes_on_until_nobody_is_left_and_begins_again(stage: Stage):
 )
 def test_who_is_gone_or_does_not_want_it_is_not_sampled(stage: Stage, tail: Tail):
     stage.found(tail)
-    time.sleep(0.2)
+    assert stage.sampler._thread is None
     assert stage.said.spool.samples == []
 
 
@@ -183,7 +184,7 @@ def test_each_writer_is_told_its_devices_once_and_again_when_it_uses_them(stage:
     ]
     assert stage.gpus.sample_now is not None
     stage.gpus.sample_now = replace(stage.gpus.sample_now, processes={"A": {os.getpid(): 5}, "B": {}})
-    until(lambda: len(stage.said.evidence) == 4, 20, 0.01)
+    until(lambda: len(stage.said.evidence) == 4, 45, 0.01)
     stage.samples(len(stage.said.spool.samples) + 2)
     assert {facts["by"] for _, _, facts in stage.said.evidence[2:]} == {"process"}
     assert len(stage.said.evidence) == 4
@@ -213,7 +214,7 @@ def test_after_the_end_nothing_is_kept(stage: Stage, tmp_path: Path):
     stage.samples()
     stage.sampler.close()
     count = len(stage.said.spool.samples)
-    time.sleep(0.3)
+    until(lambda: stage.sampler._thread is None)
     assert len(stage.said.spool.samples) == count
 
 
@@ -221,7 +222,7 @@ def test_a_sample_is_a_row_of_the_nodes_spool(stage: Stage, tmp_path: Path):
     spool = NodeSpool(tmp_path / "spool" / "t", host="h")
     stage.said.spool = cast("Spool", spool)
     stage.found(Tail(b"\1" * 16))
-    until(lambda: spool.writer_id, 20, 0.01)
+    until(lambda: spool.writer_id, 45, 0.01)
     stage.sampler.close()
     spool.close()
     assert spool.lost_count == 0
