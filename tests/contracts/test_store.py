@@ -164,7 +164,6 @@ def test_the_catalogue_follows_the_primary(bench: Bench, store: Store) -> None:
     assert [found["name"] for found in run.definitions] == ["acc", "loss"]
     assert [found.rank for found in store.writers(run.run_pk)] == [0, 1]
     assert store.list_group("local", "demo", "g") == [run]
-    assert store.list_groups("local", "demo") == [("g", 1)]
     assert store.list_projects() == [("local", "demo", 1)]
 
 

@@ -58,10 +58,6 @@ class ChunkSpans:
             yield at, end
             at = self.first_step(end)
 
-    def count_between(self, low: int, high: int) -> int:
-        """Return the rows of every chunk that touches [low, high): an upper bound."""
-        return int(self.rows[(self.high >= low) & (self.low < high)].sum())
-
 
 def join_spans(parts: Sequence[ChunkSpans]) -> ChunkSpans:
     """Return the spans of several runs together."""

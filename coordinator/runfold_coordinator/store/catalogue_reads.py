@@ -96,17 +96,6 @@ class CatalogueReads(Reading):
         )
         return [(row[0], row[1], row[2]) for row in rows]
 
-    def list_groups(self, entity: str, project: str) -> list[tuple[str, int]]:
-        """Return (group, number of runs), newest start first."""
-        c = t.runs.c
-        rows = self.fetch(
-            sa.select(c.group_name, sa.func.count())
-            .where(c.entity == entity, c.project == project, c.group_name.is_not(None))
-            .group_by(c.group_name)
-            .order_by(sa.func.max(c.started_unix_ns).desc(), c.group_name)
-        )
-        return [(row[0], row[1]) for row in rows]
-
     def writers(self, run_pk: int, *, role: str = "process") -> list[WriterRow]:
         """Return a run's writers of this role in order of (started_unix_ns, writer_id)."""
         c = t.writers.c
