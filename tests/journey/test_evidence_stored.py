@@ -66,13 +66,14 @@ def test_evidence_is_stored_once_though_it_came_twice(server: LocalServer, name:
         # What is stored came through an agent, which watches the process by then.
         until(lambda: [run for run in api.runs("ends") if run.id == name])
         process.send_signal(signal.SIGKILL if way == "python" else signal.SIGTERM)
-        process.wait(30)
+        process.wait(60)
         if way == "python":
             until(lambda: writer()["state"] == "killed")
     writer_id = until(lambda: writer()["writer"])
     # The record came too: the agent's spool is stored as far as it was written.
     until(lambda: read(server, "select 1 from writers where role = 'node' and last_seq > 1"))
-    found = until(lambda: (said := evidence(server, writer_id)).get("wait") and said)
+    wanted = {"wait"} if way == "python" else {"wait", "launcher"}
+    found = until(lambda: wanted <= (said := evidence(server, writer_id)).keys() and said)
     assert [one["status"] for one in found["wait"]] == [-process.returncode]
     assert "gone" not in found
     senders = [(one["signum"], one["sender_pid"] is not None) for one in found.get("launcher", ())]
