@@ -14,7 +14,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -25,6 +25,7 @@ from runfold.api.errors import (
     RequestError,
     RunEndedError,
     RunNotFoundError,
+    UnavailableError,
 )
 from runfold.errors import AuthenticationError, CommError
 
@@ -36,6 +37,8 @@ DEFAULT_TIMEOUT_S = 30.0
 RETRY_PAUSES_S = (0.1, 0.3, 1.0, 2.0)
 #: Longest query of a request, in bytes; servers read 64 KiB of request line and headers.
 MAX_QUERY_BYTES = 60_000
+#: What is read of a body at a time.
+PIECE_BYTES = 256 * 1024
 _RETRY_STATUSES = frozenset({429, 502, 503, 504})
 _LONGEST_PAUSE_S = 30.0
 _EXT_BIG_INT = 1
@@ -100,6 +103,36 @@ class Connection:
         """
         return self._ask("POST", path, [], body)
 
+    @contextlib.contextmanager
+    def stream(self, path: str, parameters: Parameters | None = None, *, offset: int = 0) -> Iterator[Body]:
+        """Open GET /api/v1{path} for its bytes from `offset` on: one attempt, nothing of it held in memory.
+
+        Raises:
+            UnavailableError: No answer, also in the middle of it; the next attempt may go on from there.
+            CommError: An answer that is an error; subclasses tell which.
+        """
+        import httpx
+
+        query = _query(parameters or {})
+        _check_length(query)
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        try:
+            with self._open().stream(
+                "GET", f"{self.url}/api/v1{path}", params=query, headers=headers
+            ) as response:
+                if response.status_code not in (200, 206):
+                    response.read()
+                    if response.status_code in _RETRY_STATUSES:
+                        raise UnavailableError(_error(response).message, after_s=_retry_after_s(response))
+                    raise _error(response)
+                yield Body(response, offset if response.status_code == 206 else 0)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise CommError(f"{self.url!r} is no address of a server: {error}", error) from error
+        except httpx.TransportError as error:
+            raise UnavailableError(f"{self.url} can't be read from: {error}", error) from error
+
     def _ask(self, method: str, path: str, query: _Query, body: Mapping[str, Any] | None) -> Any:
         slow = 0
         for pause_s in (*RETRY_PAUSES_S, None):
@@ -161,6 +194,24 @@ class Connection:
                 self._client = httpx.Client(headers=headers, timeout=self._timeout_s)
                 self._client_pid = os.getpid()
             return self._client
+
+
+class Body:
+    """The bytes of an answer that is on its way.
+
+    Attributes:
+        offset: Where they begin: 0 where the server did not want to begin later.
+    """
+
+    __slots__ = ("_response", "offset")
+
+    def __init__(self, response: httpx.Response, offset: int) -> None:
+        self._response = response
+        self.offset = offset
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield them as they come; to be used within `Connection.stream`."""
+        return self._response.iter_raw(PIECE_BYTES)
 
 
 class _Answer:

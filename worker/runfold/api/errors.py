@@ -3,6 +3,7 @@
 CommError
 ├── RequestError (a ValueError)      the request itself is wrong: field, limit and hint tell how
 ├── RunEndedError                    what was asked for needs a run that goes on
+├── UnavailableError                 no answer came, or the server can't give one now: asking again may help
 └── NotFoundError (a ValueError, a LookupError)
     ├── RunNotFoundError             no run has this path
     └── GroupNotFoundError           no run belongs to this group
@@ -34,6 +35,14 @@ class RequestError(CommError, ValueError):
 
 class RunEndedError(CommError):
     """The run, or each process that was meant, has ended already; the message says how."""
+
+
+class UnavailableError(CommError):
+    """No answer came, or the server can't give one now; `after_s` is how long it wants to be left alone."""
+
+    def __init__(self, message: object, exc: Exception | None = None, *, after_s: float = 0.0) -> None:
+        super().__init__(message, exc)
+        self.after_s = after_s
 
 
 class NotFoundError(CommError, ValueError, LookupError):
