@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from runfold.protocol.errors import ProtocolError
+from runfold.spool.directory import remove_tree
 from runfold.uploads.jobs import ArtifactJob, FileJob, Result, parse_job
 
 OUTBOX_NAME = "uploads"
@@ -32,13 +33,24 @@ class Outbox:
     def __init__(self, target_dir: Path) -> None:
         self.directory = target_dir / OUTBOX_NAME
 
-    def put(self, job: FileJob | ArtifactJob) -> None:
+    def put(self, job: FileJob | ArtifactJob, *, is_synced: bool = True) -> None:
         """Leave a job. When this returns it survives kill -9 of anything, and a power loss.
+
+        Args:
+            is_synced: False: wait for no disk. Then `sync` makes it outlive a power loss, as the spool does.
 
         Raises:
             OSError: It could not be kept.
         """
-        self._write(f"{job.id}.job", job.to_json())
+        self._write(f"{job.id}.job", job.to_json(), is_synced=is_synced)
+
+    def sync(self, ids: Iterable[str]) -> None:
+        """Bring jobs to disk that were put without waiting for it; what is done meanwhile needs it no more."""
+        for job_id in ids:
+            with contextlib.suppress(OSError):
+                _sync(self.directory / f"{job_id}.job", os.O_RDONLY)
+        with contextlib.suppress(OSError):
+            _sync(self.directory, os.O_RDONLY | os.O_DIRECTORY)
 
     def waiting(self) -> list[FileJob | ArtifactJob]:
         """Return the jobs, oldest first. What is no job is left where it is, and not returned."""
@@ -65,7 +77,7 @@ class Outbox:
         )
         self._write(f"{job.id}.done", result.to_json())
         (self.directory / f"{job.id}.job").unlink(missing_ok=True)
-        shutil.rmtree(self.staging(job.id), ignore_errors=True)
+        remove_tree(self.staging(job.id))
 
     def result(self, job_id: str) -> Result | None:
         """Return what became of a job; None while it waits, or when that was forgotten."""
@@ -100,17 +112,23 @@ class Outbox:
             raise ProtocolError(f"{path.name} is too large", field="job", limit=MAX_JOB_BYTES)
         return data
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _write(self, name: str, data: bytes, *, is_synced: bool = True) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         unfinished = self.directory / f".{name}.{os.getpid()}"
         fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with open(fd, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(fd)
+            if is_synced:
+                os.fsync(fd)
         unfinished.rename(self.directory / name)
-        folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if is_synced:
+            _sync(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
