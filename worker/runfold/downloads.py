@@ -133,8 +133,8 @@ class _Partial:
     def go_on(self, connection: Connection) -> None:
         """Ask for the rest once; UnavailableError when less of it comes."""
         with connection.stream(route("blobs", self._sha256), offset=self.offset) as body:
-            if body.offset != self.offset:
-                raise UnavailableError(f"{self._sha256}: the server does not begin at byte {self.offset}")
+            if body.offset != self.offset:  # something on the way knows no ranges
+                self._begin_anew()
             for piece in body.pieces():
                 kept = piece[: self._size - self.offset]
                 write_all(self._fd, kept)
@@ -148,9 +148,14 @@ class _Partial:
         """Say whether the digest is the one; else forget what came."""
         if self._total.hexdigest() == self._sha256:
             return True
-        os.ftruncate(self._fd, 0)
-        self._on_bytes(-self.offset)
+        self._begin_anew()
         return False
+
+    def _begin_anew(self) -> None:
+        os.ftruncate(self._fd, 0)
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        self._on_bytes(-self.offset)
+        self._total, self.offset = hashlib.sha256(), 0
 
 
 def read_content(connection: Connection, sha256: str, size: int, cache: BlobCache | None = None) -> bytes:
