@@ -76,11 +76,25 @@ runs = sa.Table(
     sa.Column("stalled", sa.Boolean, nullable=False, server_default=sa.false()),
     #: msgpack {stall, stragglers, desync}, as judged last; NULL when nothing was
     sa.Column("verdicts", Blob),
+    sa.Column("sweep", sa.String),
+    #: Hidden since then, and purged some weeks later (edits/purge.py); NULL: it is there
+    sa.Column("deleted_unix_s", Seconds),
+    sa.Column("deleted_by", sa.String),
+    #: What somebody said of its state; it holds until a process joins whose key is above said_state_pk
+    sa.Column("said_state", sa.String),
+    sa.Column("said_state_pk", Big),
     sa.UniqueConstraint("entity", "project", "run_id", name="runs_path"),
     sa.Index("runs_by_start", "entity", "project", "started_unix_ns"),
     sa.Index("runs_by_group", "entity", "project", "group_name"),
     sa.Index("runs_by_state", "state"),
     sa.Index("runs_by_end", "ended_unix_ns"),
+    sa.Index("runs_by_sweep", "entity", "project", "sweep"),
+    sa.Index(
+        "runs_deleted",
+        "deleted_unix_s",
+        sqlite_where=sa.text("deleted_unix_s IS NOT NULL"),
+        postgresql_where=sa.text("deleted_unix_s IS NOT NULL"),
+    ),
 )
 
 writers = sa.Table(
