@@ -78,8 +78,8 @@ def test_a_coordinator_killed_again_and_again_acknowledges_everything():
             server.kill("coordinator")
             time.sleep(0.4)
             server.restart("coordinator")
-        trainer.communicate(timeout=30)
-        until(lambda: acked(settings, writer) == 12_001, 30.0)
+        trainer.communicate(timeout=60)
+        until(lambda: acked(settings, writer) == 12_001, 60.0)
         check_all_stored(server, 12_001)
 
 
@@ -88,12 +88,12 @@ def test_another_server_behind_the_same_redis_gets_everything(redis_server: Embe
     with LocalServer(tmp_path / "one", redis=redis_server.url, runfold_dir=runfold_dir) as first:
         settings = node(first)
         trainer, writer = train(settings)
-        trainer.communicate(timeout=30)
-        assert deliver_all([settings.target_dir], settings, timeout_s=30.0).pending == 0
+        trainer.communicate(timeout=60)
+        assert deliver_all([settings.target_dir], settings, timeout_s=60.0).pending == 0
         check_all_stored(first, ROWS + 1)
     with LocalServer(tmp_path / "two", redis=redis_server.url, runfold_dir=runfold_dir) as second:
         moved = replace(settings, url=second.url)
-        report = deliver_all([settings.target_dir], moved, timeout_s=30.0)
+        report = deliver_all([settings.target_dir], moved, timeout_s=60.0)
         # More than the trainer said: the first delivery saw how its process ended, and kept that too.
         assert report.pending == 0
         assert report.acked >= ROWS + 1
@@ -112,8 +112,8 @@ def test_acks_that_redis_does_not_tell_are_asked_for_over_http(monkeypatch: pyte
         port = urlsplit(server.redis_url).port
         settings = replace(node(server), redis_url=f"redis://mute:pw@127.0.0.1:{port}")
         trainer, writer = train(settings)
-        trainer.communicate(timeout=30)
-        report = deliver_all([settings.target_dir], settings, timeout_s=40.0)
+        trainer.communicate(timeout=60)
+        report = deliver_all([settings.target_dir], settings, timeout_s=60.0)
         assert (report.acked, report.pending) == (ROWS + 1, 0)
         assert acked(settings, writer) == ROWS + 1
         check_all_stored(server, ROWS + 1)
@@ -123,10 +123,10 @@ def test_without_a_way_to_redis_everything_travels_by_http(tmp_path: Path):
     with LocalServer() as server:
         settings = node(server)
         trainer, writer = train(settings)
-        trainer.communicate(timeout=30)
+        trainer.communicate(timeout=60)
         # The address that is handed out is not reachable from here: as if behind a firewall.
         blocked = replace(settings, redis_url="redis://127.0.0.1:1")
-        report = deliver_all([settings.target_dir], blocked, timeout_s=40.0)
+        report = deliver_all([settings.target_dir], blocked, timeout_s=60.0)
         assert (report.acked, report.pending) == (ROWS + 1, 0)
         check_all_stored(server, ROWS + 1)
         assert acked(settings, writer) == ROWS + 1

@@ -89,19 +89,19 @@ def test_a_server_whose_partition_another_takes_stops_and_says_so(tmp_path: Path
         process = subprocess.Popen(
             command, env=env, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-        until(lambda: ready.exists() or process.poll() is not None)
+        until(lambda: ready.exists() or process.poll() is not None, 60)
         assert process.poll() is None
         return process, ready
 
     first, first_ready = serve("first")
     second, _ = serve("second")
     try:
-        _, said = first.communicate(timeout=30)
+        _, said = first.communicate(timeout=60)
         assert first.returncode == FENCED_STATUS
         assert "taken over by another coordinator" in said.splitlines()[-1]
         assert not first_ready.exists()
         assert second.poll() is None
     finally:
         second.terminate()
-        second.communicate(timeout=30)
+        second.communicate(timeout=60)
     assert second.returncode == 0

@@ -35,7 +35,7 @@ def train(server: LocalServer, base: Path, run_id: str, way: str, **env: str) ->
         [sys.executable, "-m", "support.stoppable", way], env=environment(said), stdin=subprocess.DEVNULL
     )
     api = runfold.Api(url=server.url)
-    until(lambda: _is_known(api, run_id), 30)
+    until(lambda: _is_known(api, run_id), 60)
     return process
 
 
@@ -57,7 +57,7 @@ def test_a_script_that_says_so_reads_preempting_at_once_and_then_preempted(
     trainer = train(server, tmp_path, name, "preempted")
     trainers.append(trainer)
     trainer.send_signal(signal.SIGTERM)
-    until(lambda: state_of(server, name)[0] == "preempting", 10, 0.02)
+    until(lambda: state_of(server, name)[0] == "preempting", every_s=0.02)
     trainer.kill()
     until(lambda: state_of(server, name)[0] == "preempted")
 

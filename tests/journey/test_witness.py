@@ -78,13 +78,13 @@ class Doomed:
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.close()
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def close(self) -> None:
         for pid in (self.pid, self.process.pid) if self.process.poll() is None else ():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.process.wait(30)
+        self.process.wait(60)
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
@@ -185,7 +185,7 @@ def test_a_signal_through_runfold_run_is_told_with_its_sender(
     assert doomed.process.stdin is not None
     doomed.process.stdin.close()
     doomed.process.terminate()
-    assert doomed.process.wait(30) == -signal.SIGTERM
+    assert doomed.process.wait(60) == -signal.SIGTERM
     [wait] = until(lambda: told(coordinator.heard[doomed.writer], e.WAIT))
     assert wait["status"] == signal.SIGTERM
     [found] = until(lambda: told(coordinator.heard[doomed.writer], e.LAUNCHER))
@@ -204,7 +204,7 @@ def test_what_befalls_a_process_in_between_is_told_of_those_below_it(
     doomed = doom("time.sleep(60)", way=(*WAYS["runfold run"], *shell))
     seen_alive(stage, coordinator, doomed)
     doomed.process.terminate()
-    assert doomed.process.wait(30) == -signal.SIGTERM, "the shell was below runfold run"
+    assert doomed.process.wait(60) == -signal.SIGTERM, "the shell was below runfold run"
     signalled, ended = until(
         lambda: len(found := told(coordinator.heard[doomed.writer], e.LAUNCHER)) > 1 and found
     )
@@ -298,7 +298,7 @@ def test_ends_that_no_agent_saw_are_delivered_with_the_spools(
     assert doomed.end() == 6
     spool = stage.settings.target_dir / doomed.writer.hex()
     for delivered in (2, 0):
-        report = deliver_all([spool], stage.settings, timeout_s=20.0)
+        report = deliver_all([spool], stage.settings, timeout_s=60.0)
         assert (report.spools, report.pending, report.delivered > 0) == (1, 0, delivered > 0)
         source = e.WAIT if way == "runfold run" else e.GONE
         assert told(coordinator.kept[doomed.writer], source) == [
@@ -333,7 +333,7 @@ def test_an_agent_that_is_stopped_with_its_processes_still_tells_how_they_ended(
     seen_alive(stage, coordinator, doomed)
     for pid in (*stage.agents(), doomed.pid):
         os.kill(pid, signal.SIGTERM)
-    assert doomed.process.wait(30) == -signal.SIGTERM
+    assert doomed.process.wait(60) == -signal.SIGTERM
     until(lambda: not stage.agents())
     [found] = until(lambda: told(coordinator.kept[doomed.writer], e.WAIT))
     assert found["status"] == signal.SIGTERM
