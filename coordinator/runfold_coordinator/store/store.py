@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from runfold.protocol.values import pack_value
+from runfold_coordinator.store import file_tables as _file_tables  # noqa: F401 - part of the metadata
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import (
     PROJECTION_BYTES,
