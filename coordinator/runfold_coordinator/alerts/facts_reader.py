@@ -14,7 +14,7 @@ from runfold_coordinator.alerts.conditions import RankFacts, RunFacts
 from runfold_coordinator.readers.run_lanes import facts_of
 from runfold_coordinator.states import TERMINAL
 from runfold_coordinator.store import tables as t
-from runfold_coordinator.store.catalogue_reads import unpack_stored
+from runfold_coordinator.store.catalogue_reads import is_deleted, unpack_stored
 from runfold_coordinator.store.store import Store
 
 _COLUMNS = (
@@ -45,7 +45,7 @@ class FactsReader:
         for at in range(0, len(pks), AT_ONCE):
             rows = self._store.fetch(
                 sa.select(*(c[name] for name in _COLUMNS)).where(
-                    c.run_pk.in_(pks[at : at + AT_ONCE]), c.entity != NODE_ENTITY
+                    c.run_pk.in_(pks[at : at + AT_ONCE]), c.entity != NODE_ENTITY, is_deleted(False)
                 )
             )
             found += [_facts(row) for row in rows]
@@ -66,6 +66,7 @@ class FactsReader:
         rows = self._store.fetch(
             sa.select(c.run_pk).where(
                 c.entity != NODE_ENTITY,
+                is_deleted(False),
                 sa.or_(
                     c.state.not_in(sorted(TERMINAL)),
                     c.updated_unix_s >= since_unix_s,

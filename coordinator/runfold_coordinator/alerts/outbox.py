@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from runfold_coordinator.alerts.payloads import Delivery
 from runfold_coordinator.alerts.texts import clean_text, clean_title
 from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.catalogue_reads import is_deleted
 from runfold_coordinator.store.names import clean_text as storable
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
@@ -122,6 +123,7 @@ class Outbox:
             .join(t.runs, r.run_pk == a.run_pk)
             .where(
                 d.state == WAITING,
+                is_deleted(False),
                 sa.or_(d.next_unix_s <= now_unix_s, d.next_unix_s > now_unix_s + longest_s),
             )
             .order_by(d.next_unix_s, d.alert_pk)

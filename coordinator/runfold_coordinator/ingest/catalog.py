@@ -7,13 +7,16 @@ and what they say differently is kept as a conflict.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runfold.protocol.identity import Identity
 from runfold.protocol.records import ConfigRecord, MetricRecord, RunRecord
 from runfold.protocol.values import pack_value
+from runfold_coordinator.edits.merge import edited_config, edited_fields, merge_config
+from runfold_coordinator.edits.said import Edit, Node, Place
+from runfold_coordinator.edits.stored import pack_projection
 
 #: Values of one config key that are kept as a conflict, the primary's first.
 MAX_CONFLICT_VALUES = 8
@@ -37,6 +40,10 @@ class WriterWords:
     #: Equal for writers that said the same; None until asked for.
     config_digest: bytes | None = None
     definitions_digest: bytes | None = None
+    #: Where it said what: with init(); name, notes and tags; config keys that it changed later.
+    first_place: Place | None = None
+    field_places: dict[str, Place] = field(default_factory=dict)
+    config_places: dict[str, Place] = field(default_factory=dict)
 
     @property
     def order(self) -> tuple[int, int, str]:
@@ -44,8 +51,14 @@ class WriterWords:
         rank = self.identity.rank if self.identity is not None and self.identity.rank is not None else 2**62
         return (rank, self.started_unix_ns, self.writer_id)
 
-    def hear(self, payload: object) -> None:
-        """Take a record's decoded payload; records come in seq order."""
+    @property
+    def node(self) -> Node | None:
+        """The node that it runs on; None while its identity is not known."""
+        found = self.identity
+        return None if found is None else (found.host or "", found.boot_id or "")
+
+    def hear(self, payload: object, place: Place = Place(0, 0)) -> None:
+        """Take a record's decoded payload, and where it was said; records come in seq order."""
         if isinstance(payload, Identity):
             self.identity = payload
             self.started_unix_ns = payload.started_unix_ns or self.started_unix_ns
@@ -53,16 +66,21 @@ class WriterWords:
             self.tags = payload.tags or None
             self.config = dict(payload.config)
             self.config_digest = None
+            self.first_place = place = place._replace(is_first=True)
+            self.field_places = dict.fromkeys(("name", "notes", "tags"), place)
         elif isinstance(payload, RunRecord):
             self.name = payload.name if payload.name is not None else self.name
             self.notes = payload.notes if payload.notes is not None else self.notes
             self.tags = payload.tags if payload.tags is not None else self.tags
+            said = [name for name in ("name", "notes", "tags") if getattr(payload, name) is not None]
+            self.field_places |= dict.fromkeys(said, place)
         elif isinstance(payload, ConfigRecord):
             for key in payload.delete:
                 self.config.pop(key, None)
                 self.deleted.add(key)
             self.config.update(payload.set or {})
             self.deleted.difference_update(payload.set or {})
+            self.config_places |= dict.fromkeys((*payload.delete, *(payload.set or {})), place)
             self.config_digest = None
         elif isinstance(payload, MetricRecord):
             self.definitions.append(payload.to_map())
@@ -87,26 +105,30 @@ class Projection:
     started_unix_ns: int
     program: str | None
     host: str | None
+    sweep: str | None = None
+
+    def to_map(self) -> dict[str, Any]:
+        """Return what the store keeps beside the columns that filters use."""
+        return {
+            "group": self.group,
+            "job_type": self.job_type,
+            "fold": self.fold,
+            "name": self.name,
+            "notes": self.notes,
+            "tags": list(self.tags),
+            "config": self.config,
+            "conflicts": self.conflicts,
+            "definitions": list(self.definitions),
+            "sweep": self.sweep,
+        }
 
     def pack(self) -> bytes:
-        """Return what the store keeps beside the columns that filters use."""
-        return _pack(
-            {
-                "group": self.group,
-                "job_type": self.job_type,
-                "fold": self.fold,
-                "name": self.name,
-                "notes": self.notes,
-                "tags": list(self.tags),
-                "config": self.config,
-                "conflicts": self.conflicts,
-                "definitions": list(self.definitions),
-            }
-        )
+        """Return it as it is stored."""
+        return pack_projection(self.to_map())
 
 
-def project(writers: Iterable[WriterWords]) -> Projection:
-    """Return the projection of one run's writers; at least one."""
+def project(writers: Iterable[WriterWords], edits: Sequence[Edit] = ()) -> Projection:
+    """Return the projection of one run's writers and edits; at least one writer."""
     found = sorted(writers, key=lambda writer: writer.order)
     assert found, "a run has a writer"
     # What keeps a process's output is not one of the run's processes; alone, it still tells whose run it is.
@@ -115,8 +137,8 @@ def project(writers: Iterable[WriterWords]) -> Projection:
     others = [writer for writer in in_order if writer is not primary]
     ranked = [primary, *others]
     identities = [writer.identity for writer in ranked if writer.identity is not None]
-    config, conflicts = _merge_config(ranked)
-    return Projection(
+    config, conflicts = merge_config(*_merge_config(ranked), edited_config(ranked, edits))
+    said = Projection(
         primary_writer_pk=primary.writer_pk,
         mode=identities[0].mode if identities else "grouped",
         group=_first(identity.group for identity in identities),
@@ -132,6 +154,7 @@ def project(writers: Iterable[WriterWords]) -> Projection:
         program=_first(identity.program for identity in identities),
         host=_first(identity.host for identity in identities),
     )
+    return replace(said, **edited_fields(ranked, edits)) if edits else said
 
 
 def pick_primary(in_order: list[WriterWords]) -> WriterWords:
@@ -193,13 +216,8 @@ def _merge_definitions(in_order: list[WriterWords]) -> tuple[dict[str, Any], ...
     return tuple(merged)
 
 
-def _pack(value: Any) -> bytes:
-    """Pack what many records said together: it may be larger than one record."""
-    return pack_value(value, max_bytes=256 * 1024 * 1024, max_elements=50_000_000, max_depth=64)
-
-
 def _digest(value: Any) -> bytes:
-    return hashlib.sha256(_pack(value)).digest()
+    return hashlib.sha256(pack_projection(value)).digest()
 
 
 def _is_same(a: Any, b: Any) -> bool:

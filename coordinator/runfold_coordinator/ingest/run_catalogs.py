@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.identity import Identity
 from runfold.protocol.records import ConfigRecord, MetricRecord, Record, RecordKind, RunRecord
+from runfold_coordinator.edits.said import Place
+from runfold_coordinator.edits.stored import clean_or_none, edits_of, filter_columns
 from runfold_coordinator.ingest.catalog import WriterWords, project
 from runfold_coordinator.ingest.dead_letters import decode_record
 from runfold_coordinator.store import tables as t
-from runfold_coordinator.store.json_values import to_json
-from runfold_coordinator.store.names import clean_text
 from runfold_coordinator.store.writes import Transaction
 
 #: Runs whose records stay decoded in memory.
@@ -57,45 +57,48 @@ class RunCatalogs:
         for row in found:
             record = Record(row.seq, row.t_ns, row.kind, row.flags, bytes(row.payload))
             try:
-                words[row.writer_pk].hear(decode_record(record))
+                words[row.writer_pk].hear(decode_record(record), Place(row.seq, row.t_ns))
             except ProtocolError:  # stored raw by a version that knew less
                 continue
         while len(self._runs) > CACHED_RUNS and not self._changed:
             self._runs.popitem(last=False)
 
-    def hear(self, run_pk: int, writer_pk: int, writer_id: str, payload: Any, first_t_ns: int) -> None:
-        """Take a decoded record of an opened run."""
+    def hear(  # noqa: PLR0917 - a record and whose it is
+        self,
+        run_pk: int,
+        writer_pk: int,
+        writer_id: str,
+        payload: Any,
+        first_t_ns: int,
+        place: Place = Place(0, 0),
+    ) -> None:
+        """Take a decoded record of an opened run, and where it was said."""
         words = self._runs[run_pk]
         writer = words.get(writer_pk)
         if writer is None:
             writer = words[writer_pk] = WriterWords(writer_pk, writer_id, first_t_ns)
             self._changed.add(run_pk)
         if isinstance(payload, _PAYLOADS):
-            writer.hear(payload)
+            writer.hear(payload, place)
             self._changed.add(run_pk)
 
     def save(self, tx: Transaction) -> None:
-        """Write the projections that changed."""
+        """Write the projections that changed. The rows of their runs are ours already (Watermarks.save), so
+        that nobody edits them meanwhile.
+        """
+        edits = edits_of(tx.connection, self._changed) if self._changed else {}
         for run_pk in sorted(self._changed):
-            found = project(self._runs[run_pk].values())
+            found = project(self._runs[run_pk].values(), edits.get(run_pk, ()))
             row = {
                 "run_pk": run_pk,
                 "mode": found.mode,
-                "group_name": _text(found.group),
-                "job_type": _text(found.job_type),
-                "name": _text(found.name),
-                "notes": _text(found.notes),
-                "tags_json": to_json(found.tags),
-                "config_json": to_json(found.config),
                 "primary_writer_pk": found.primary_writer_pk,
                 "started_unix_ns": found.started_unix_ns,
-                "program": _text(found.program),
-                "host": _text(found.host),
+                "program": clean_or_none(found.program),
+                "host": clean_or_none(found.host),
+                "sweep": clean_or_none(found.sweep),
                 "projection": found.pack(),
             }
+            row |= filter_columns(found.to_map())
             tx.update_by_pk(t.runs, [row])
         self._changed.clear()
-
-
-def _text(value: str | None) -> str | None:
-    return None if value is None else clean_text(value)

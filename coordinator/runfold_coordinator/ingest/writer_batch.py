@@ -30,6 +30,7 @@ from runfold.protocol.records import (
     SignalRecord,
 )
 from runfold.protocol.values import pack_value
+from runfold_coordinator.edits.said import Place
 from runfold_coordinator.ingest.dead_letters import DeadLetter, decode_record
 from runfold_coordinator.ingest.row_chunks import ChunkBuilder, InsertedCells, MapRow, Schema, schema_keys
 from runfold_coordinator.ingest.run_catalogs import RunCatalogs
@@ -224,7 +225,8 @@ class WriterBatch:
         run_pk, changes = mark.run.run_pk, mark.changes
         catalogs.hear(run_pk, mark.writer_pk, mark.writer_id, None, mark.started_unix_ns)
         for seq, payload in self._payloads:
-            catalogs.hear(run_pk, mark.writer_pk, mark.writer_id, payload, mark.started_unix_ns)
+            place = Place(seq, times[seq])
+            catalogs.hear(run_pk, mark.writer_pk, mark.writer_id, payload, mark.started_unix_ns, place)
             if isinstance(payload, Identity):
                 identity = payload.to_map()
                 del identity["config"]

@@ -28,6 +28,7 @@ from runfold_coordinator.ingest.transaction import Counts
 from runfold_coordinator.metrics.backlog import Backlog
 from runfold_coordinator.metrics.http_counts import HttpCounts
 from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.catalogue_reads import is_deleted
 from runfold_coordinator.store.size import database_bytes
 from runfold_coordinator.store.store import Store
 
@@ -229,7 +230,9 @@ def _count_stored(store: Store, now_s: float) -> _Stored:
     r, w, d = t.runs.c, t.writers.c, t.alert_deliveries.c
     goes_on = r.state.in_(("running", "preempting"))
     runs = store.fetch(
-        sa.select(r.state, sa.func.count()).where(goes_on, r.entity != NODE_ENTITY).group_by(r.state)
+        sa.select(r.state, sa.func.count())
+        .where(goes_on, r.entity != NODE_ENTITY, is_deleted(False))
+        .group_by(r.state)
     )
     writers: list[Any] = store.fetch(
         sa.select(
@@ -239,7 +242,7 @@ def _count_stored(store: Store, now_s: float) -> _Stored:
             sa.func.sum(sa.case((w.stalled, 1), else_=0)),
         )
         .select_from(t.runs.join(t.writers, w.run_pk == r.run_pk))
-        .where(goes_on, w.role == "process")
+        .where(goes_on, w.role == "process", is_deleted(False))
         .group_by(w.state)
     )
     deliveries = store.fetch(

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from runfold_coordinator.store import tables as t
-from runfold_coordinator.store.catalogue_reads import unpack_stored
+from runfold_coordinator.store.catalogue_reads import is_deleted, unpack_stored
 from runfold_coordinator.store.store import Store
 
 
@@ -46,6 +46,7 @@ class AlertsReader:
             sa.select(t.alerts, r.entity, r.project, r.run_id, t.writers.c.identity)
             .join(t.runs, r.run_pk == a.run_pk)
             .join(t.writers, t.writers.c.writer_pk == a.writer_pk, isouter=True)
+            .where(is_deleted(False))
             .order_by(a.alert_pk.desc())
             .limit(limit + 1)
         )

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from runfold.protocol.identity import NODE_ENTITY
 from runfold.protocol.values import unpack_value
 from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.edit_tables import projects
 from runfold_coordinator.store.model import (
     Accounting,
     DeadLetterRow,
@@ -30,20 +31,32 @@ CACHED_IDENTITIES = 20_000
 
 
 class CatalogueReads(Reading):
-    """Every call sees one committed state. `where` and `order_by` speak of the columns of `store.tables`."""
+    """Every call sees one committed state. `where` and `order_by` speak of the columns of `store.tables`.
 
-    def find_run(self, entity: str, project: str, run_id: str) -> RunRow | None:
-        """Return the run of this path."""
+    Runs that were deleted are not there, where nothing else is said.
+    """
+
+    def find_run(self, entity: str, project: str, run_id: str, *, deleted: bool = False) -> RunRow | None:
+        """Return the run of this path; one that was deleted with `deleted` only, and then no other."""
         c = t.runs.c
         found = self._runs(
-            sa.select(t.runs).where(c.entity == entity, c.project == project, c.run_id == run_id)
+            sa.select(t.runs).where(
+                c.entity == entity, c.project == project, c.run_id == run_id, is_deleted(deleted)
+            )
         )
         return found[0] if found else None
 
     def get_run(self, run_pk: int) -> RunRow | None:
         """Return the run of this key."""
-        found = self._runs(sa.select(t.runs).where(t.runs.c.run_pk == run_pk))
+        found = self._runs(sa.select(t.runs).where(t.runs.c.run_pk == run_pk, is_deleted(False)))
         return found[0] if found else None
+
+    def deleted_runs(self, entity: str | None = None, project: str | None = None) -> list[RunRow]:
+        """Return the runs that were deleted and not purged yet, the newest deletion first."""
+        order = (t.runs.c.deleted_unix_s.desc(), t.runs.c.run_pk.desc())
+        return self._runs(
+            sa.select(t.runs).where(*_path(entity, project, None, deleted=True)).order_by(*order)
+        )
 
     def list_runs(
         self,
@@ -81,20 +94,23 @@ class CatalogueReads(Reading):
         c = t.runs.c
         return self._runs(
             sa.select(t.runs)
-            .where(c.entity == entity, c.project == project, c.group_name == group)
+            .where(c.entity == entity, c.project == project, c.group_name == group, is_deleted(False))
             .order_by(c.started_unix_ns, c.run_pk)
         )
 
     def list_projects(self, entity: str | None = None) -> list[tuple[str, str, int]]:
-        """Return (entity, project, number of runs), by name."""
-        c = t.runs.c
+        """Return (entity, project, number of runs), by name; made by hand, a project may have none."""
+        c, made = t.runs.c, projects.c
         rows = self.fetch(
             sa.select(c.entity, c.project, sa.func.count())
             .where(*_path(entity, None, None))
             .group_by(c.entity, c.project)
-            .order_by(c.entity, c.project)
         )
-        return [(row[0], row[1], row[2]) for row in rows]
+        by_hand = sa.select(made.entity, made.name)
+        by_hand = by_hand if entity is None else by_hand.where(made.entity == entity)
+        found = {(row[0], row[1]): 0 for row in self.fetch(by_hand)}
+        found |= {(row[0], row[1]): row[2] for row in rows}
+        return [(owner, name, count) for (owner, name), count in sorted(found.items())]
 
     def writers(self, run_pk: int, *, role: str = "process") -> list[WriterRow]:
         """Return a run's writers of this role in order of (started_unix_ns, writer_id)."""
@@ -260,11 +276,22 @@ def unpack_stored(blob: bytes | None) -> Any:
     )
 
 
+def is_deleted(deleted: bool) -> sa.ColumnElement[bool]:
+    """Return the condition on `runs` that it was deleted, or was not."""
+    found = t.runs.c.deleted_unix_s
+    return found.is_not(None) if deleted else found.is_(None)
+
+
 def _path(
-    entity: str | None, project: str | None, where: sa.ColumnElement[bool] | None
+    entity: str | None,
+    project: str | None,
+    where: sa.ColumnElement[bool] | None,
+    *,
+    deleted: bool = False,
 ) -> Iterable[sa.ColumnElement[bool]]:
     # Agents keep what they see of their nodes in runs of their own, which nobody lists.
     yield t.runs.c.entity != NODE_ENTITY
+    yield is_deleted(deleted)
     if entity is not None:
         yield t.runs.c.entity == entity
     if project is not None:
@@ -308,6 +335,9 @@ def _run_row(row: Any) -> RunRow:
         confidence=row.confidence,
         stalled=row.stalled,
         verdicts=unpack_stored(row.verdicts),
+        sweep=row.sweep,
+        deleted_unix_s=row.deleted_unix_s,
+        deleted_by=row.deleted_by,
     )
 
 

@@ -198,6 +198,11 @@ class RunRow:
     stalled: bool = False
     #: {stall, stragglers, desync} as judged last.
     verdicts: dict[str, Any] = field(default_factory=dict)
+    #: Id of the sweep that it was started for.
+    sweep: str | None = None
+    #: Since when it is hidden, None: it is not; and who asked for that.
+    deleted_unix_s: float | None = None
+    deleted_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from runfold.protocol.evidence import DEVICES
 from runfold.protocol.keypath import encode_path
 from runfold.protocol.records import NodeRecord, RecordKind
 from runfold_coordinator.store import tables as t
-from runfold_coordinator.store.catalogue_reads import CatalogueReads, unpack_stored, writer_row
+from runfold_coordinator.store.catalogue_reads import CatalogueReads, is_deleted, unpack_stored, writer_row
 from runfold_coordinator.store.model import WriterRow
 from runfold_coordinator.store.names import escape_key, key_digest
 
@@ -101,6 +101,7 @@ class NodeReads(CatalogueReads):
                 sa.select(t.writers, t.runs.c.entity, t.runs.c.project, t.runs.c.run_id)
                 .join(t.runs, t.runs.c.run_pk == c.run_pk)
                 .where(c.role == "process", c.host.in_(some), c.state.in_(("running", "preempting")))
+                .where(is_deleted(False))
                 .order_by(c.started_unix_ns, c.writer_id)
             )
             found += [
