@@ -134,11 +134,12 @@ class Blobs:
 
     def mark_damaged(self, digest: str, object_name: str, why: str) -> None:
         """Tell a blob as missing from now on; whoever has the content may store it anew."""
-        logger.error("a blob is damaged", extra={"event": "blob_damaged", "digest": digest, "why": why})
         with self._store.writing.transaction() as tx:
-            tx.connection.execute(
+            marked = tx.connection.execute(
                 sa.update(b).where(b.c.digest == digest, b.c.object == object_name).values(damaged=True)
-            )
+            ).rowcount
+        if marked:  # else it was removed, or stored anew, since it was looked at
+            logger.error("a blob is damaged", extra={"event": "blob_damaged", "digest": digest, "why": why})
 
     def _keep(self, new: dict[str, tuple[str, int]]) -> None:
         """Write the rows of objects (name, size) that are in place; remove those that came second."""
