@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from runfold.protocol.branching import Branch
 from runfold.protocol.history.definitions import MetricDefinition, MetricDefinitions
 from runfold.protocol.keypath import decode_path, display_name, encode_path, parse_name
 from runfold_coordinator.aggregate.attempts import Placement, WriterFacts, lanes_of, place_writers
@@ -183,7 +185,14 @@ def facts_of(writer: WriterRow) -> WriterFacts:
         is_finished=(writer.exit or {}).get("code") == 0,
         given_step_min=writer.given_step_min,
         step_max=writer.step_max,
+        branch=branch_of(writer.identity),
     )
+
+
+def branch_of(identity: Mapping[str, Any]) -> Branch | None:
+    """Return where a writer goes on from, by its identity map."""
+    said = identity.get("branch")
+    return None if said is None else Branch.from_map(said)
 
 
 def counter_of(

@@ -13,7 +13,7 @@ from runfold.protocol.identity import Identity
 from runfold.protocol.keypath import KeyPath, decode_path
 from runfold.protocol.values import pack_value
 from runfold_coordinator.aggregate.attempts import Placement, WriterFacts, place_writers
-from runfold_coordinator.readers.run_lanes import counter_of, machine_of
+from runfold_coordinator.readers.run_lanes import branch_of, counter_of, machine_of
 from runfold_coordinator.states import TERMINAL
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import unpack_stored
@@ -60,6 +60,7 @@ class Known:
             machine=machine_of(host, said.get("boot_id")),
             start_step=said.get("start_step") or 0,
             forked_from=said.get("forked_from"),
+            branch=branch_of(said),
         )
         return cls(facts, host, said.get("mode") == "shared")
 
@@ -80,6 +81,7 @@ class Known:
             machine=machine_of(said.host, said.boot_id),
             start_step=said.start_step,
             forked_from=said.forked_from,
+            branch=said.branch,
         )
         return cls(facts, said.host, said.mode == "shared")
 
@@ -246,6 +248,7 @@ def _facts(said: WriterFacts, row: Any) -> WriterFacts:
         last_record_unix_ns=row.last_record_unix_ns,
         start_step=said.start_step,
         forked_from=said.forked_from,
+        branch=said.branch,
         # Asked only of writers without a rank, and it costs.
         is_finished=said.rank is None and row.exit is not None and unpack_stored(row.exit).get("code") == 0,
         given_step_min=row.given_step_min,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+from runfold.protocol.branching import Branch
 from runfold.protocol.errors import DecodeError, VersionError
 from runfold.protocol.records import FieldTypes, MapPayload
 
@@ -87,6 +88,8 @@ class Identity(MapPayload):
     stack_signum: int | None = None
     #: Seconds between samples of what the process uses; 0: it is not to be sampled. None: as the agent likes.
     stats_interval_s: float | None = None
+    #: Where it goes on from, when the run was resumed, rewound or forked; None: none of these.
+    branch: Branch | None = None
 
     TYPES: ClassVar[FieldTypes] = {
         **dict.fromkeys(("entity", "project", "run_id", "mode", "group", "job_type", "name", "notes"), str),
@@ -100,6 +103,7 @@ class Identity(MapPayload):
         "primary": bool,
         "update_finish_state": bool,
         "launcher": dict,
+        "branch": dict,
         "pid_start": (int, float),
         "stats_interval_s": (int, float),
     }
@@ -113,8 +117,14 @@ class Identity(MapPayload):
             "visible_devices",
             "stack_signum",
             "stats_interval_s",
+            "branch",
         }
     )
+
+    @property
+    def begins_unix_ns(self) -> int:
+        """Its place in time among the run's writers: after those that it goes on from."""
+        return self.started_unix_ns if self.branch is None else self.branch.begins_at(self.started_unix_ns)
 
     @property
     def run_path(self) -> str:
@@ -125,6 +135,8 @@ class Identity(MapPayload):
         """Return the identity map, version included."""
         found = {"v": IDENTITY_VERSION, **MapPayload.to_map(self)}
         found["launcher"] = self.launcher.to_map()
+        if self.branch is not None:
+            found["branch"] = self.branch.to_map()
         return found
 
     @classmethod
@@ -138,9 +150,11 @@ class Identity(MapPayload):
         if version > IDENTITY_VERSION:
             raise VersionError(f"identity version {version}", field="v")
         launcher = Launcher.from_map(found.get("launcher") or {})
+        branch = None if found.get("branch") is None else Branch.from_map(found["branch"])
         # The map's launcher passes the type check as a map; the class is put in its place after.
-        identity = super(Identity, cls).from_map({**found, "launcher": {}})
+        identity = super(Identity, cls).from_map({**found, "launcher": {}, "branch": None})
         object.__setattr__(identity, "launcher", launcher)
+        object.__setattr__(identity, "branch", branch)
         if identity.mode not in ("grouped", "shared"):
             raise DecodeError(f"mode {identity.mode!r}", field="mode")
         if identity.role not in ROLES:
