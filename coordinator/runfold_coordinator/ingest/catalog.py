@@ -17,6 +17,7 @@ from runfold.protocol.values import pack_value
 from runfold_coordinator.edits.merge import edited_config, edited_fields, merge_config
 from runfold_coordinator.edits.said import Edit, Node, Place
 from runfold_coordinator.edits.stored import pack_projection
+from runfold_coordinator.ingest.branch_points import branch_points
 
 #: Values of one config key that are kept as a conflict, the primary's first.
 MAX_CONFLICT_VALUES = 8
@@ -50,6 +51,12 @@ class WriterWords:
         """By rank, unranked last; then by start."""
         rank = self.identity.rank if self.identity is not None and self.identity.rank is not None else 2**62
         return (rank, self.started_unix_ns, self.writer_id)
+
+    @property
+    def begins_unix_ns(self) -> int:
+        """Its place in time: when it started, but after the writers that it goes on from."""
+        branch = None if self.identity is None else self.identity.branch
+        return self.started_unix_ns if branch is None else branch.begins_at(self.started_unix_ns)
 
     @property
     def node(self) -> Node | None:
@@ -106,6 +113,8 @@ class Projection:
     program: str | None
     host: str | None
     sweep: str | None = None
+    #: Where it was resumed, rewound or forked from: see branch_points.py.
+    branches: tuple[dict[str, Any], ...] = ()
 
     def to_map(self) -> dict[str, Any]:
         """Return what the store keeps beside the columns that filters use."""
@@ -120,6 +129,7 @@ class Projection:
             "conflicts": self.conflicts,
             "definitions": list(self.definitions),
             "sweep": self.sweep,
+            "branches": list(self.branches),
         }
 
     def pack(self) -> bytes:
@@ -153,6 +163,7 @@ def project(writers: Iterable[WriterWords], edits: Sequence[Edit] = ()) -> Proje
         started_unix_ns=min(writer.started_unix_ns for writer in in_order),
         program=_first(identity.program for identity in identities),
         host=_first(identity.host for identity in identities),
+        branches=tuple(branch_points(identities)),
     )
     return replace(said, **edited_fields(ranked, edits)) if edits else said
 
@@ -167,10 +178,10 @@ def pick_primary(in_order: list[WriterWords]) -> WriterWords:
     zero = [writer for writer in in_order if writer.identity is not None and writer.identity.rank == 0]
     for candidates in (said, zero):
         if candidates:
-            return max(candidates, key=lambda writer: (writer.started_unix_ns, writer.writer_id))
+            return max(candidates, key=lambda writer: (writer.begins_unix_ns, writer.writer_id))
     is_shared = any(writer.identity is not None and writer.identity.mode == "shared" for writer in in_order)
     pick = min if is_shared else max  # several unranked writers of a grouped run are attempts of one process
-    return pick(in_order, key=lambda writer: (writer.started_unix_ns, writer.writer_id))
+    return pick(in_order, key=lambda writer: (writer.begins_unix_ns, writer.writer_id))
 
 
 def _first(values: Iterable[Any]) -> Any:

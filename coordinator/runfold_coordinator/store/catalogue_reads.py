@@ -336,6 +336,7 @@ def _run_row(row: Any) -> RunRow:
         stalled=row.stalled,
         verdicts=unpack_stored(row.verdicts),
         sweep=row.sweep,
+        branches=tuple(projection.get("branches") or ()),
         deleted_unix_s=row.deleted_unix_s,
         deleted_by=row.deleted_by,
     )

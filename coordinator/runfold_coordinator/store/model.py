@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from runfold.protocol.branching import FORK
+
 #: "d" float64, "q" int64, "?" bool (numpy arrays); "o" anything else (a Python list of decoded values).
 ColumnKind = Literal["d", "q", "?", "o"]
 
@@ -203,6 +205,13 @@ class RunRow:
     #: Since when it is hidden, None: it is not; and who asked for that.
     deleted_unix_s: float | None = None
     deleted_by: str | None = None
+    #: Where it was resumed, rewound or forked from (ingest/branch_points.py); the fork, if any, comes first.
+    branches: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def fork(self) -> dict[str, Any] | None:
+        """The moment of another run that it begins with: run_id, step, begins_unix_ns."""
+        return next((point for point in self.branches if point["kind"] == FORK), None)
 
 
 @dataclass(frozen=True, slots=True)
