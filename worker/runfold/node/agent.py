@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from runfold.protocol.streams import StopRequest
+from runfold.uploads.duty import Uploads
 
 from . import retention
 from .deaths import Deaths
@@ -110,6 +111,7 @@ class Agent:
             self.witness, settings.target_dir, is_allowed=settings.allow_stop, clock=clock
         )
         self._stacks = StackDumps(self.writers.tails, self.witness) if settings.stacks else None
+        self._uploads = Uploads(settings, self.writers, clock=clock)
         self.duties = Duties(self._make_duties() if mine is not None else self._witnesses())
         self._settled_s = self._retained_s = -1e9
         #: the last times that the coordinator was seen alive, and that a writer was.
@@ -289,7 +291,7 @@ class Agent:
 
     def _make_duties(self) -> list[Duty]:
         """Return what this agent does for its node; each part has a switch in the settings."""
-        duties = [*self._witnesses(), self._stopping, *self._notices()]
+        duties = [*self._witnesses(), self._stopping, *self._notices(), self._uploads]
         if self._stacks is not None:
             duties.append(self._stacks)
         if self._settings.stats:
@@ -371,7 +373,7 @@ class Agent:
         if self.writers.open_count():
             self._busy_s = now_s
             return False
-        if self.writers.are_all_drained():
+        if self.writers.are_all_drained() and not self._uploads.may_get_on():
             return now_s - self._busy_s >= self._settings.idle_exit_s and self._is_own_spool_delivered()
         return now_s - max(self._busy_s, self._reachable_s) >= self._settings.unreachable_exit_s
 

@@ -43,6 +43,19 @@ def resolve(settings: NodeSettings) -> Address:
     return _registered(settings.registration)
 
 
+def http_address(settings: NodeSettings) -> str | None:
+    """Return where the coordinator answers HTTP, as far as it is set or registered here; None: not known.
+
+    Asks nobody. Where only Redis is known, files have to wait: they never travel through it.
+    """
+    if settings.url or settings.redis_url:
+        return settings.url
+    try:
+        return _registered(settings.registration).http_url
+    except LinkError:
+        return None
+
+
 def _ask_coordinator(url: str, api_key: str | None) -> Address:
     from .http_writer import HttpClient
 

@@ -89,6 +89,10 @@ class NodeSettings:
     notices: tuple[str, ...] = ("auto",)
     #: RUNFOLD_METADATA_URL: where a cloud's metadata service answers.
     metadata_url: str = METADATA_URL
+    #: RUNFOLD_UPLOAD_THREADS: files that are uploaded at a time.
+    upload_threads: int = 4
+    #: RUNFOLD_LIVE_S: seconds between uploads of a file saved with policy "live" that goes on changing.
+    live_interval_s: float = 10.0
     #: seconds between attempts to reach Redis while frames travel by HTTP.
     http_retry_redis_s: float = 30.0
 
@@ -169,6 +173,8 @@ _NUMBERS: Final = {
     "keep_spool_s": "RUNFOLD_SPOOL_KEEP_S",
     "keep_spool_bytes": "RUNFOLD_SPOOL_KEEP_BYTES",
     "stats_interval_s": "RUNFOLD_STATS_INTERVAL_S",
+    "upload_threads": "RUNFOLD_UPLOAD_THREADS",
+    "live_interval_s": "RUNFOLD_LIVE_S",
 }
 
 

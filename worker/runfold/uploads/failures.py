@@ -1,7 +1,8 @@
 """Why an upload did not happen, by what is then done about it.
 
 UploadError
-├── TryLaterError   the server is away, busy, or does not know the run yet: the same again, after a while
+├── TryLaterError   the server is away or busy: the same again, after a while
+│   └── NotYetError the server knows the run or a blob not yet: this job waits, others need not
 ├── RefusedError    the server will never take it: the job ends with this as its error
 ├── SourceError     the file is not what it was: vanished, changed while it was read, no file at all
 └── StoppedError    the process that uploads ends: another one goes on
@@ -26,6 +27,10 @@ class TryLaterError(UploadError):
         super().__init__(message)
         self.status = status
         self.after_s = after_s
+
+
+class NotYetError(TryLaterError):
+    """This job has to wait for something else to arrive."""
 
 
 class RefusedError(UploadError):

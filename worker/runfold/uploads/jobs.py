@@ -25,6 +25,7 @@ class Job:
     Attributes:
         writer: Id of the writer that left it, hex.
         run: "entity/project/run_id".
+        place: Where the process ran (`node.lock.place_of`): its paths mean files there. "": not said.
     """
 
     kind: ClassVar[str] = ""
@@ -33,6 +34,7 @@ class Job:
     writer: str
     run: str
     created_unix_s: float
+    place: str = ""
 
     def to_json(self) -> bytes:
         """Return the text of its file."""
@@ -62,6 +64,19 @@ class FileJob(Job):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FolderJob(Job):
+    """What lies in a folder of the run when the writer's process has ended, and was not saved by itself.
+
+    Attributes:
+        source: Absolute path of the folder.
+    """
+
+    kind: ClassVar[str] = "folder"
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactJob(Job):
     """A version of an artifact, or a part of one.
 
@@ -83,10 +98,11 @@ class ArtifactJob(Job):
     staging: str | None = None
 
 
-_KINDS: dict[str, type[FileJob | ArtifactJob]] = {"file": FileJob, "artifact": ArtifactJob}
+AnyJob = FileJob | FolderJob | ArtifactJob
+_KINDS: dict[str, type[AnyJob]] = {job.kind: job for job in (FileJob, FolderJob, ArtifactJob)}
 
 
-def parse_job(data: bytes) -> FileJob | ArtifactJob:
+def parse_job(data: bytes) -> AnyJob:
     """Return the job in a file of the outbox; DecodeError if it is none."""
     try:
         found = json.loads(data)

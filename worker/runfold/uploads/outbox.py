@@ -17,7 +17,7 @@ from pathlib import Path
 
 from runfold.protocol.errors import ProtocolError
 from runfold.spool.directory import remove_tree
-from runfold.uploads.jobs import ArtifactJob, FileJob, Result, parse_job
+from runfold.uploads.jobs import AnyJob, Result, parse_job
 
 OUTBOX_NAME = "uploads"
 STAGING_NAME = "staging"
@@ -33,7 +33,7 @@ class Outbox:
     def __init__(self, target_dir: Path) -> None:
         self.directory = target_dir / OUTBOX_NAME
 
-    def put(self, job: FileJob | ArtifactJob, *, is_synced: bool = True) -> None:
+    def put(self, job: AnyJob, *, is_synced: bool = True) -> None:
         """Leave a job. When this returns it survives kill -9 of anything, and a power loss.
 
         Args:
@@ -45,26 +45,30 @@ class Outbox:
         self._write(f"{job.id}.job", job.to_json(), is_synced=is_synced)
 
     def sync(self, ids: Iterable[str]) -> None:
-        """Bring jobs to disk that were put without waiting for it; what is done meanwhile needs it no more."""
+        """Bring jobs to disk that were put without waiting for it; what is done meanwhile is left out."""
         for job_id in ids:
             with contextlib.suppress(OSError):
                 _sync(self.directory / f"{job_id}.job", os.O_RDONLY)
         with contextlib.suppress(OSError):
             _sync(self.directory, os.O_RDONLY | os.O_DIRECTORY)
 
-    def waiting(self) -> list[FileJob | ArtifactJob]:
+    def waiting(self) -> list[AnyJob]:
         """Return the jobs, oldest first. What is no job is left where it is, and not returned."""
+        return self.read(self.ids())
+
+    def read(self, ids: Iterable[str]) -> list[AnyJob]:
+        """Return those of the jobs that wait, oldest first."""
         found = []
-        for path in self._files(".job"):
+        for job_id in ids:
             with contextlib.suppress(OSError, ProtocolError):
-                found.append(parse_job(self._read(path)))
+                found.append(parse_job(self._read(self.directory / f"{job_id}.job")))
         return sorted(found, key=lambda job: (job.created_unix_s, job.id))
 
     def ids(self) -> set[str]:
         """Return the ids of the jobs that wait."""
         return {path.stem for path in self._files(".job")}
 
-    def end(self, job: FileJob | ArtifactJob, *, error: str | None = None, **document: object) -> None:
+    def end(self, job: AnyJob, *, error: str | None = None, **document: object) -> None:
         """Write the job's result, then forget the job and what went with it."""
         result = Result(
             id=job.id,
@@ -76,8 +80,17 @@ class Outbox:
             document=document,
         )
         self._write(f"{job.id}.done", result.to_json())
+        self.forget(job)
+
+    def forget(self, job: AnyJob) -> None:
+        """Forget a job and what went with it, without a result: it is done, and nobody asks for more."""
         (self.directory / f"{job.id}.job").unlink(missing_ok=True)
         remove_tree(self.staging(job.id))
+
+    def results(self) -> list[Result]:
+        """Return what became of the jobs that ended with a result and are not forgotten."""
+        found = (self.result(path.stem) for path in self._files(".done"))
+        return [result for result in found if result is not None]
 
     def result(self, job_id: str) -> Result | None:
         """Return what became of a job; None while it waits, or when that was forgotten."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
@@ -36,6 +37,7 @@ class Source:
             raise SourceError(f"{self.path} is not there", is_gone=True) from error
         except (OSError, ValueError) as error:
             raise SourceError(f"{self.path} can't be read: {error}") from error
+        self.opened_unix_s = time.time()
         about = os.fstat(self._fd)
         if not stat.S_ISREG(about.st_mode):
             self.close()
@@ -45,6 +47,7 @@ class Source:
         #: What changes when the content may have changed.
         self.mark = mark_of(about)
         self.modified_unix_s = about.st_mtime
+        self._hash, self._hashed_bytes = hashlib.sha256(), 0
 
     def digest(self, should_stop: Callable[[], bool] = lambda: False) -> str:
         """Return the SHA-256 of it, hex.
@@ -53,12 +56,20 @@ class Source:
             SourceError: It became shorter, or can't be read.
             StoppedError: `should_stop` said so.
         """
-        found = hashlib.sha256()
-        for chunk in self.chunks():
+        found = self.digest_some(should_stop, lambda: False)
+        assert found is not None, "nobody asked for a part"
+        return found
+
+    def digest_some(self, should_stop: Callable[[], bool], is_enough: Callable[[], bool]) -> str | None:
+        """Return the SHA-256 as `digest` does; None when `is_enough` said so before: call again to go on."""
+        for chunk in self.chunks(self._hashed_bytes):
             if should_stop():
                 raise StoppedError(f"{self.path} was being read")
-            found.update(chunk)
-        return found.hexdigest()
+            self._hash.update(chunk)
+            self._hashed_bytes += len(chunk)
+            if self._hashed_bytes < self.size and is_enough():
+                return None
+        return self._hash.hexdigest()
 
     def chunks(self, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Yield `length` bytes from `offset`, all that are left by default, in pieces of at most 1 MiB.

@@ -37,7 +37,7 @@ LONGEST_ASKED_WAIT_S: Final = 60.0
 _TRY_LATER: Final = frozenset({401, 403, 404, 408, 409, 425, 429})
 
 T = TypeVar("T")
-Query = Mapping[str, "str | int | None"]
+Query = Mapping[str, "str | int | Sequence[str] | None"]
 
 
 class BlobClient:
@@ -110,20 +110,19 @@ class BlobClient:
         source: Source,
         *,
         on_sent: Callable[[int], None] = lambda _: None,
-        at_most_s: float | None = None,
+        is_enough: Callable[[], bool] = lambda: False,
     ) -> bool:
         """Upload a blob, from where the server has it; return True when the server has all of it.
 
         Args:
             digest: SHA-256 of the first `source.size` bytes.
             on_sent: Called with the bytes that each piece brought.
-            at_most_s: Return False after a piece when this long has passed: others want to upload too.
+            is_enough: Asked after each piece: True has False returned, and another call goes on.
 
         Raises:
             SourceError: The content is not what `digest` says: it changed, or became shorter.
             TryLaterError, RefusedError, StoppedError: See there.
         """
-        began_s = self._clock()
         conflicts = 0
         offset, is_complete = self._persist(lambda: self._offset(digest))
         while not is_complete:
@@ -142,7 +141,7 @@ class BlobClient:
             conflicts = 0
             on_sent(max(0, offset - before))
             hit("uploads.after_piece")
-            if at_most_s is not None and not is_complete and self._clock() - began_s >= at_most_s:
+            if not is_complete and is_enough():
                 return False
         return True
 
