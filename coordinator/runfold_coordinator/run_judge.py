@@ -129,7 +129,8 @@ class RunJudge:
                 if row.row_fold is not None
             ],
         )
-        self._write_run(tx, run_pk, found, has_changed=has_changed)
+        newest_pk = max((writer.writer_pk for writer in writers), default=0)
+        self._write_run(tx, run_pk, found, has_changed=has_changed, newest_pk=newest_pk)
 
     def _judge_writer(self, writer: WriterRow, testimony: Testimony) -> Verdict:
         sign = self._liveness.sign(writer.writer_id)
@@ -194,7 +195,9 @@ class RunJudge:
                 self._identities[row.writer_pk] = found
         return found
 
-    def _write_run(self, tx: Transaction, run_pk: int, verdict: RunVerdict, *, has_changed: bool) -> None:
+    def _write_run(
+        self, tx: Transaction, run_pk: int, verdict: RunVerdict, *, has_changed: bool, newest_pk: int
+    ) -> None:
         failure = verdict.first_failure
         if failure is not None:
             failure["console"] = self._failure_lines.of(tx.connection, run_pk, failure["writer"])
@@ -216,8 +219,14 @@ class RunJudge:
         self._written[run_pk] = written
         tx.touch(run_pk)
         c = t.runs.c
+        # What somebody said of the state (RunEdits.set_state) stands until another process joins.
+        stands = sa.and_(c.said_state.is_not(None), c.said_state_pk >= newest_pk)
+        judged = {
+            name: sa.case((stands, c[name]), else_=sa.literal(value, c[name].type))
+            for name, value in columns.items()
+        }
         tx.connection.execute(
-            sa.update(t.runs).where(c.run_pk == run_pk).values(version=c.version + 1, **columns)
+            sa.update(t.runs).where(c.run_pk == run_pk).values(version=c.version + 1, **judged)
         )
 
 

@@ -176,6 +176,12 @@ class Writing:
         """Call `forget` after every transaction that did not commit."""
         self._on_rollback.append(forget)
 
+    def forget(self) -> None:
+        """Empty the caches of all who write: what they hold may not be in the database any more."""
+        with self._write_lock:
+            for forget in self._on_rollback:
+                forget()
+
     def on_touched(self, tell: Callable[[Mapping[int, bool]], None]) -> None:
         """Call `tell` with the runs of every commit that touched any (see Transaction.touch).
 
@@ -196,8 +202,7 @@ class Writing:
                     transaction = Transaction(connection, self._names)
                     yield transaction
             except BaseException:
-                for forget in self._on_rollback:
-                    forget()
+                self.forget()
                 raise
         if transaction.touched:
             for tell in self._on_touched:

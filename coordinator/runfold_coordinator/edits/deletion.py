@@ -1,0 +1,178 @@
+"""Deletes runs: hidden at once, shown again on demand, and purged when they were hidden for long enough.
+
+A run that was deleted is in no list and under no path; its processes are told nothing, and what they say is
+stored as before. A purge removes its rows a bounded number at a time, the row of the run last: killed at any
+moment, the next one goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from runfold_coordinator.clock import Clock
+from runfold_coordinator.edits.changes import RunGoneError, locked_run
+from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.chunks import MAX_PARTS
+from runfold_coordinator.store.edit_tables import run_edits
+from runfold_coordinator.store.model import RunRow
+from runfold_coordinator.store.store import Store
+from runfold_coordinator.store.writes import Transaction
+
+logger = logging.getLogger(__name__)
+
+#: How long a deleted run is kept, seconds.
+KEEP_S = 30 * 86400.0
+#: A run is not purged while something was heard of it within this time, seconds, or within the time for which
+#: deleted runs are kept where that is shorter.
+QUIET_S = 86400.0
+#: Most rows that one transaction of a purge deletes of a table.
+ROWS_AT_ONCE = 2000
+#: Tables whose rows belong to a run and to nothing else. Chunks, evidence and deliveries are found by others.
+OF_RUN: list[sa.Table] = [
+    t.alert_causes,
+    t.records,
+    t.gaps,
+    t.dead_letters,
+    t.run_keys,
+    t.run_folds,
+    t.cold_files,
+    run_edits,
+]
+
+#: Deletes some rows of a run in a transaction; returns whether there may be more.
+PurgePart = Callable[[Transaction, int], bool]
+
+
+class Deletion:
+    """Thread-safe: it keeps nothing between calls."""
+
+    def __init__(self, store: Store, clock: Clock, *, keep_s: float = KEEP_S) -> None:
+        self._store = store
+        self._clock = clock
+        self._keep_s = keep_s
+        #: What else is to be purged of a run: rows of parts that this one does not know.
+        self.parts: list[PurgePart] = []
+        #: Deletes the artifacts that a run has logged; told by whoever keeps artifacts.
+        self.delete_artifacts: Callable[[Transaction, int], None] = lambda _tx, _run_pk: None
+
+    @property
+    def keep_s(self) -> float:
+        """For how long deleted runs are kept, seconds."""
+        return self._keep_s
+
+    def delete(self, run: RunRow, *, by: str, delete_artifacts: bool = False) -> None:
+        """Hide a run. Its processes go on, unharmed.
+
+        Raises:
+            RunGoneError: It was deleted before.
+        """
+        with self._store.writing.transaction() as tx:
+            locked_run(tx, run.run_pk)
+            self._set_deleted(tx, run.run_pk, self._clock.unix_s(), by)
+            if delete_artifacts:
+                self.delete_artifacts(tx, run.run_pk)
+
+    def undelete(self, run: RunRow) -> None:
+        """Show a deleted run again, with everything that its processes have said meanwhile.
+
+        Raises:
+            RunGoneError: It has been purged.
+        """
+        with self._store.writing.transaction() as tx:
+            self._set_deleted(tx, run.run_pk, None, None)
+
+    def purge_some(self) -> bool:
+        """Remove a bounded part of one run whose time is over; return whether there is more to do."""
+        run_pk = self._next_run()
+        if run_pk is None:
+            return False
+        for purge in (_purge_chunks, _purge_alerts, *self.parts, _purge_rows, self._purge_writers):
+            with self._store.writing.transaction() as tx:
+                if not self._is_due(tx, run_pk):
+                    return True  # undeleted, or heard of, in this moment
+                if purge(tx, run_pk):
+                    return True
+        with self._store.writing.transaction() as tx:
+            if self._is_due(tx, run_pk):
+                tx.connection.execute(sa.delete(t.runs).where(t.runs.c.run_pk == run_pk))
+                # Ids of what is gone must not be used for a process that speaks after all.
+                self._store.writing.forget()
+                logger.info("a deleted run was purged", extra={"event": "run_purged", "run_pk": run_pk})
+        return True
+
+    def _set_deleted(self, tx: Transaction, run_pk: int, unix_s: float | None, by: str | None) -> None:
+        c = t.runs.c
+        changed = tx.connection.execute(
+            sa.update(t.runs)
+            .where(c.run_pk == run_pk)
+            .values(deleted_unix_s=unix_s, deleted_by=by, version=c.version + 1)
+        ).rowcount
+        if not changed:
+            raise RunGoneError("the run has been purged")
+        tx.touch(run_pk)
+
+    def _due(self) -> sa.ColumnElement[bool]:
+        now_s = self._clock.unix_s()
+        quiet_since_s = now_s - min(QUIET_S, self._keep_s)
+        c, w = t.runs.c, t.writers.c
+        heard = sa.exists().where(w.run_pk == c.run_pk, w.last_seen_unix_s > quiet_since_s)
+        return sa.and_(
+            c.deleted_unix_s <= now_s - self._keep_s, c.updated_unix_s <= quiet_since_s, sa.not_(heard)
+        )
+
+    def _next_run(self) -> int | None:
+        c = t.runs.c
+        rows = self._store.fetch(
+            sa.select(c.run_pk).where(self._due()).order_by(c.deleted_unix_s, c.run_pk).limit(1)
+        )
+        return rows[0].run_pk if rows else None
+
+    def _is_due(self, tx: Transaction, run_pk: int) -> bool:
+        c = t.runs.c
+        statement = sa.select(c.run_pk).where(c.run_pk == run_pk, self._due()).with_for_update()
+        return tx.connection.execute(statement).one_or_none() is not None
+
+    def _purge_writers(self, tx: Transaction, run_pk: int) -> bool:
+        w = t.writers.c
+        some = tx.connection.execute(
+            sa.select(w.writer_pk, w.writer_id).where(w.run_pk == run_pk).limit(500)
+        ).all()
+        ids = [row.writer_id for row in some]
+        tx.connection.execute(sa.delete(t.evidence).where(t.evidence.c.writer_id.in_(ids)))
+        tx.connection.execute(sa.delete(t.writers).where(w.writer_pk.in_([row.writer_pk for row in some])))
+        return len(some) == 500
+
+
+def _purge_chunks(tx: Transaction, run_pk: int) -> bool:
+    c = t.chunks.c
+    pks = tx.connection.execute(sa.select(c.chunk_pk).where(c.run_pk == run_pk).limit(200)).scalars().all()
+    part_id = t.chunk_parts.c.part_id
+    for pk in pks:
+        tx.connection.execute(
+            sa.delete(t.chunk_parts).where(part_id >= pk * MAX_PARTS, part_id < (pk + 1) * MAX_PARTS)
+        )
+    tx.delete_chunks(pks, with_parts=())
+    return len(pks) == 200
+
+
+def _purge_alerts(tx: Transaction, run_pk: int) -> bool:
+    a, d = t.alerts.c, t.alert_deliveries.c
+    pks = tx.connection.execute(sa.select(a.alert_pk).where(a.run_pk == run_pk).limit(500)).scalars().all()
+    tx.connection.execute(sa.delete(t.alert_deliveries).where(d.alert_pk.in_(pks)))
+    tx.connection.execute(sa.delete(t.alerts).where(a.alert_pk.in_(pks)))
+    return len(pks) == 500
+
+
+def _purge_rows(tx: Transaction, run_pk: int) -> bool:
+    return any(purge_table(tx, table, run_pk) for table in OF_RUN)
+
+
+def purge_table(tx: Transaction, table: sa.Table, run_pk: int) -> bool:
+    """Delete some rows of a table that has a column run_pk; return whether there may be more."""
+    keys = list(table.primary_key.columns)
+    some = sa.select(*keys).where(table.c.run_pk == run_pk).limit(ROWS_AT_ONCE)
+    where = keys[0].in_(some) if len(keys) == 1 else sa.tuple_(*keys).in_(some)
+    return tx.connection.execute(sa.delete(table).where(where)).rowcount >= ROWS_AT_ONCE
