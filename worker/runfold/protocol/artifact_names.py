@@ -56,8 +56,9 @@ def check_name(name: str) -> str:
     """Return the name of an artifact's collection, without version or alias, if it may be one."""
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         raise ArtifactNameError(
-            f"Artifact names may only contain alphanumeric characters, dashes, underscores, and dots, "
-            f"at most {MAX_NAME_CHARS}. Invalid name: {str(name)[:200]!r}",
+            "Artifact name may only contain alphanumeric characters, dashes, underscores, and dots"
+            f"{', at most 128 of them' if len(str(name)) > MAX_NAME_CHARS else ''}. "
+            f"Invalid name: {str(name)[:200]!r}",
             field="name",
             limit=MAX_NAME_CHARS,
         )
@@ -68,7 +69,7 @@ def check_type(type: str) -> str:  # noqa: A002  # W&B's name
     """Return the type if users may give it."""
     if type == "job" or type.startswith("wandb-"):
         raise ArtifactNameError(
-            f"Artifact type {type!r} is reserved for internal use: choose another one", field="type"
+            f"Artifact type {type!r} is reserved for internal use. Please use a different type.", field="type"
         )
     if len(type) > MAX_TYPE_CHARS:
         raise ArtifactNameError(
