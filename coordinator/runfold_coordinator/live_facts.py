@@ -23,6 +23,14 @@ class Live:
     logged_s: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest record that a heartbeat told of, and how long ago the newest heartbeat came, seconds."""
+
+    seq: int
+    ago_s: float
+
+
 class LiveFacts:
     """Reads what the ingest threads hear. Thread-safe."""
 
@@ -53,3 +61,20 @@ class LiveFacts:
             silent_s=max(0.0, now_s - sign.heard_s),
             logged_s=max(0.0, now_s - sign.stored_s) if sign.stored_s else None,
         )
+
+    def head(self, writer_id: str) -> Head | None:
+        """Return what agents said of how far a writer (hex) has come; None: nothing since start."""
+        signs = [sign for one in self._partitions if (sign := one.sign(writer_id)) is not None]
+        told = [sign for sign in signs if sign.beat is not None]
+        if not told:
+            return None
+        sign = max(told, key=lambda found: found.beat_s)
+        return Head(sign.head_seq, max(0.0, self._clock.mono_s() - sign.beat_s))
+
+    def clock_offset_ns(self, host: str | None, boot_id: str | None) -> int:
+        """Return what to add to a node's times to have ours; 0 where they hardly differ, or unknown."""
+        return next((found for one in self._partitions if (found := one.clock_offset_ns(host, boot_id))), 0)
+
+    def clock_offsets(self) -> dict[tuple[str, str], int]:
+        """Return what to add to times of nodes (host, boot id) to have ours, ns, where they differ."""
+        return {node: ns for one in self._partitions for node, ns in one.clock_offsets().items()}

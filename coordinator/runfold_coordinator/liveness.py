@@ -133,6 +133,11 @@ class Liveness:
         behind_s = min(samples) if samples else 0.0
         return 0 if abs(behind_s) < SAME_CLOCK_S else int(behind_s * 1e9)
 
+    def clock_offsets(self) -> dict[tuple[str, str], int]:
+        """Return clock_offset_ns() of all nodes whose clocks differ from ours. Thread-safe."""
+        nodes = list(self._behind_s)
+        return {node: ns for node in nodes if (ns := self.clock_offset_ns(*node))}
+
     def dirty(self) -> list[tuple[str, Sign]]:
         """Return the signs that the database does not have yet."""
         self._dirty.intersection_update(self._signs)

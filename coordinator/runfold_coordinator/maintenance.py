@@ -7,6 +7,7 @@ import threading
 
 from runfold_coordinator.ballast import Ballast
 from runfold_coordinator.clock import Clock
+from runfold_coordinator.edits.deletion import Deletion
 from runfold_coordinator.evidence_sweep import EvidenceSweep
 from runfold_coordinator.failure_lines import FailureLines
 from runfold_coordinator.readers.summary_reader import SummaryReader
@@ -20,6 +21,7 @@ MERGE_EVERY_S = 2.0
 COLD_EVERY_S = 60.0
 REST_EVERY_S = 60.0
 REMOVE_EVERY_S = 3600.0
+PURGE_EVERY_S = 60.0
 SETTLE_EVERY_S = 10.0
 #: A run that stored nothing for so long has its small chunks merged once more, whatever their number.
 SETTLE_AFTER_S = 20.0
@@ -37,9 +39,11 @@ class Maintenance:
         cold_after_s: float,
         summaries: SummaryReader | None = None,
         failure_lines: FailureLines | None = None,
+        deletion: Deletion | None = None,
     ) -> None:
         self._compactor = Compactor(store)
         self._evidence = EvidenceSweep(store)
+        self._deletion = deletion or Deletion(store, clock)
         self._failure_lines = failure_lines or FailureLines(store, clock)
         self._clock = clock
         self._ballast = ballast
@@ -49,6 +53,7 @@ class Maintenance:
         self._next_settle_s = 0.0
         self._next_rest_s = 0.0
         self._next_remove_s = 0.0
+        self._next_purge_s = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="runfold-maintenance", daemon=True)
 
@@ -79,6 +84,10 @@ class Maintenance:
             more_old = self._evidence.remove(self._clock.unix_s())
             self._next_remove_s = now_s if more_old else now_s + REMOVE_EVERY_S
             more = more or more_old
+        if now_s >= self._next_purge_s:
+            more_deleted = self._deletion.purge_some()
+            self._next_purge_s = now_s if more_deleted else now_s + PURGE_EVERY_S
+            more = more or more_deleted
         if now_s >= self._next_cold_s:
             self._ballast.take()
             if self._cold_after_s:

@@ -24,6 +24,8 @@ from runfold_coordinator.api.server import HttpServer
 from runfold_coordinator.ballast import Ballast
 from runfold_coordinator.clock import Clock, SystemClock
 from runfold_coordinator.downlink import KEEP_ACK_S, Downlink
+from runfold_coordinator.edits.changes import RunEdits
+from runfold_coordinator.edits.deletion import Deletion
 from runfold_coordinator.embedded_redis import EmbeddedRedis
 from runfold_coordinator.failure_lines import FailureLines
 from runfold_coordinator.ingest.intake import Intake
@@ -151,6 +153,7 @@ class Service:
                 failure_lines=failure_lines,
             )
         summaries = SummaryReader(store)
+        deletion = Deletion(store, self._clock, keep_s=settings.deleted_keep_s)
         maintenance = Maintenance(
             store,
             self._clock,
@@ -158,13 +161,14 @@ class Service:
             cold_after_s=settings.cold_after_s,
             summaries=summaries,
             failure_lines=failure_lines,
+            deletion=deletion,
         )
         self._stops.append(maintenance.stop)
         maintenance.start()
         alerts.start()
         intake = Intake(store, self.loops, open_stream, redis_url=self.redis_url)
         self._stops.append(intake.close)
-        self._start_http(self._backend(store, summaries, intake, stops, gate))
+        self._start_http(self._backend(store, summaries, intake, stops, gate, deletion))
         self._register(store.server_id)
 
     def _start_redis(self) -> str:
@@ -242,8 +246,14 @@ class Service:
         self._stops.append(loop.stop)
         loop.start()
 
-    def _backend(
-        self, store: Store, summaries: SummaryReader, intake: Intake, stops: Stops, gate: GatePolicy
+    def _backend(  # noqa: PLR0917 - the parts that are not made here
+        self,
+        store: Store,
+        summaries: SummaryReader,
+        intake: Intake,
+        stops: Stops,
+        gate: GatePolicy,
+        deletion: Deletion,
     ) -> Backend:
         goodput = GoodputReader(store, self._clock)
         live = LiveReader(store, self._clock, self._live_facts, goodput.goodput)
@@ -264,6 +274,8 @@ class Service:
             intake=intake,
             stops=stops,
             stop_requests=StopsReader(store),
+            edits=RunEdits(store, self._clock, self._live_facts.clock_offsets),
+            deletion=deletion,
             gate=gate,
             server_id=store.server_id,
             mono_s=self._clock.mono_s,

@@ -49,6 +49,12 @@ class CoordinatorSettings:
     #: Disk kept aside so that a full disk can be got out of, bytes; 0 for none (RUNFOLD_BALLAST).
     ballast_bytes: int = 64 * MIB
 
+    #: Where the content of files lies: a folder or an fsspec URL; None: data_dir/blobs (RUNFOLD_BLOBS).
+    blobs_url: str | None = field(default=None, repr=False)
+    #: Content that nobody refers to stays so long after it was sent or asked for (RUNFOLD_BLOB_MIN_AGE_S).
+    blob_min_age_s: float = 86400.0
+    #: How long a deleted run can be brought back before it is purged, seconds (RUNFOLD_DELETED_KEEP_S).
+    deleted_keep_s: float = 30 * 86400.0
     #: Names of metrics for /metrics, by comma; "*" and "?" stand for anything (RUNFOLD_METRICS_KEYS).
     metrics_keys: str = "*"
 
@@ -80,6 +86,10 @@ class CoordinatorSettings:
             raise ValueError(f"port {self.port}: 0 to 65535")
         if not 1 <= self.partitions <= 1024:
             raise ValueError(f"partitions {self.partitions}: 1 to 1024")
+        if not self.blob_min_age_s >= 0:
+            raise ValueError(f"blob_min_age_s {self.blob_min_age_s}: 0 or more")
+        if not self.deleted_keep_s >= 0:
+            raise ValueError(f"deleted_keep_s {self.deleted_keep_s}: 0 or more")
         for name in ("unreachable_s", "lost_s", "stall_min_s", "stall_factor"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} {getattr(self, name)}: more than 0")
@@ -106,8 +116,11 @@ _VARIABLES: dict[str, tuple[str, Any]] = {
     "redis_memory_bytes": ("RUNFOLD_REDIS_MEMORY", int),
     "cold_url": ("RUNFOLD_COLD_URL", str),
     "cold_after_s": ("RUNFOLD_COLD_AFTER_S", float),
+    "deleted_keep_s": ("RUNFOLD_DELETED_KEEP_S", float),
     "alerts_path": ("RUNFOLD_ALERTS", Path),
     "ballast_bytes": ("RUNFOLD_BALLAST", int),
+    "blobs_url": ("RUNFOLD_BLOBS", str),
+    "blob_min_age_s": ("RUNFOLD_BLOB_MIN_AGE_S", float),
     "metrics_keys": ("RUNFOLD_METRICS_KEYS", str),
 }
 assert set(_VARIABLES) == {found.name for found in fields(CoordinatorSettings)}, "each setting has a variable"

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runfold_coordinator.api.gate import GatePolicy
+from runfold_coordinator.edits.changes import RunEdits
+from runfold_coordinator.edits.deletion import Deletion
 from runfold_coordinator.metrics.building import Metrics
 from runfold_coordinator.readers.alerts_reader import AlertsPage
 from runfold_coordinator.readers.answers import HistoryPage, Table
@@ -202,6 +204,8 @@ class Backend:
     intake: Intake
     stops: Stops
     stop_requests: StopsReader
+    edits: RunEdits
+    deletion: Deletion
     gate: GatePolicy
     server_id: str
     #: Monotonic clock, seconds.

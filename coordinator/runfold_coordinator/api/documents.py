@@ -34,6 +34,7 @@ def run_document(run: RunRow) -> dict[str, Any]:
         "mode": run.mode,
         "group": run.group,
         "job_type": run.job_type,
+        "sweep": run.sweep,
         "fold": run.fold,
         "notes": run.notes,
         "tags": list(run.tags),

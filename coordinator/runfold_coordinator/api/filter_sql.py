@@ -22,6 +22,7 @@ _TEXT: dict[str, sa.Column[Any]] = {
     "state": runs.c.state,
     "group": runs.c.group_name,
     "jobType": runs.c.job_type,
+    "sweep": runs.c.sweep,
     "host": runs.c.host,
     "username": runs.c.entity,
     "entity": runs.c.entity,

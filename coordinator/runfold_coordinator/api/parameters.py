@@ -61,12 +61,11 @@ def the_run(backend: At, entity: Name, project: Name, run_id: Name) -> RunRow:
     run = backend.store.find_run(*(checked_name(part) for part in (entity, project, run_id)))
     # What agents keep of their nodes is nobody's run: GET /nodes and stream=system show it.
     if run is None or run.entity == NODE_ENTITY:
-        raise NotFoundError(
-            "run_not_found",
-            f"no run {entity}/{project}/{run_id}",
-            field="run_id",
-            hint="`runfold runs` lists what there is; a run appears when its first record arrives",
-        )
+        path = f"{entity}/{project}/{run_id}"
+        hint = "`runfold runs` lists what there is; a run appears when its first record arrives"
+        if backend.store.find_run(entity, project, run_id, deleted=True) is not None:
+            hint = f"it was deleted; `runfold undelete {path}` brings it back"
+        raise NotFoundError("run_not_found", f"no run {path}", field="run_id", hint=hint)
     return run
 
 

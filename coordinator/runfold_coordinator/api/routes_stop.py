@@ -50,9 +50,7 @@ def stop(
     """
     wanted = asked or StopBody()
     try:
-        found = backend.stops.ask(
-            run, grace_s=wanted.grace_s, by=_who(request, wanted.by), ranks=wanted.ranks
-        )
+        found = backend.stops.ask(run, grace_s=wanted.grace_s, by=who(request, wanted.by), ranks=wanted.ranks)
     except NoSuchRankError as error:
         raise BadRequestError(str(error), field="ranks") from error
     except NothingToStopError as error:
@@ -76,7 +74,7 @@ def stop_requests(request: Request, backend: At, run: TheRun) -> Response:
     return answer(request, {"requests": backend.stop_requests.requests(run)})
 
 
-def _who(request: Request, said: str) -> str:
+def who(request: Request, said: str) -> str:
     """Return who asks: by their own word, and from which address, which is no word of theirs."""
     address = request.client.host if request.client is not None else "an unknown address"
     said = said.strip()

@@ -47,6 +47,7 @@ _FIELDS: dict[str, Callable[[RunRow], Any]] = {
     "duration": lambda run: (_ended_unix_ns(run) - run.started_unix_ns) / 1e9,
     "group": lambda run: run.group,
     "jobType": lambda run: run.job_type,
+    "sweep": lambda run: run.sweep,
     "host": lambda run: run.host,
     "tags": lambda run: list(run.tags),
     "username": lambda run: run.entity,
@@ -67,6 +68,9 @@ _ALIASES = {
     "run_id": "name",
     "last_history_step": "lastHistoryStep",
     "user": "username",
+    "sweepName": "sweep",
+    "sweep_name": "sweep",
+    "sweep_id": "sweep",
 }
 _TIMES = frozenset({"createdAt", "heartbeatAt"})
 _TREES = {"config": "config", "summary_metrics": "summary", "summaryMetrics": "summary", "summary": "summary"}

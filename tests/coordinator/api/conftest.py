@@ -16,6 +16,8 @@ from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.api.routes_intake import BODY_LIMITS
 from runfold_coordinator.api.server import HttpServer
 from runfold_coordinator.clock import SystemClock
+from runfold_coordinator.edits.changes import RunEdits
+from runfold_coordinator.edits.deletion import Deletion
 from runfold_coordinator.metrics.building import Metrics
 from runfold_coordinator.metrics.http_counts import HttpCounts
 from runfold_coordinator.metrics.own import OwnSources
@@ -91,6 +93,8 @@ def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
         "intake": intake,
         "stops": Stops(store, SystemClock()),
         "stop_requests": StopsReader(store),
+        "edits": RunEdits(store, SystemClock()),
+        "deletion": Deletion(store, SystemClock()),
         "gate": GatePolicy.for_address("127.0.0.1", body_limits=BODY_LIMITS),
         "server_id": store.server_id,
         "mono_s": time.monotonic,
