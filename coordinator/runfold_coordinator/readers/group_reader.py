@@ -21,8 +21,10 @@ from runfold_coordinator.aggregate.groups import on_axis, over_runs
 from runfold_coordinator.aggregate.merge import merge_axis
 from runfold_coordinator.aggregate.reduce import reduce_columns
 from runfold_coordinator.readers.answers import Table, TableColumn
+from runfold_coordinator.readers.branches import load_histories
+from runfold_coordinator.readers.lane_columns import read_columns_of_runs
 from runfold_coordinator.readers.reduced_window import Window, join_windows, read_window
-from runfold_coordinator.readers.run_lanes import STEP, RunLanes, load_many, read_columns_of_runs
+from runfold_coordinator.readers.run_lanes import STEP, RunLanes
 from runfold_coordinator.readers.series_reader import rows_in, statistics_columns
 from runfold_coordinator.readers.step_windows import join_spans, read_spans
 from runfold_coordinator.store.model import RunRow
@@ -67,7 +69,7 @@ class GroupReader:
         """
         counted = newest_of_each_fold([_member(run, {}) for run in runs])
         by_id = {run.run_id: run for run in runs}
-        members = load_many(self._store, [by_id[member.run_id] for member in counted])
+        members = load_histories(self._store, [by_id[member.run_id] for member in counted])
         names = list(dict.fromkeys(keys if keys is not None else _numeric_names(members)))
         ids = [member.run.run_id for member in members]
         parts = [window.sample(samples) for window in self._windows(members, names, x_axis)]

@@ -15,6 +15,7 @@ from runfold.protocol.keypath import KeyPath, decode_path
 from runfold_coordinator.aggregate.column import Column
 from runfold_coordinator.aggregate.merge import merge_columns
 from runfold_coordinator.aggregate.rows import NO_ROWS, LaneRows
+from runfold_coordinator.readers.branches import load_history
 from runfold_coordinator.readers.history_reader import (
     MAX_ROWS_IN_VAIN,
     MAX_WINDOW_CELLS,
@@ -24,7 +25,7 @@ from runfold_coordinator.readers.history_reader import (
 )
 from runfold_coordinator.readers.lane_rows import read_lane, reduce_lanes
 from runfold_coordinator.readers.reduced_window import Window, join_windows
-from runfold_coordinator.readers.run_lanes import STEP, TIMESTAMP, RunLanes, load_lanes
+from runfold_coordinator.readers.run_lanes import STEP, TIMESTAMP, RunLanes
 from runfold_coordinator.readers.series_reader import rows_in
 from runfold_coordinator.readers.step_windows import read_spans
 from runfold_coordinator.store.model import RunRow
@@ -76,7 +77,7 @@ class HistoryColumns:
         Raises:
             ValueError: The cursor is not one of this scan's.
         """
-        lanes = load_lanes(self._store, run)
+        lanes = load_history(self._store, run)
         if rank is not None or label is not None or attempt is not None:
             lanes = lanes.only(rank=rank, label=label, attempt=attempt)
         wanted = None if keys is None else [_found(lanes, key) for key in keys]
@@ -127,10 +128,7 @@ class _Scan:
         if logged is not None:
             weights = (self.lanes.weight_key(key) for key in logged if key in self.lanes.keys)
             names = {*logged, *(key for key in weights if key is not None)}
-        run_pk = self.lanes.run.run_pk
-        parts = [
-            read_lane(self.store, run_pk, lane, low=low, high=high, keys=names) for lane in self.lanes.lanes
-        ]
+        parts = [read_lane(self.store, lane, low=low, high=high, keys=names) for lane in self.lanes.lanes]
         return with_all(reduce_lanes(self.lanes, parts, logged), logged) if parts else NO_ROWS
 
     def _logged_keys(self) -> list[str] | None:
@@ -175,8 +173,7 @@ class _Scan:
                 logged = window.columns.get(key)
                 yield (key,), own if logged is None else merge_columns([own, logged])
             else:
-                since = window.t_ns.view(np.int64) - np.int64(self.lanes.run.started_unix_ns)
-                yield (key,), Column(window.step, "d", since.astype(np.float64) / 1e9)
+                yield (key,), Column(window.step, "d", self.lanes.clock.seconds(window.t_ns))
 
 
 def _found(lanes: RunLanes, name: str) -> str | None:

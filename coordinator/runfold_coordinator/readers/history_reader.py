@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from runfold.protocol.history.summary import runtime_s, timestamp_unix_s
+from runfold.protocol.history.summary import timestamp_unix_s
 from runfold.protocol.keypath import decode_path
 from runfold_coordinator.aggregate.align import find
 from runfold_coordinator.aggregate.column import Column
 from runfold_coordinator.aggregate.rows import LaneRows
+from runfold_coordinator.aggregate.run_clock import RunClock
 from runfold_coordinator.readers.answers import HistoryPage
+from runfold_coordinator.readers.branches import load_history
 from runfold_coordinator.readers.lane_rows import nest_rows, put, read_lane, reduce_lanes
-from runfold_coordinator.readers.run_lanes import RUNTIME, STEP, TIMESTAMP, RunLanes, Seat, load_lanes
+from runfold_coordinator.readers.run_lanes import RUNTIME, STEP, TIMESTAMP, RunLanes, Seat
 from runfold_coordinator.readers.step_windows import read_spans
 from runfold_coordinator.store.model import INSERTED, Block, RunRow
 from runfold_coordinator.store.store import Store
@@ -71,7 +73,7 @@ class HistoryReader:
         Raises:
             ValueError: The cursor is not one of this scan's.
         """
-        lanes = load_lanes(self._store, run)
+        lanes = load_history(self._store, run)
         if rank is not None or label is not None or attempt is not None:
             lanes = lanes.only(rank=rank, label=label, attempt=attempt)
         shown = lanes.with_superseded() if superseded else lanes
@@ -144,10 +146,7 @@ class _Scan:
         if self.keys is not None:
             weights = (self.lanes.weight_key(key) for key in self.keys if key in self.lanes.keys)
             names = {*self.keys, *(key for key in weights if key is not None)}
-        run_pk = self.lanes.run.run_pk
-        parts = [
-            read_lane(self.store, run_pk, lane, low=low, high=high, keys=names) for lane in self.lanes.lanes
-        ]
+        parts = [read_lane(self.store, lane, low=low, high=high, keys=names) for lane in self.lanes.lanes]
         if not parts:
             return LaneRows(np.empty(0, np.int64), np.empty(0, np.uint64), {})
         return with_all(reduce_lanes(self.lanes, parts, self._logged_keys()), self._logged_keys())
@@ -159,10 +158,10 @@ class _Scan:
 
     def _dicts(self, rows: LaneRows) -> list[dict[str, Any]]:
         nested = nest_rows(rows, self.keys)
-        started = self.lanes.run.started_unix_ns
+        clock = self.lanes.clock
         wants = OWN_KEYS if self.keys is None else self.keys
         for row, step, t_ns in zip(nested, rows.step.tolist(), rows.t_ns.tolist(), strict=True):
-            _add_own(row, wants, step, t_ns, started)
+            _add_own(row, wants, step, t_ns, clock)
         return nested
 
     def per_writer(self, low: int | None, high: int | None, after: tuple[int, ...] | None) -> HistoryPage:
@@ -196,7 +195,7 @@ class _Scan:
         rank = (1 << 62) if writer.rank is None else writer.rank
         found: list[tuple[Place, dict[str, Any]]] = []
         for block in self.store.read_blocks(
-            self.lanes.run.run_pk, writer.writer_pk, step_min=low - offset, step_max=end - 1 - offset
+            writer.run_pk, writer.writer_pk, step_min=low - offset, step_max=end - 1 - offset
         ):
             steps = block.step + np.int64(offset)
             entries = zip(
@@ -210,16 +209,12 @@ class _Scan:
             for row, step, seq, t_ns, flags in entries:
                 if row is None or flags & INSERTED:
                     continue
-                _add_own(row, OWN_KEYS if self.keys is None else self.keys, step, t_ns, self._started)
+                _add_own(row, OWN_KEYS if self.keys is None else self.keys, step, t_ns, self.lanes.clock)
                 row.update(who, _seq=seq)
                 if cut is not None and step >= cut:
                     row["_superseded"] = True
                 found.append(((step, rank, writer.writer_pk, seq), row))
         return found
-
-    @property
-    def _started(self) -> int:
-        return self.lanes.run.started_unix_ns
 
     def _said(self, block: Block) -> list[dict[str, Any] | None]:
         """Return the nested cells of a block's rows; None for a row that lacks one of the keys."""
@@ -274,16 +269,14 @@ def _found(lanes: RunLanes, name: str) -> str | None:
     return lanes.find_key(name) or (name if name in OWN_KEYS else None)
 
 
-def _add_own(
-    row: dict[str, Any], wanted: Collection[str], step: int, t_ns: int, started_unix_ns: int
-) -> None:
+def _add_own(row: dict[str, Any], wanted: Collection[str], step: int, t_ns: int, clock: RunClock) -> None:
     """Add what every row has by itself; a `_timestamp` that the user logged stays."""
     if STEP in wanted:
         row[STEP] = step
     if TIMESTAMP in wanted and TIMESTAMP not in row:
         row[TIMESTAMP] = timestamp_unix_s(t_ns)
     if RUNTIME in wanted:
-        row[RUNTIME] = runtime_s(t_ns, started_unix_ns)
+        row[RUNTIME] = clock.runtime_s(t_ns)
 
 
 def _parse_cursor(cursor: str | None) -> tuple[int, ...] | None:

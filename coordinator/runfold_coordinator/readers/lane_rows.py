@@ -17,7 +17,6 @@ from runfold_coordinator.store.store import Store
 
 def read_lane(
     store: Store,
-    run_pk: int,
     lane: Lane,
     *,
     low: int | None = None,
@@ -32,7 +31,7 @@ def read_lane(
         if end is not None and low is not None and end <= low:
             continue
         blocks = store.read_blocks(
-            run_pk,
+            seat.writer.run_pk,
             seat.writer.writer_pk,
             step_min=None if low is None else low - offset,
             step_max=None if end is None else end - 1 - offset,

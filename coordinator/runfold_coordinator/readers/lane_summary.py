@@ -13,21 +13,17 @@ from typing import Any, Self
 import msgpack
 import sqlalchemy as sa
 
-from runfold.protocol.errors import ProtocolError
 from runfold.protocol.history.leaf import SummaryLeaf
-from runfold.protocol.history.summary import (
-    SummaryTree,
-    runtime_s,
-    timestamp_unix_s,
-)
-from runfold.protocol.keypath import KeyPath, decode_path, encode_path, parse_name
-from runfold.protocol.records import RecordKind, SummaryRecord
+from runfold.protocol.history.summary import SummaryTree, timestamp_unix_s
+from runfold.protocol.keypath import decode_path, encode_path, parse_name
 from runfold_coordinator.aggregate.column import Column
 from runfold_coordinator.aggregate.reduce import reduce_columns
 from runfold_coordinator.aggregate.rows import conflicts
 from runfold_coordinator.aggregate.summary_fold import UNLOGGABLE, observe_column
+from runfold_coordinator.readers.lane_columns import read_lane_columns
 from runfold_coordinator.readers.lane_rows import read_lane
-from runfold_coordinator.readers.run_lanes import RunLanes, Seat, read_lane_columns, top_step
+from runfold_coordinator.readers.run_lanes import RunLanes, Seat, top_step
+from runfold_coordinator.readers.set_by_hand import set_by_hand
 from runfold_coordinator.readers.step_windows import ChunkSpans, read_spans
 from runfold_coordinator.readers.writer_summary import TERMINAL_STATES
 from runfold_coordinator.store import tables
@@ -64,6 +60,8 @@ class LaneSummary:
         self._keys: dict[str, KeyFold] = {}
         #: How each writer was seated; rows of a writer that is seated anew are other rows.
         self._seats: dict[int, list[Any]] = {}
+        #: The runs whose rows it begins with.
+        self._bases: list[int] = []
         #: Chunks up to this chunk_pk have been looked at; by writer, the highest seq that they hold.
         self._chunk_mark = 0
         self._seen_seq: dict[int, int] = {}
@@ -71,9 +69,11 @@ class LaneSummary:
     def catch_up(self, store: Store, lanes: RunLanes) -> Self:
         """Return the fold up to now: this object, or a new one when writers have been seated anew."""
         seats = {seat.writer.writer_pk: _seat_state(seat) for seat in lanes.seats}
-        if any(not _still_holds(before, seats.get(pk)) for pk, before in self._seats.items()):
+        # A base that turned up later has chunks from before the mark.
+        is_another = self._seats and self._bases != lanes.run_pks[1:]
+        if is_another or any(not _still_holds(before, seats.get(pk)) for pk, before in self._seats.items()):
             return type(self)(self.run_pk).catch_up(store, lanes)
-        self._seats = seats
+        self._seats, self._bases = seats, lanes.run_pks[1:]
         late = self._look_at_new_chunks(store, lanes)
         spans = None
         feeders = _feeders(lanes)
@@ -108,7 +108,7 @@ class LaneSummary:
         c = tables.chunks.c
         found = store.fetch(
             sa.select(c.chunk_pk, c.writer_pk, c.keyset_pk, c.seq_hi, c.step_min, c.step_max, c.directory)
-            .where(c.run_pk == self.run_pk, c.chunk_pk > self._chunk_mark)
+            .where(c.run_pk.in_(lanes.run_pks), c.chunk_pk > self._chunk_mark)
             .order_by(c.chunk_pk)
         )
         seats = {seat.writer.writer_pk: seat for seat in lanes.seats}
@@ -123,6 +123,9 @@ class LaneSummary:
                 continue
             seen_seq[row.writer_pk] = max(seen_seq.get(row.writer_pk, 0), row.seq_hi)
             offset = seats[row.writer_pk].placement.step_offset
+            cut = seats[row.writer_pk].placement.cut_step
+            if cut is not None and row.step_min + offset >= cut:
+                continue  # of an old branch, or of a base that went on after its fork
             for key in keys_of.chunk(row.keyset_pk, bytes(row.directory)):
                 fold = self._keys.setdefault(key, KeyFold())
                 fold.writers.add(row.writer_pk)
@@ -137,10 +140,11 @@ class LaneSummary:
         return late
 
     def _late_keys(self, store: Store, seat: Seat, after_seq: int, settled: int) -> set[str]:
-        offset = seat.placement.step_offset
+        offset, cut = seat.placement.step_offset, seat.placement.cut_step
+        settled = settled if cut is None else min(settled, cut - 1)
         late = set()
         for block in store.read_blocks(
-            self.run_pk, seat.writer.writer_pk, seq_after=after_seq, step_max=settled - offset
+            seat.writer.run_pk, seat.writer.writer_pk, seq_after=after_seq, step_max=settled - offset
         ):
             for key, columns in block.columns.items():
                 for column in columns:
@@ -162,7 +166,7 @@ class LaneSummary:
         tree = SummaryTree()
         for key in _without_conflicts(shown):
             _fill(tree.leaf(decode_path(key)), *shown[key])
-        for path, value in _set_by_hand(store, lanes):
+        for path, value in set_by_hand(store, lanes):
             tree.set(path, value)
         for key in shown:
             lanes.definitions.see(decode_path(key))
@@ -178,18 +182,20 @@ class LaneSummary:
             for key, fold in sorted(self._keys.items())
         ]
         seats, seen = sorted(self._seats.items()), sorted(self._seen_seq.items())
-        return [self.run_pk, keys, [list(s) for s in seats], self._chunk_mark, [list(s) for s in seen]]
+        listed = [list(s) for s in seats], [list(s) for s in seen]
+        return [self.run_pk, keys, listed[0], self._chunk_mark, listed[1], self._bases]
 
     @classmethod
     def from_state(cls, state: Sequence[Any]) -> Self:
         """Rebuild what to_state() returned."""
-        run_pk, keys, seats, chunk_mark, seen = state
+        run_pk, keys, seats, chunk_mark, seen, bases = state
         restored = cls(run_pk)
         restored._keys = {
             key: KeyFold(SummaryLeaf.from_state(leaf), settled, top, set(writers), rule)
             for key, leaf, settled, top, writers, rule in keys
         }
         restored._seats, restored._chunk_mark, restored._seen_seq = dict(seats), chunk_mark, dict(seen)
+        restored._bases = list(bases)
         return restored
 
 
@@ -272,37 +278,15 @@ def _add_own(tree: SummaryTree, store: Store, lanes: RunLanes, *, says_time: boo
     times: list[int] = []
     for lane in lanes.lanes:
         if any(seat.top_step is not None and seat.top_step >= top for seat in lane.seats):
-            times += read_lane(store, lanes.run.run_pk, lane, low=top, high=top + 1).t_ns.tolist()
+            times += read_lane(store, lane, low=top, high=top + 1).t_ns.tolist()
     if not times:
         return
-    started, newest = lanes.run.started_unix_ns, max(times)
+    newest = max(times)
     timestamp = None if says_time else timestamp_unix_s(newest)
-    tree.observe_row(top, [], timestamp=timestamp, runtime=runtime_s(newest, started))
-    if all(seat.writer.state in TERMINAL_STATES for seat in lanes.seats):
-        tree.finish(runtime_s(max(seat.writer.last_record_unix_ns for seat in lanes.seats), started))
-
-
-def _set_by_hand(store: Store, lanes: RunLanes) -> list[tuple[KeyPath, Any]]:
-    """Return what writers set by hand and did not delete: the primary's stands, before it the newest.
-
-    Deleting takes away what was set by hand; what several writers logged stays.
-    """
-    primary = lanes.run.primary_writer_pk
-    by_hand: dict[KeyPath, Any] = {}
-    records = store.records(lanes.run.run_pk, [RecordKind.SUMMARY])
-    for record in sorted(records, key=lambda r: (r.writer_pk == primary, r.t_ns, r.writer_pk, r.seq)):
-        try:
-            changes = SummaryRecord.unpack(record.payload).changes
-        except ProtocolError:
-            continue  # ingest keeps it as a dead letter
-        for change in changes:
-            path, is_set = change[1], change[0] == "set"
-            for other in list(by_hand):
-                if other[: len(path)] == path or (is_set and path[: len(other)] == other):
-                    del by_hand[other]
-            if len(change) == 3 and change[2] is not None and change[2] == change[2]:
-                by_hand[path] = change[2]
-    return list(by_hand.items())
+    tree.observe_row(top, [], timestamp=timestamp, runtime=lanes.clock.runtime_s(newest))
+    own = [seat.writer for seat in lanes.own_seats]
+    if all(writer.state in TERMINAL_STATES for writer in own):
+        tree.finish(lanes.clock.runtime_s(max(writer.last_record_unix_ns for writer in own)))
 
 
 def _seat_state(seat: Seat) -> list[Any]:

@@ -17,8 +17,9 @@ from runfold_coordinator.aggregate.merge import merge_columns
 from runfold_coordinator.aggregate.reduce import Reduced, reduce_with_stats
 from runfold_coordinator.aggregate.rows import U64, LaneRows
 from runfold_coordinator.aggregate.stats import Stats
+from runfold_coordinator.readers.lane_columns import read_lane_columns
 from runfold_coordinator.readers.lane_rows import read_lane
-from runfold_coordinator.readers.run_lanes import RunLanes, read_lane_columns
+from runfold_coordinator.readers.run_lanes import RunLanes
 from runfold_coordinator.store.store import Store
 
 
@@ -91,7 +92,7 @@ def read_window(
     weights: dict[str, list[Column]] = {}
     rows: list[LaneRows] = []
     if times or keys is None:
-        rows = [read_lane(store, lanes.run.run_pk, lane, low=low, high=high) for lane in lanes.lanes]
+        rows = [read_lane(store, lane, low=low, high=high) for lane in lanes.lanes]
         found = keys if keys is not None else sorted({key for part in rows for key in part.columns})
         for key in found:
             by_lane[key] = [part.column(key) for part in rows]

@@ -33,10 +33,12 @@ def read_rollup_points(store: Store, lanes: RunLanes, key: str) -> Column | None
     """
     (lane,) = lanes.lanes
     pieces: dict[int, list[Rollup]] = {seat.writer.writer_pk: [] for seat in lane.seats}
-    pks = None if lanes.is_whole else list(pieces)
-    for rollup in store.read_rollups(lanes.run.run_pk, key, writer_pks=pks):
-        if rollup.writer_pk in pieces:
-            pieces[rollup.writer_pk].append(rollup)
+    run_pks = lanes.run_pks
+    pks = None if lanes.is_whole and len(run_pks) == 1 else list(pieces)
+    for run_pk in run_pks:
+        for rollup in store.read_rollups(run_pk, key, writer_pks=pks):
+            if rollup.writer_pk in pieces:
+                pieces[rollup.writer_pk].append(rollup)
     parts = []
     for seat in lane.seats:
         found = _points_of(store, key, seat, pieces[seat.writer.writer_pk])

@@ -10,31 +10,31 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runfold.protocol.branching import Branch
+from runfold.protocol.branching import FORK, Branch
 from runfold.protocol.history.definitions import MetricDefinition, MetricDefinitions
 from runfold.protocol.keypath import decode_path, display_name, encode_path, parse_name
 from runfold_coordinator.aggregate.attempts import Placement, WriterFacts, lanes_of, place_writers
 from runfold_coordinator.aggregate.column import Column
-from runfold_coordinator.aggregate.merge import merge_cells, merge_columns
 from runfold_coordinator.aggregate.reduce import RULES, Reduction
-from runfold_coordinator.aggregate.rows import in_run_steps
-from runfold_coordinator.store.model import Cells, RunRow, WriterRow
+from runfold_coordinator.aggregate.run_clock import RunClock
+from runfold_coordinator.store.model import RunRow, WriterRow
 from runfold_coordinator.store.store import Store
 
 #: Launchers whose agents each count restarts for themselves.
 COUNTS_PER_LAUNCHER = frozenset({"torchrun"})
-#: Runs whose cells are asked for in one statement.
-RUNS_AT_ONCE = 200
 #: Keys that rows have by themselves.
 STEP, TIMESTAMP, RUNTIME = "_step", "_timestamp", "_runtime"
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A writer and its place in the run."""
+    """A writer and its place in the run; of a fork's base, `limit_step` is the run step from which its rows
+    are not the fork's.
+    """
 
     writer: WriterRow
     placement: Placement
+    limit_step: int | None = None
 
     @property
     def top_step(self) -> int | None:
@@ -62,13 +62,24 @@ class RunLanes:
     primary: int | None
     keys: dict[str, str]
     definitions: MetricDefinitions
+    clock: RunClock
     #: False when some writers of the run were left out.
     is_whole: bool = True
 
     @property
     def seats(self) -> list[Seat]:
-        """All writers, lane by lane."""
+        """All writers, lane by lane; of a fork those of its base too."""
         return [seat for lane in self.lanes for seat in lane.seats]
+
+    @property
+    def own_seats(self) -> list[Seat]:
+        """The run's own writers, lane by lane."""
+        return [seat for seat in self.seats if seat.limit_step is None]
+
+    @property
+    def run_pks(self) -> list[int]:
+        """The run, then the runs whose rows it begins with."""
+        return list(dict.fromkeys([self.run.run_pk, *(seat.writer.run_pk for seat in self.seats)]))
 
     def only(
         self, *, rank: int | None = None, label: str | None = None, attempt: int | None = None
@@ -79,16 +90,16 @@ class RunLanes:
             seats = tuple(seat for seat in lane.seats if _matches(seat, rank, label, attempt))
             if seats:
                 kept.append(replace(lane, seats=seats))
-        primary = next(
-            (i for i, lane in enumerate(kept) if _has_primary(lane, self.run)), 0 if kept else None
-        )
-        return replace(self, lanes=tuple(kept), primary=primary, is_whole=False)
+        return replace(self, lanes=tuple(kept), primary=primary_of(kept, self.run), is_whole=False)
 
     def with_superseded(self) -> RunLanes:
         """Return the run with nothing hidden: rows that a later attempt has overtaken count again."""
         lanes = []
         for lane in self.lanes:
-            seats = [replace(seat, placement=replace(seat.placement, cut_step=None)) for seat in lane.seats]
+            seats = [
+                replace(seat, placement=replace(seat.placement, cut_step=seat.limit_step))
+                for seat in lane.seats
+            ]
             lanes.append(replace(lane, seats=tuple(seats)))
         return replace(self, lanes=tuple(lanes))
 
@@ -153,11 +164,22 @@ def seat_writers(run: RunRow, writers: Collection[WriterRow], keys: dict[str, st
         newest = members[-1]
         name = newest.rank if newest.rank is not None else newest.label or newest.writer_id[:8]
         lanes.append(Lane(0 if not is_shared and newest.rank is None else name, seats))
-    primary = next((i for i, lane in enumerate(lanes) if _has_primary(lane, run)), 0 if lanes else None)
+    primary = primary_of(lanes, run)
     definitions = MetricDefinitions()
     for payload in run.definitions:
         definitions.apply(payload)
-    return RunLanes(run, tuple(lanes), primary, keys, definitions)
+    return RunLanes(run, tuple(lanes), primary, keys, definitions, _clock_of(run, lanes))
+
+
+def _clock_of(run: RunRow, lanes: Iterable[Lane]) -> RunClock:
+    """Return the run's clock; where the ranks of an attempt resumed it, the first one's word counts."""
+    resumed: dict[int, tuple[int, float | None]] = {}
+    for seat in (seat for lane in lanes for seat in lane.seats):
+        branch = branch_of(seat.writer.identity)
+        if branch is not None and branch.kind != FORK and branch.runtime_s is not None:
+            said = (seat.writer.started_unix_ns, branch.runtime_s)
+            resumed[seat.placement.attempt] = min(said, resumed.get(seat.placement.attempt, said))
+    return RunClock.of(run.started_unix_ns, resumed.values())
 
 
 def facts_of(writer: WriterRow) -> WriterFacts:
@@ -209,53 +231,6 @@ def machine_of(host: str | None, boot_id: str | None) -> str | None:
     return None if boot_id is None else f"{host}:{boot_id}"
 
 
-def read_lane_columns(
-    store: Store, lanes: RunLanes, key: str, *, low: int | None = None, high: int | None = None
-) -> list[Column]:
-    """Return one column per lane, in run steps with low <= step < high, superseded rows left out."""
-    return read_columns_of_runs(store, [lanes], key, low=low, high=high)[0]
-
-
-def read_columns_of_runs(
-    store: Store, runs: Sequence[RunLanes], key: str, *, low: int | None = None, high: int | None = None
-) -> list[list[Column]]:
-    """Return the columns of each run's lanes; runs whose steps are the writers' own are read together."""
-    pieces: dict[int, list[Cells]] = {seat.writer.writer_pk: [] for lanes in runs for seat in lanes.seats}
-    whole = [
-        lanes for lanes in runs if lanes.is_whole and not any(s.placement.step_offset for s in lanes.seats)
-    ]
-    apart = [
-        lanes for lanes in runs if not lanes.is_whole or any(s.placement.step_offset for s in lanes.seats)
-    ]
-    reads: list[tuple[Collection[int], list[int] | None, int]] = [
-        ([lanes.run.run_pk for lanes in whole[at : at + RUNS_AT_ONCE]], None, 0)
-        for at in range(0, len(whole), RUNS_AT_ONCE)
-    ]
-    for lanes in apart:
-        by_offset: dict[int, list[int]] = {}
-        for seat in lanes.seats:
-            by_offset.setdefault(seat.placement.step_offset, []).append(seat.writer.writer_pk)
-        reads += [([lanes.run.run_pk], pks, offset) for offset, pks in by_offset.items()]
-    for run_pks, writer_pks, offset in reads:
-        for cells in store.read_cells(
-            run_pks,
-            key,
-            writer_pks=writer_pks,
-            step_min=None if low is None else low - offset,
-            step_max=None if high is None else high - 1 - offset,
-            times=False,
-        ):
-            if cells.writer_pk in pieces:  # a writer may have come since the lanes were read
-                pieces[cells.writer_pk].append(cells)
-    return [[_lane_column(lane, pieces) for lane in lanes.lanes] for lanes in runs]
-
-
-def _lane_column(lane: Lane, pieces: Mapping[int, list[Cells]]) -> Column:
-    return merge_columns(
-        [in_run_steps(merge_cells(pieces[seat.writer.writer_pk]), seat.placement) for seat in lane.seats]
-    )
-
-
 def _matches(seat: Seat, rank: int | None, label: str | None, attempt: int | None) -> bool:
     return (
         (rank is None or seat.writer.rank == rank)
@@ -264,8 +239,12 @@ def _matches(seat: Seat, rank: int | None, label: str | None, attempt: int | Non
     )
 
 
-def _has_primary(lane: Lane, run: RunRow) -> bool:
-    return any(seat.writer.writer_pk == run.primary_writer_pk for seat in lane.seats)
+def primary_of(lanes: Sequence[Lane], run: RunRow) -> int | None:
+    """Return the index of the primary's lane, else the first; None where there is none."""
+    for at, lane in enumerate(lanes):
+        if any(seat.writer.writer_pk == run.primary_writer_pk for seat in lane.seats):
+            return at
+    return 0 if lanes else None
 
 
 def top_step(seats: Iterable[Seat]) -> int:

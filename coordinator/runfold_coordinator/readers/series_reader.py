@@ -17,9 +17,10 @@ from runfold_coordinator.aggregate.align import find
 from runfold_coordinator.aggregate.column import Axis, Column, Ints
 from runfold_coordinator.aggregate.merge import merge_columns
 from runfold_coordinator.readers.answers import Table, TableColumn
+from runfold_coordinator.readers.branches import load_history
 from runfold_coordinator.readers.reduced_window import Window, join_windows, read_window
 from runfold_coordinator.readers.rollup_series import read_rollup_points
-from runfold_coordinator.readers.run_lanes import RUNTIME, STEP, TIMESTAMP, RunLanes, load_lanes
+from runfold_coordinator.readers.run_lanes import RUNTIME, STEP, TIMESTAMP, RunLanes
 from runfold_coordinator.readers.step_windows import read_spans
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
@@ -59,7 +60,7 @@ class SeriesReader:
                 the writers; argmin and argmax are ranks (labels where there are none).
             rank: Only writers of this rank; `label` and `attempt` likewise.
         """
-        lanes = load_lanes(self._store, run)
+        lanes = load_history(self._store, run)
         if rank is not None or label is not None or attempt is not None:
             lanes = lanes.only(rank=rank, label=label, attempt=attempt)
         wanted = _Wanted.of(lanes, keys, x_axis)
@@ -139,8 +140,7 @@ def _with_times(window: Window, lanes: RunLanes, wanted: _Wanted) -> Window:
         own = Column(window.step, "d", window.t_ns.astype(np.float64) / 1e9)
         columns[TIMESTAMP] = merge_columns([own, columns[TIMESTAMP]]) if TIMESTAMP in columns else own
     if RUNTIME in wanted.names:
-        since = window.t_ns.view(np.int64) - np.int64(lanes.run.started_unix_ns)
-        columns[RUNTIME] = Column(window.step, "d", since.astype(np.float64) / 1e9)
+        columns[RUNTIME] = Column(window.step, "d", lanes.clock.seconds(window.t_ns))
     return replace(window, columns=columns)
 
 

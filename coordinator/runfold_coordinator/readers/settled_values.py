@@ -66,10 +66,7 @@ def _read(store: Store, lanes: RunLanes, keys: list[str], low: int, high: int) -
     if len(lanes.lanes) > len(keys):
         return read_window(store, lanes, keys, low=low, high=high).columns
     weights = {weight for key in keys if (weight := lanes.weight_key(key)) is not None}
-    parts = [
-        read_lane(store, lanes.run.run_pk, lane, low=low, high=high, keys=weights.union(keys))
-        for lane in lanes.lanes
-    ]
+    parts = [read_lane(store, lane, low=low, high=high, keys=weights.union(keys)) for lane in lanes.lanes]
     return reduce_lanes(lanes, parts, keys).columns
 
 

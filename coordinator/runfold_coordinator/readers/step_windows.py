@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -69,14 +70,31 @@ def join_spans(parts: Sequence[ChunkSpans]) -> ChunkSpans:
     )
 
 
+def _ends(lanes: RunLanes, run_pk: int) -> int | None:
+    """Return the step, as writers count, from which a base has nothing for its fork; None: it is no base."""
+    ends = [
+        seat.placement.cut_step - seat.placement.step_offset
+        for seat in lanes.seats
+        if seat.writer.run_pk == run_pk
+        and seat.limit_step is not None
+        and seat.placement.cut_step is not None
+    ]
+    return max(ends) if ends and run_pk != lanes.run.run_pk else None
+
+
 def read_spans(store: Store, lanes: RunLanes, low: int | None = None) -> ChunkSpans:
     """Read the spans of the run's chunks that reach `low` or beyond."""
     c = tables.chunks.c
     seats = {seat.writer.writer_pk: seat for seat in lanes.seats}
-    wanted = [c.run_pk == lanes.run.run_pk]
-    if low is not None and all(seat.placement.step_offset == 0 for seat in seats.values()):
-        wanted.append(c.step_max >= low)
-    found = store.fetch(sa.select(c.writer_pk, c.step_min, c.step_max, c.n).where(*wanted))
+    found: list[Any] = []
+    for run_pk in lanes.run_pks:
+        wanted = [c.run_pk == run_pk]
+        if low is not None and all(seat.placement.step_offset == 0 for seat in seats.values()):
+            wanted.append(c.step_max >= low)
+        beyond = _ends(lanes, run_pk)
+        if beyond is not None:
+            wanted.append(c.step_min < beyond)
+        found += store.fetch(sa.select(c.writer_pk, c.step_min, c.step_max, c.n).where(*wanted))
     starts, ends, rows = [], [], []
     for writer_pk, step_min, step_max, n in found:
         seat = seats.get(writer_pk)

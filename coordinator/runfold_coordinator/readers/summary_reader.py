@@ -15,8 +15,9 @@ from runfold.protocol.errors import ProtocolError
 from runfold.protocol.history.saved_values import pack_saved, unpack_saved
 from runfold.protocol.history.summary import SummaryTree
 from runfold_coordinator.edits.overlay import edited_summary
+from runfold_coordinator.readers.branches import load_history
 from runfold_coordinator.readers.lane_summary import LaneSummary
-from runfold_coordinator.readers.run_lanes import RunLanes, load_lanes
+from runfold_coordinator.readers.run_lanes import RunLanes
 from runfold_coordinator.readers.writer_summary import TERMINAL_STATES, WriterSummary
 from runfold_coordinator.store import tables
 from runfold_coordinator.store.model import RunRow
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 #: Kinds of saved state: of a run with one writer, and of one with several.
 ALONE, MANY = 1, 2
 #: Version of the saved state; another one is folded anew.
-STATE_VERSION = 2
+STATE_VERSION = 3
 #: A reader that has folded so many records itself saves the state; fewer are folded again by the next one.
 SAVE_AFTER_RECORDS = 100_000
 #: A run that goes on is saved at most so often in the background.
@@ -78,7 +79,7 @@ class SummaryReader:
 
     def _fold(self, run: RunRow, *, save_after: int) -> tuple[dict[str, Any], bool]:
         """Return the summary, and whether the fold was saved: it is when so many records more were folded."""
-        lanes = load_lanes(self._store, run)
+        lanes = load_history(self._store, run)
         if not lanes.lanes:
             return edited_summary(self._store, run.run_pk, {}), False
         packed_before = self._store.load_fold(run.run_pk)
@@ -91,7 +92,7 @@ class SummaryReader:
             alone = (
                 saved if isinstance(saved, WriterSummary) and saved.writer_pk == writer.writer_pk else None
             )
-            alone = alone or WriterSummary(run.run_pk, writer.writer_pk, writer.started_unix_ns)
+            alone = alone or WriterSummary(run.run_pk, writer.writer_pk, lanes.clock.zero[-1])
             alone = alone.catch_up(self._store, lanes, seat)
             tree, state = alone.tree, [ALONE, alone.to_state()]
         else:
