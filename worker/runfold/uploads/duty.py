@@ -80,6 +80,7 @@ class Uploads:
 
     def _make(self) -> Uploader:
         # Imported when needed: it brings the HTTP client along.
+        from runfold.uploads.artifact_upload import upload_artifact
         from runfold.uploads.uploader import Uploader
 
         return Uploader(
@@ -90,6 +91,7 @@ class Uploads:
                 api_key=self._settings.api_key,
                 live_interval_s=self._settings.live_interval_s,
             ),
+            upload_artifact=upload_artifact,
             is_mine=self._is_mine,
             clock=self._clock,
         )

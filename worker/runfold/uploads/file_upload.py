@@ -47,9 +47,11 @@ class Sent:
             "sha256": self.digest,
             "size": self.size,
             "mimetype": mimetypes.guess_type(self.name)[0] or "application/octet-stream",
-            "modified_unix_s": self.modified_unix_s,
+            "modified_unix_s": max(0.0, self.modified_unix_s),
+            "taken_unix_s": self.read_unix_s,
             "writer": job.writer or None,
             "policy": job.policy,
+            "what": job.what,
         }
 
 
@@ -148,8 +150,8 @@ def _ask(client: BlobClient, run: str, rows: list[dict[str, Any]]) -> list[str |
 
 def _refusals(answer: Any, count: int) -> list[str | None]:
     try:
-        said = [each.get("error") for each in answer["files"]]
-    except (TypeError, KeyError, AttributeError) as error:
+        said = [each["why"] if each["outcome"] == "refused" else None for each in answer["files"]]
+    except (TypeError, KeyError) as error:
         raise TryLaterError("an answer of another shape than that to files") from error
     if len(said) != count:
         raise TryLaterError("an answer to another number of files than were told")

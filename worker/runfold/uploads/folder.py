@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from runfold.api.paths import route
 from runfold.protocol.file_names import FileNameError, check_file_name
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 MOST_FILES = 100_000
 #: Names in one question.
 ASKED_AT_ONCE = 100
+MAX_QUERY_BYTES = 20_000
 
 
 def files_of(client: BlobClient, job: FolderJob, outbox: Outbox) -> Iterator[FileJob]:
@@ -37,8 +39,7 @@ def files_of(client: BlobClient, job: FolderJob, outbox: Outbox) -> Iterator[Fil
         return
     waiting = {each.name for each in outbox.waiting() if isinstance(each, FileJob) and each.run == job.run}
     left = [name for name in names if name not in waiting]
-    for at in range(0, len(left), ASKED_AT_ONCE):
-        some = left[at : at + ASKED_AT_ONCE]
+    for some in _in_queries(left):
         saved = _saved_once(client, job.run, some)
         for name in some:
             if name not in saved:
@@ -75,6 +76,20 @@ def _names(folder: Path) -> Iterator[str]:
                 )
                 return
             yield name
+
+
+def _in_queries(names: list[str]) -> Iterator[list[str]]:
+    """Yield them in parts that fit into the address of a request."""
+    part: list[str] = []
+    size = 0
+    for name in names:
+        if part and (len(part) == ASKED_AT_ONCE or size + len(quote(name)) > MAX_QUERY_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(name)
+        size += len(quote(name)) + len("names=&")
+    if part:
+        yield part
 
 
 def _saved_once(client: BlobClient, run: str, names: list[str]) -> set[str]:

@@ -52,6 +52,7 @@ class FileJob(Job):
             a last time at the end.
         sha256: Of what is meant, where that is fixed (media): other content is refused; None: as it is then.
         is_ours: `source` lies in the outbox and goes with the job.
+        what: "file" or "media".
     """
 
     kind: ClassVar[str] = "file"
@@ -61,6 +62,7 @@ class FileJob(Job):
     policy: str = "now"
     sha256: str | None = None
     is_ours: bool = False
+    what: str = "file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

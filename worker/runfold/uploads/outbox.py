@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from runfold.protocol.errors import ProtocolError
@@ -87,9 +87,9 @@ class Outbox:
         (self.directory / f"{job.id}.job").unlink(missing_ok=True)
         remove_tree(self.staging(job.id))
 
-    def results(self) -> list[Result]:
-        """Return what became of the jobs that ended with a result and are not forgotten."""
-        found = (self.result(path.stem) for path in self._files(".done"))
+    def results(self, ids: Collection[str]) -> list[Result]:
+        """Return what became of those of the jobs that ended with a result and are not forgotten."""
+        found = (self.result(path.stem) for path in self._files(".done") if path.stem in ids)
         return [result for result in found if result is not None]
 
     def result(self, job_id: str) -> Result | None:

@@ -25,6 +25,7 @@ class Task:
         is_alone: It is not sent along with others.
         rests: A watched file that the server has as it was: it waits to be found changed.
         began_final: It was the last time already when the work at it began.
+        parts: Of a folder: the jobs that were made of it; None: it was not looked into yet.
         sent_mark: State of a watched file that the server has; None: none yet, or it may have changed unseen.
         sent_digest: Its SHA-256.
     """
@@ -41,6 +42,7 @@ class Task:
     rests: bool = False
     began_final: bool = False
     waits: BackOff = field(default_factory=lambda: BackOff(0.5, 30.0))
+    parts: set[str] | None = None
     sent_mark: Mark | None = None
     sent_digest: str | None = None
 

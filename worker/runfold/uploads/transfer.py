@@ -16,7 +16,7 @@ import msgpack
 
 from runfold.node.back_off import BackOff
 from runfold.protocol.failpoints import hit
-from runfold.uploads.failures import RefusedError, SourceError, StoppedError, TryLaterError
+from runfold.uploads.failures import NotYetError, RefusedError, SourceError, StoppedError, TryLaterError
 from runfold.uploads.source import Source
 
 #: Body of one request of an upload; the server takes up to 64 MiB.
@@ -135,7 +135,9 @@ class BlobClient:
                 # Somebody else uploads the same, or the server forgot what it had.
                 conflicts += 1
                 if conflicts > MAX_CONFLICTS:
-                    raise TryLaterError(str(error), status=409) from error
+                    raise NotYetError(str(error), status=409) from error
+                if self._wait(min(error.after_s, LONGEST_ASKED_WAIT_S)):
+                    raise StoppedError(f"{source.path} was being uploaded") from error
                 offset, is_complete = self._persist(lambda: self._offset(digest))
                 continue
             conflicts = 0
@@ -196,7 +198,7 @@ class BlobClient:
             )
         except TryLaterError as error:
             if error.status == 409:
-                raise _ConflictError(str(error)) from error
+                raise _ConflictError(str(error), error.after_s) from error
             raise
 
     def _body(self, source: Source, offset: int, length: int) -> Iterator[bytes]:
@@ -238,7 +240,11 @@ class BlobClient:
 
 
 class _ConflictError(Exception):
-    """The server has another offset than we thought."""
+    """The server has another offset than we thought, or takes the blob from somebody else just now."""
+
+    def __init__(self, message: str, after_s: float) -> None:
+        super().__init__(message)
+        self.after_s = after_s
 
 
 def _batches(blobs: Iterable[tuple[str, bytes]]) -> Iterator[Sequence[tuple[str, bytes]]]:

@@ -299,10 +299,7 @@ class Uploader:
             self._outbox.end(task.job, **document)
             self._done(task)
         elif isinstance(task.job, FolderJob):
-            for job in files_of(client, task.job, self._outbox):
-                self._outbox.put(job, is_synced=False)
-            self._outbox.forget(task.job)
-            self._done(task)
+            self._upload_folder(client, task, task.job)
         elif len(work) == 1 and (task.is_alone or task.size_bytes > SMALL_BYTES):
             outcome = upload_large(
                 client,
@@ -319,6 +316,19 @@ class Uploader:
         self._succeeded()
         for each, outcome in outcomes.items():
             self._settle(each, outcome, took_s=self._clock() - began_s)
+
+    def _upload_folder(self, client: BlobClient, task: Task, job: FolderJob) -> None:
+        """Make jobs of what lies in it; it is done when they are."""
+        if task.parts is None:
+            found = list(files_of(client, job, self._outbox))
+            for each in found:
+                self._outbox.put(each, is_synced=False)
+            task.parts = {each.id for each in found}
+        if task.parts & self._outbox.ids():
+            self._later([task], LOOK_EVERY_S)
+        else:
+            self._outbox.forget(job)
+            self._done(task)
 
     def _settle(self, task: Task, outcome: Outcome, *, took_s: float) -> None:
         if isinstance(outcome, str):
