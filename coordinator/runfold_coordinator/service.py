@@ -18,10 +18,11 @@ from pathlib import Path
 from runfold_coordinator.alerts.service import Alerts
 from runfold_coordinator.api.app import create_app
 from runfold_coordinator.api.backend import Backend
+from runfold_coordinator.api.body_limits import BODY_LIMITS
 from runfold_coordinator.api.gate import GatePolicy
-from runfold_coordinator.api.routes_intake import BODY_LIMITS
 from runfold_coordinator.api.server import HttpServer
 from runfold_coordinator.ballast import Ballast
+from runfold_coordinator.blobs.service import BlobService
 from runfold_coordinator.clock import Clock, SystemClock
 from runfold_coordinator.downlink import KEEP_ACK_S, Downlink
 from runfold_coordinator.edits.changes import RunEdits
@@ -41,6 +42,7 @@ from runfold_coordinator.metrics.own import OwnSources
 from runfold_coordinator.readers.alerts_reader import AlertsReader
 from runfold_coordinator.readers.attempts_reader import AttemptsReader
 from runfold_coordinator.readers.console_reader import ConsoleReader
+from runfold_coordinator.readers.files_reader import FilesReader
 from runfold_coordinator.readers.goodput_reader import GoodputReader
 from runfold_coordinator.readers.group_reader import GroupReader
 from runfold_coordinator.readers.history_columns import HistoryColumns
@@ -52,6 +54,7 @@ from runfold_coordinator.readers.stops_reader import StopsReader
 from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.readers.system_reader import SystemReader
 from runfold_coordinator.redis_checks import RedisUnavailableError, check_redis
+from runfold_coordinator.run_files import RunFiles
 from runfold_coordinator.settings import CoordinatorSettings
 from runfold_coordinator.state_board import StateBoard
 from runfold_coordinator.states import Limits
@@ -63,6 +66,8 @@ from runfold_coordinator.verdicts.progress import StallLimits
 
 logger = logging.getLogger(__name__)
 
+#: Uploads leave so many times the ballast free: the database goes on, and the ballast can come back.
+KEPT_FREE_BALLASTS = 2
 #: Console lines of the writer that is blamed which are kept with a run's first failure.
 FAILURE_LINES = 20
 
@@ -132,6 +137,18 @@ class Service:
         store.keep_partitions(settings.partitions)
         ballast = Ballast(settings.data_dir / "ballast", settings.ballast_bytes)
         ballast.take()
+        blobs = BlobService(
+            store,
+            self._clock,
+            settings.blobs_url,
+            settings.data_dir,
+            min_age_s=settings.blob_min_age_s,
+            keep_free_bytes=KEPT_FREE_BALLASTS * settings.ballast_bytes,
+            free_ballast=ballast.free,
+        )
+        self._stops.append(blobs.stop)
+        files = RunFiles(store, blobs.blobs, self._clock)
+        blobs.collector.add_roots(files.roots)
         alerts = Alerts(store, self._clock, settings.alerts_path, os.environ)
         self._stops.append(alerts.stop)
         open_stream = functools.partial(StreamReader, self.redis_url)
@@ -168,7 +185,10 @@ class Service:
         alerts.start()
         intake = Intake(store, self.loops, open_stream, redis_url=self.redis_url)
         self._stops.append(intake.close)
-        self._start_http(self._backend(store, summaries, intake, stops, gate, deletion))
+        blobs.start()
+        self._start_http(
+            self._backend(store, summaries, intake, stops, gate, deletion, blobs=blobs, files=files)
+        )
         self._register(store.server_id)
 
     def _start_redis(self) -> str:
@@ -254,6 +274,9 @@ class Service:
         stops: Stops,
         gate: GatePolicy,
         deletion: Deletion,
+        *,
+        blobs: BlobService,
+        files: RunFiles,
     ) -> Backend:
         goodput = GoodputReader(store, self._clock)
         live = LiveReader(store, self._clock, self._live_facts, goodput.goodput)
@@ -276,6 +299,10 @@ class Service:
             stop_requests=StopsReader(store),
             edits=RunEdits(store, self._clock, self._live_facts.clock_offsets),
             deletion=deletion,
+            blobs=blobs.blobs,
+            uploads=blobs.uploads,
+            files=files,
+            stored_files=FilesReader(store),
             gate=gate,
             server_id=store.server_id,
             mono_s=self._clock.mono_s,

@@ -48,7 +48,6 @@ class CoordinatorSettings:
     alerts_path: Path | None = None
     #: Disk kept aside so that a full disk can be got out of, bytes; 0 for none (RUNFOLD_BALLAST).
     ballast_bytes: int = 64 * MIB
-
     #: Where the content of files lies: a folder or an fsspec URL; None: data_dir/blobs (RUNFOLD_BLOBS).
     blobs_url: str | None = field(default=None, repr=False)
     #: Content that nobody refers to stays so long after it was sent or asked for (RUNFOLD_BLOB_MIN_AGE_S).

@@ -8,9 +8,11 @@ from fastapi import FastAPI
 
 from runfold_coordinator.api import (
     routes_alerts,
+    routes_blobs,
     routes_catalogue,
     routes_console,
     routes_edits,
+    routes_files,
     routes_groups,
     routes_intake,
     routes_metrics,
@@ -49,6 +51,8 @@ def create_app(backend: Backend) -> FastAPI:
         routes_console,
         routes_stop,
         routes_edits,
+        routes_blobs,
+        routes_files,
         routes_alerts,
         routes_groups,
         routes_nodes,

@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runfold_coordinator.api.gate import GatePolicy
+from runfold_coordinator.blobs.blobs import Blobs
+from runfold_coordinator.blobs.uploads import Uploads
 from runfold_coordinator.edits.changes import RunEdits
 from runfold_coordinator.edits.deletion import Deletion
 from runfold_coordinator.metrics.building import Metrics
 from runfold_coordinator.readers.alerts_reader import AlertsPage
 from runfold_coordinator.readers.answers import HistoryPage, Table
+from runfold_coordinator.readers.files_reader import FilesReader
 from runfold_coordinator.readers.history_columns import ColumnsPage
 from runfold_coordinator.readers.live_reader import LiveReader
 from runfold_coordinator.readers.stops_reader import StopsReader
+from runfold_coordinator.run_files import RunFiles
 from runfold_coordinator.stops import Stops
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
@@ -206,6 +210,10 @@ class Backend:
     stop_requests: StopsReader
     edits: RunEdits
     deletion: Deletion
+    blobs: Blobs
+    uploads: Uploads
+    files: RunFiles
+    stored_files: FilesReader
     gate: GatePolicy
     server_id: str
     #: Monotonic clock, seconds.

@@ -5,6 +5,7 @@ In: exceptions of routes and of the framework. Out: JSON that a person can act o
 
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -30,7 +31,13 @@ class ApiError(Exception):
         limit: int | float | None = None,
         hint: str | None = None,
         headers: dict[str, str] | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
+        """Say what went wrong.
+
+        Args:
+            facts: What a program needs to go on, beside "error" in the answer.
+        """
         super().__init__(message)
         self.status = status
         self.code = code
@@ -39,6 +46,7 @@ class ApiError(Exception):
         self.limit = limit
         self.hint = hint
         self.headers = headers or {}
+        self.facts = dict(facts or {})
 
     def body(self) -> bytes:
         """Return the JSON body; absent parts are null so that every error has one shape."""
@@ -49,7 +57,7 @@ class ApiError(Exception):
             "limit": self.limit,
             "hint": self.hint,
         }
-        return json.dumps({"error": error}).encode()
+        return json.dumps({"error": error, **self.facts}).encode()
 
     def response(self) -> Response:
         """Return the whole answer."""

@@ -39,9 +39,15 @@ _ANSWER_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'self'; script-src 'self'; object-src 'none'; base-uri 'none'; "
-    "frame-ancestors 'none'; form-action 'self'",
 }
+_CONTENT_POLICY = (
+    "default-src 'self'; script-src 'self'; object-src 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'; form-action 'self'"
+)
+#: For what users sent: opened in a browser it loads nothing, runs nothing and has no origin.
+FILE_POLICY = "sandbox; default-src 'none'; frame-ancestors 'none'"
+#: What a route may answer in place of the policy of our own pages.
+STRICTER_POLICIES = frozenset({FILE_POLICY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class GatePolicy:
     allowed_hosts: frozenset[str] | None
     #: The key to show, None where none is asked for.
     api_key: str | None = field(default=None, repr=False)
-    #: Largest body by path, in bytes; other paths have MAX_BODY_BYTES.
+    #: Largest body by path, in bytes; "{}" stands for any one part. Other paths have MAX_BODY_BYTES.
     body_limits: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -168,7 +174,7 @@ class Gate:
             )
 
     def _body_limit(self, scope: Scope) -> int:
-        limit = self._policy.body_limits.get(scope["path"], MAX_BODY_BYTES)
+        limit = _limit_of(self._policy.body_limits, scope["path"])
         length = Headers(scope=scope).get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
             raise ApiError(400, "bad_length", "Content-Length is not a number", field="Content-Length")
@@ -222,8 +228,11 @@ class _Answer:
             headers = MutableHeaders(scope=message)
             for name, value in _ANSWER_HEADERS.items():
                 headers[name] = value
+            # A route may forbid a page more than this, never less: see files.
+            if headers.get("content-security-policy") not in STRICTER_POLICIES:
+                headers["Content-Security-Policy"] = _CONTENT_POLICY
             if self._path.startswith("/api/"):
-                headers["Cache-Control"] = "no-store"
+                headers.setdefault("Cache-Control", "no-store")
         await self._send(message)
 
     async def refuse(self, scope: Scope, error: ApiError) -> None:
@@ -235,6 +244,22 @@ class _Answer:
             return {"type": "http.disconnect"}
 
         await error.response()(scope, no_body, self)
+
+
+def _limit_of(limits: Mapping[str, int], path: str) -> int:
+    """Return the limit of a path, or of the pattern that it fits."""
+    if path in limits:
+        return limits[path]
+    parts = path.split("/")
+    for pattern, limit in limits.items():
+        wanted = pattern.split("/")
+        if len(wanted) == len(parts) and all(map(_fits, wanted, parts)):
+            return limit
+    return MAX_BODY_BYTES
+
+
+def _fits(wanted: str, part: str) -> bool:
+    return wanted in ("{}", part)
 
 
 def _too_large(limit: int) -> OverLimitError:

@@ -68,6 +68,8 @@ def run(request: Request, backend: At, run: TheRun, include: Include = None) -> 
         document["config"] = run.config
     if include and "summary" in include:
         document["summary"] = backend.summaries.summary(run)
+    counts = backend.stored_files.counts(run.run_pk)
+    document["files"] = {"stored": counts.stored, "pending": counts.pending}
     return answer(request, document)
 
 

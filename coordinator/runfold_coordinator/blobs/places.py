@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -85,10 +86,9 @@ class LocalPlace:
         """
         self._root = root
         self.incoming = root / "incoming"
-        for folder in (root, self.incoming, *(root / shard for shard in SHARDS)):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sync_folder(root.parent)
-        sync_folder(root)
+        self.incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._preparing = threading.Lock()
+        self._is_prepared = False
         self._pool = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="runfold-blob-sync")
 
     def take(self, source: Path, name: str) -> None:
@@ -97,6 +97,7 @@ class LocalPlace:
             os.fsync(fd)
         finally:
             os.close(fd)
+        self._prepare()
         failpoints.hit("blobs.after_sync")
         path = self._path(name)
         source.rename(path)
@@ -105,6 +106,7 @@ class LocalPlace:
         failpoints.hit("blobs.after_folder_sync")
 
     def take_many(self, pieces: Sequence[tuple[str, bytes]]) -> None:
+        self._prepare()
         list(self._pool.map(self._write, pieces))
         failpoints.hit("blobs.after_batch_rename")
         list(self._pool.map(sync_folder, {self._path(name).parent for name, _ in pieces}))
@@ -120,11 +122,22 @@ class LocalPlace:
             self._path(name).unlink(missing_ok=True)
 
     def list_shard(self, shard: str) -> Iterator[ObjectFacts]:
-        with os.scandir(self._root / shard) as entries:
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._root / shard) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
                     found = entry.stat(follow_symlinks=False)
                     yield ObjectFacts(f"{shard}/{entry.name}", found.st_size, found.st_mtime)
+
+    def _prepare(self) -> None:
+        """Make the folders of the shards, durably, before the first blob comes."""
+        with self._preparing:
+            if self._is_prepared:
+                return
+            for shard in SHARDS:
+                (self._root / shard).mkdir(mode=0o700, exist_ok=True)
+            for folder in (self._root, self._root.parent, self._root.parent.parent):
+                sync_folder(folder)
+            self._is_prepared = True
 
     def _write(self, piece: tuple[str, bytes]) -> None:
         name, data = piece

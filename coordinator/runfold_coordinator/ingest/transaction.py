@@ -18,8 +18,10 @@ from runfold.protocol import failpoints
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.frames import Envelope, Frame, decode_frame, encode_frame, peek_frame
 from runfold_coordinator.clock import Clock
+from runfold_coordinator.ingest.branches import follow_branches
 from runfold_coordinator.ingest.dead_letters import DeadLetter, peek_in_child
 from runfold_coordinator.ingest.run_catalogs import RunCatalogs
+from runfold_coordinator.ingest.said_files import note_said_files
 from runfold_coordinator.ingest.watermarks import Watermarks, WriterMark
 from runfold_coordinator.ingest.writer_batch import WriterBatch
 from runfold_coordinator.state_board import StateBoard
@@ -240,6 +242,7 @@ class Ingest:
             work.tell(self._catalogs)
         tx.insert(t.records, [row for work in works for row in work.record_rows()])
         tx.insert(t.gaps, [row for work in works for row in work.gap_rows()])
+        note_said_files(tx, works)
         letters = [*batch.letters, *(letter for work in works for letter in work.letters)]
         if letters:
             first = tx.new_ids(len(letters))
@@ -248,6 +251,7 @@ class Ingest:
         if works:
             self._watermarks.save(tx, [work.mark for work in works], now_unix_s)
             self._catalogs.save(tx)
+            follow_branches(tx, works)
             self._board.add_evidence(tx, [found for work in works for found in work.evidence()])
             testifying = [work.mark for work in works if work.testifies]
             self._board.note_data(tx, [work.mark for work in works], testifying)

@@ -13,6 +13,7 @@ from runfold.protocol import evidence as e
 from runfold.protocol.blocks import Gap, RowBlock
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.evidence import Evidence
+from runfold.protocol.file_records import ArtifactRecord, ArtifactUseRecord, FileRecord
 from runfold.protocol.frames import Frame
 from runfold.protocol.history.rows import RowFold
 from runfold.protocol.identity import Identity
@@ -86,6 +87,23 @@ class WriterBatch:
                     continue  # about nobody; the record is kept as it came
                 if found.source not in e.NOT_WITNESSED:
                     yield found
+
+    def said_files(self) -> Iterator[tuple[int, FileRecord]]:
+        """Yield (t_ns, record) of the files that the process said it would send."""
+        said = {seq: payload for seq, payload in self._payloads if isinstance(payload, FileRecord)}
+        if said:
+            for record in self._records:
+                if record.seq in said:
+                    yield min(record.t_ns, MAX_INT), said[record.seq]
+
+    def said_artifacts(self) -> Iterator[tuple[int, int, ArtifactRecord | ArtifactUseRecord]]:
+        """Yield (seq, t_ns, record) of the artifacts that the process said it logged or used."""
+        kinds = (ArtifactRecord, ArtifactUseRecord)
+        said = {seq: payload for seq, payload in self._payloads if isinstance(payload, kinds)}
+        if said:
+            for record in self._records:
+                if record.seq in said:
+                    yield record.seq, min(record.t_ns, MAX_INT), said[record.seq]
 
     @property
     def raises_alerts(self) -> bool:

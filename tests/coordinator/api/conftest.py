@@ -12,9 +12,12 @@ from coordinator.api.asgi import AsgiClient
 from runfold.api import Api
 from runfold_coordinator.api.app import create_app
 from runfold_coordinator.api.backend import Backend
+from runfold_coordinator.api.body_limits import BODY_LIMITS
 from runfold_coordinator.api.gate import GatePolicy
-from runfold_coordinator.api.routes_intake import BODY_LIMITS
 from runfold_coordinator.api.server import HttpServer
+from runfold_coordinator.blobs.blobs import Blobs
+from runfold_coordinator.blobs.places import LocalPlace
+from runfold_coordinator.blobs.uploads import Uploads
 from runfold_coordinator.clock import SystemClock
 from runfold_coordinator.edits.changes import RunEdits
 from runfold_coordinator.edits.deletion import Deletion
@@ -23,6 +26,7 @@ from runfold_coordinator.metrics.http_counts import HttpCounts
 from runfold_coordinator.metrics.own import OwnSources
 from runfold_coordinator.readers.alerts_reader import AlertsReader
 from runfold_coordinator.readers.attempts_reader import AttemptsReader
+from runfold_coordinator.readers.files_reader import FilesReader
 from runfold_coordinator.readers.goodput_reader import GoodputReader
 from runfold_coordinator.readers.group_reader import GroupReader
 from runfold_coordinator.readers.history_columns import HistoryColumns
@@ -33,6 +37,7 @@ from runfold_coordinator.readers.series_reader import SeriesReader
 from runfold_coordinator.readers.stops_reader import StopsReader
 from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.readers.system_reader import SystemReader
+from runfold_coordinator.run_files import RunFiles
 from runfold_coordinator.stops import Stops
 from runfold_coordinator.store.store import Store
 
@@ -76,6 +81,9 @@ def intake() -> HeardIntake:
 def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
     """Return a backend with the real store and readers, and an intake that only listens."""
     summaries = SummaryReader(store)
+    assert store.engines.path is not None
+    place = LocalPlace(store.engines.path.parent / "blobs")
+    blobs = Blobs(store, place, SystemClock(), min_age_s=86400.0)
     values: dict[str, Any] = {
         "store": store,
         "history": HistoryReader(store),
@@ -95,6 +103,10 @@ def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
         "stop_requests": StopsReader(store),
         "edits": RunEdits(store, SystemClock()),
         "deletion": Deletion(store, SystemClock()),
+        "blobs": blobs,
+        "uploads": Uploads(blobs),
+        "files": RunFiles(store, blobs, SystemClock()),
+        "stored_files": FilesReader(store),
         "gate": GatePolicy.for_address("127.0.0.1", body_limits=BODY_LIMITS),
         "server_id": store.server_id,
         "mono_s": time.monotonic,

@@ -13,7 +13,7 @@ from runfold_coordinator.api.app import OPENAPI_PATH
 from runfold_coordinator.store.store import Store
 
 ODD = ("-1", "9" * 30, "NaN", "", "\0\x1b[31m\n", "\ud800", "x" * 5000, "[")
-THE_RUN = {"entity": "e", "project": "p", "run_id": "r1"}
+THE_RUN = {"entity": "e", "project": "p", "run_id": "r1", "digest": "0f" * 32}
 
 
 def odd_requests(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -21,13 +21,14 @@ def odd_requests(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             parameters = operation.get("parameters", ())
+            in_path = [p["name"] for p in parameters if p["in"] == "path"]
             needed = {p["name"]: "g" for p in parameters if p["in"] == "query" and p.get("required")}
             for parameter in parameters:
                 # One function reads the path for all routes: there, two values are enough.
                 for value in ODD if parameter["in"] == "query" else ODD[4:6]:
                     odd = {parameter["name"]: quote(value.encode("utf-8", "surrogatepass"), safe="")}
                     query = needed | (odd if parameter["in"] == "query" else {})
-                    places = THE_RUN | (odd if parameter["in"] == "path" and value else {})
+                    places = dict.fromkeys(in_path, "g") | THE_RUN | (odd if parameter["in"] == "path" and value else {})
                     text = "&".join(f"{name}={each}" for name, each in query.items())
                     yield method.upper(), f"{path.format(**places)}?{text}"
 

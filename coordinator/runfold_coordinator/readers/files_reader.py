@@ -1,0 +1,117 @@
+"""The files of runs, a page at a time, with what processes said they would send and has not arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from runfold_coordinator.store.file_tables import run_files as f
+from runfold_coordinator.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A file of a run; sha256 is None for one that was said and has not arrived. See store/file_tables.py."""
+
+    name: str
+    sha256: str | None
+    size: int | None
+    mimetype: str | None
+    modified_unix_s: float | None
+    stored_unix_s: float | None
+    writer_id: str | None
+    policy: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileCounts:
+    """How many files of a run are here, and how many were said and are not."""
+
+    stored: int
+    pending: int
+
+
+_COLUMNS = (
+    f.c.name,
+    f.c.sha256,
+    f.c.size,
+    f.c.mimetype,
+    f.c.modified_unix_s,
+    f.c.stored_unix_s,
+    f.c.writer_id,
+    f.c.policy,
+    f.c.what,
+)
+
+
+class FilesReader:
+    """Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def page(
+        self,
+        run_pk: int,
+        *,
+        names: Collection[str] | None = None,
+        pattern: str | None = None,
+        pending: bool = False,
+        after: str | None = None,
+        limit: int,
+    ) -> tuple[list[FileRow], str | None]:
+        """Return files by name, and the name to go on after, None at the end.
+
+        Args:
+            names: Only these.
+            pattern: Only names that fit: as in SQL, % any characters, _ one; the case counts.
+            pending: Those that have not arrived, instead of those that have.
+        """
+        chosen = sa.select(*_COLUMNS).where(f.c.run_pk == run_pk)
+        chosen = chosen.where(f.c.sha256.is_(None) if pending else f.c.sha256.is_not(None))
+        if names is not None:
+            chosen = chosen.where(f.c.name.in_(sorted(names)))
+        if pattern is not None:
+            chosen = chosen.where(self._fits(pattern))
+        if after is not None:
+            chosen = chosen.where(f.c.name > after)
+        rows = self._store.fetch(chosen.order_by(f.c.name).limit(limit + 1))
+        page = [FileRow(*row) for row in rows[:limit]]
+        return page, page[-1].name if len(rows) > limit else None
+
+    def find(self, run_pk: int, name: str) -> FileRow | None:
+        """Return a file that is here, None where there is none of that name."""
+        rows, _ = self.page(run_pk, names=[name], limit=1)
+        return rows[0] if rows else None
+
+    def counts(self, run_pk: int) -> FileCounts:
+        """Count the files of a run."""
+        count = sa.select(sa.func.count()).select_from(f).where(f.c.run_pk == run_pk)
+        # Two counts of an index each; no row is read.
+        (row,) = self._store.fetch(
+            sa.select(count.scalar_subquery(), count.where(f.c.sha256.is_(None)).scalar_subquery())
+        )
+        total, pending = row
+        return FileCounts(stored=int(total) - int(pending), pending=int(pending))
+
+    def _fits(self, pattern: str) -> sa.ColumnElement[bool]:
+        """Return the condition; SQLite's LIKE ignores the case, so its GLOB is asked the same."""
+        if self._store.engines.is_sqlite:
+            return f.c.name.op("GLOB", is_comparison=True)(as_glob(pattern))
+        return f.c.name.like(pattern)
+
+
+def as_glob(pattern: str) -> str:
+    r"""Return the GLOB pattern that means what a LIKE pattern (escape: \) means."""
+    found: list[str] = []
+    chars = iter(pattern)
+    for char in chars:
+        if char in "%_":
+            found.append("*" if char == "%" else "?")
+            continue
+        literal = next(chars, "\\") if char == "\\" else char
+        found.append(f"[{literal}]" if literal in "*?[" else literal)
+    return "".join(found)
