@@ -18,6 +18,8 @@ from runfold.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from os import PathLike
+    from typing import TextIO
 
     from runfold.api import Api
     from runfold.config import Config
@@ -46,6 +48,7 @@ __all__ = [
     "login",
     "mark_preempting",
     "require",
+    "restore",
     "run",
     "save",
     "setup",
@@ -77,6 +80,15 @@ def define_metric(name: str, *args: Any, **kwargs: Any) -> Metric:
 alert = forwarded("alert")
 mark_preempting = forwarded("mark_preempting")
 save = forwarded("save")
+
+
+def restore(
+    name: str, run_path: str | None = None, replace: bool = False, root: str | PathLike[str] | None = None
+) -> TextIO | None:
+    """Download a file of a run, of the current one by default, and return it open. See `Run.restore`."""
+    from runfold.restoring import restore
+
+    return restore(name, run_path, replace, root)
 
 
 def login(*_: Any, **__: Any) -> bool:

@@ -67,6 +67,7 @@ class Run(RunHistory, RunTiming, RunAttributes, RunFiles, RunDisplay, RunFacts, 
         #: The summary: what was logged last, or what define_metric() asked for.
         self.summary = Summary(self._read_summary, self._record_summary)
         self._begin_end()
+        self._begin_files()
         self._spool = run_spool or RunSpool(self._membership, settings)
         self._spool.on_open = self._on_open
         self._recorder = Recorder(
@@ -214,7 +215,7 @@ class Run(RunHistory, RunTiming, RunAttributes, RunFiles, RunDisplay, RunFacts, 
     def status(self) -> RunStatus:
         """Return how much was said, acknowledged and lost."""
         self._recorder.check_active("status")
-        return RunStatus.of(self._recorder, self._spool)
+        return RunStatus.of(self._recorder, self._spool, self._upload_counts())
 
 
 _LOG: Final = Run.log

@@ -88,6 +88,7 @@ class RunEnd(RunConsole):
             self._on_finish(self, code)
 
     def _wait(self, *, quiet: bool = False, since_mono_s: float | None = None) -> None:
+        super()._wait(quiet=quiet, since_mono_s=since_mono_s)
         spool = self._recorder.spool
         if spool is None:
             return

@@ -3,35 +3,115 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from runfold import terminal
-from runfold.protocol.file_names import check_file_name
+from runfold.node.lock import place_of
+from runfold.protocol.file_names import FileNameError, check_file_name
 from runfold.protocol.file_records import FileRecord
 from runfold.protocol.records import RecordKind
 from runfold.run_part import RunPart
-from runfold.uploads.jobs import ArtifactJob, FileJob, new_id
+from runfold.saving import Placed, choose, place
+from runfold.uploads.awaiting import UploadCounts, count_uploads, failures, is_empty, wait_for_uploads
+from runfold.uploads.jobs import AnyJob, FileJob, FolderJob, new_id
 from runfold.uploads.outbox import Outbox
 
 _WARN_EVERY_S = 60.0
+#: Jobs between two looks at which of them are done, so that their ids don't fill memory.
+_FORGET_EVERY = 1000
 
 
 class RunFiles(RunPart):
     """Files lie in `dir`; what is saved is left to the node agent, which uploads it."""
 
+    _folder_job: FolderJob | None
+
     @property
     def dir(self) -> str:
-        """Absolute path of the folder of the run's files; made when first asked for."""
-        folder = self._folder() / "files"
-        folder.mkdir(parents=True, exist_ok=True)
+        """Absolute path of the folder of the run's files; made when first asked for.
+
+        What lies in it when the process ends is uploaded then.
+        """
+        folder = self._files_folder()
+        if not self._recorder.is_ended and self._folder_job is None:
+            job = self._folder_job = FolderJob(**self._job_facts(), source=str(folder))
+            self._put_job(job)
         return str(folder)
 
     @property
     def sync_dir(self) -> str:
         """The folder above `dir`."""
-        return str(Path(self.dir).parent)
+        return str(self._files_folder().parent)
+
+    def save(
+        self,
+        glob_str: str | bytes | os.PathLike[str] | None = None,
+        base_path: str | bytes | os.PathLike[str] | None = None,
+        policy: str = "live",
+        *,
+        glob: bool = True,
+    ) -> list[str]:
+        """Save files with the run: they are seen in `dir`, and the node agent uploads them.
+
+        Args:
+            glob_str: A path or glob, expanded now. A relative one keeps its folders; of an absolute one only
+                the last folder is kept.
+            base_path: What is left out of the names; the glob must lie below it.
+            policy: "live": uploaded again whenever it changes, and a last time at the end; "now": once;
+                "end": as it is when the process has ended.
+            glob: False: `glob_str` is a name, whatever characters it holds.
+
+        Returns:
+            The places in `dir`, sorted; nothing for an address such as s3://. Without arguments, nothing.
+
+        Raises:
+            ValueError: Another policy, or a glob that leaves its base.
+            UsageError: The run is finished.
+        """
+        self._recorder.check_active("save")
+        chosen = choose(glob_str, base_path, policy, is_glob=glob) if glob_str is not None else None
+        if chosen is None:
+            return []
+        folder = self._files_folder()
+        found = []
+        try:
+            for placed in place(chosen, folder):
+                found.append(str(placed.link))
+                self._send_placed(placed, folder, policy)
+        except OSError as error:
+            terminal.warn(f"Run.save({glob_str!r}): {error}. Training goes on")
+        return sorted(found)
+
+    def restore(
+        self,
+        name: str,
+        run_path: str | None = None,
+        replace: bool = False,
+        root: str | os.PathLike[str] | None = None,
+    ) -> TextIO | None:
+        """Download a file of a run, by default of this one, and return it open; None: it has no such file.
+
+        Args:
+            name: As it was saved.
+            run_path: "entity/project/run_id".
+            replace: Download it even if it is there.
+            root: Where to; by default `dir`.
+
+        Raises:
+            CommError: The server can't be reached, or knows no such run (then a ValueError too).
+            ValueError: The file was saved and has not arrived; or no file may have this name.
+        """
+        from runfold.restoring import restore
+
+        return restore(name, run_path, replace=replace, root=root, run=self)  # type: ignore[arg-type]  # a Run
+
+    def _files_folder(self) -> Path:
+        folder = self._folder() / "files"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _folder(self) -> Path:
         identity = self._membership.identity
@@ -42,12 +122,66 @@ class RunFiles(RunPart):
         )
         return root.absolute() / identity.entity / identity.project / identity.run_id
 
-    def save(self, glob_str: str | None = None, *_: Any, **__: Any) -> list[str]:
-        """Without arguments: nothing, as ever. Files are not kept yet: says so and returns []."""
-        self._recorder.check_active("save")
-        if glob_str is not None:
-            terminal.warn_once("Run.save(): this version of runfold keeps no files; nothing was saved")
-        return []
+    def _send_placed(self, placed: Placed, folder: Path, policy: str) -> None:
+        if placed.how == "folder":
+            return
+        if placed.how == "copy" and policy == "live":
+            terminal.warn_once(
+                f"{placed.source} is a copy, since links can't be made there: it is uploaded once, not live"
+            )
+            policy = "now"
+        name = placed.link.relative_to(folder).as_posix()
+        watched = (name, str(placed.source), policy)
+        if policy != "now" and watched in self._watched:
+            return  # saved in each epoch, and watched since the first one
+        try:
+            size = placed.source.stat().st_size
+            job_id = self._send_file(name, placed.source, policy=policy, size=size)
+        except FileNameError as error:
+            terminal.warn_once(f"Run.save(): {error}; it was not saved")
+        else:
+            if policy != "now" and job_id is not None:
+                self._watched.add(watched)
+
+    # -- the end --
+
+    def reset_after_fork(self) -> None:
+        """The parent's jobs are not this process's."""
+        super().reset_after_fork()
+        self._begin_files()
+
+    def _begin_files(self) -> None:
+        #: Of this process: ids of its jobs, those that are done left out now and then.
+        self._jobs: set[str] = set()
+        self._jobs_count = self._jobs_lost = 0
+        self._jobs_lock = threading.Lock()
+        self._forget_at = _FORGET_EVERY
+        #: (name, source, policy) of what is watched.
+        self._watched: set[tuple[str, str, str]] = set()
+        self._folder_job = None
+
+    def _wait(self, *, quiet: bool = False, since_mono_s: float | None = None) -> None:
+        since_mono_s = time.monotonic() if since_mono_s is None else since_mono_s
+        super()._wait(quiet=quiet, since_mono_s=since_mono_s)
+        if self._jobs:
+            wait_for_uploads(
+                self._outbox,
+                set(self._jobs),
+                node=self._membership.node,
+                run_id=self._recorder.run_id,
+                is_offline=self._membership.is_offline,
+                is_quiet=quiet or self._settings.quiet,
+                until_mono_s=since_mono_s + self._settings.finish_timeout,
+                call_agent=self._spool.call_agent,
+            )
+
+    def _leave(self, code: int | None = 0) -> None:
+        if self._folder_job is not None and is_empty(Path(self._folder_job.source)):
+            self._outbox.forget(self._folder_job)  # there is nothing to wait for
+        super()._leave(code)
+
+    def _upload_counts(self) -> UploadCounts:
+        return count_uploads(self._outbox, set(self._jobs), self._jobs_count, self._jobs_lost)
 
     # -- for the other parts --
 
@@ -95,6 +229,7 @@ class RunFiles(RunPart):
                 policy=policy,
                 sha256=sha256,
                 is_ours=is_ours,
+                what=what,
             )
         )
 
@@ -105,18 +240,28 @@ class RunFiles(RunPart):
             "writer": self._spool.writer_id or "",
             "run": f"{identity.entity}/{identity.project}/{identity.run_id}",
             "created_unix_s": time.time(),
+            "place": place_of(identity.boot_id or identity.host or "", identity.pid_namespace),
         }
 
-    def _put_job(self, job: FileJob | ArtifactJob) -> str | None:
+    def _put_job(self, job: AnyJob) -> str | None:
         """Leave a job to the agent; return its id, None: not kept, which is told. Never raises."""
+        self._jobs_count += 1
         try:
             self._outbox.put(job, is_synced=False)
         except OSError as error:
+            self._jobs_lost += 1
             terminal.warn_at_most_every(
                 _WARN_EVERY_S,
                 "uploads",
                 f"run {self._recorder.run_id}: a file will not be uploaded, "
-                f"what has to be written down for it can't be: {error}",
+                f"since that can't be written down: {error}. Training goes on",
             )
             return None
+        with self._jobs_lock:
+            self._jobs.add(job.id)
+            if len(self._jobs) >= self._forget_at:
+                done = self._jobs - self._outbox.ids()
+                self._jobs_lost += len(failures(self._outbox, done))
+                self._jobs -= done
+                self._forget_at = len(self._jobs) + _FORGET_EVERY
         return job.id

@@ -12,7 +12,7 @@ from runfold.settings import Settings
 
 
 class RunPart:
-    """One part. What it overrides of these three it calls by super() too: the other parts have their own."""
+    """One part. What it overrides of these it calls by super() too: the other parts have their own."""
 
     _membership: Membership
     _settings: Settings
@@ -29,6 +29,9 @@ class RunPart:
 
         The parent's other threads may have held any lock, and did not come along.
         """
+
+    def _wait(self, *, quiet: bool = False, since_mono_s: float | None = None) -> None:
+        """Wait for what was said to be delivered, as long as settings allow since then."""
 
     def _leave(self, code: int | None = 0) -> None:
         """This process's part is over; what it said may still have to be delivered."""

@@ -8,6 +8,7 @@ from typing import Self
 
 from runfold.recorder import Recorder
 from runfold.run_spool import RunSpool
+from runfold.uploads.awaiting import UploadCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,15 @@ class RunStatus:
     acknowledged: int
     #: Records that could not be kept on disk.
     dropped: int
+    #: Files and artifacts left to be uploaded so far.
+    uploads: int = 0
+    #: Of these, not done: waiting, under way, or watched until the process ends.
+    uploads_pending: int = 0
+    #: Of these, given up or not even noted; finish() tells why.
+    uploads_failed: int = 0
 
     @classmethod
-    def of(cls, recorder: Recorder, run_spool: RunSpool) -> Self:
+    def of(cls, recorder: Recorder, run_spool: RunSpool, uploads: UploadCounts) -> Self:
         """Return how it stands now."""
         spool = recorder.spool
         total = spool.last_seq if spool is not None else 0
@@ -41,4 +48,7 @@ class RunStatus:
             rows=recorder.rows_count,
             acknowledged=acked,
             dropped=dropped,
+            uploads=uploads.total,
+            uploads_pending=uploads.pending,
+            uploads_failed=uploads.failed,
         )

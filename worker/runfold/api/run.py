@@ -13,12 +13,13 @@ from runfold.api.run_facts import TERMINAL_STATES, RunFacts
 from runfold.api.run_history import RunHistory
 from runfold.api.run_reports import RunReports
 from runfold.api.run_stop import RunStop
+from runfold.api.run_stored_files import RunStoredFiles
 from runfold.api.summary import RunSummary
 from runfold.api.verdicts import Verdicts
 from runfold.errors import UnsupportedError
 
 
-class Run(RunFacts, RunHistory, RunReports, RunStop, Verdicts):
+class Run(RunFacts, RunHistory, RunReports, RunStop, RunStoredFiles, Verdicts):
     """One run. What was loaded stays as it was until `load(force=True)`. Not thread-safe.
 
     Attributes come with the run; `config`, `summary` and `history_keys` are fetched when first read if the
