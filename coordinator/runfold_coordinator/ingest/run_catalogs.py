@@ -12,6 +12,7 @@ from runfold.protocol.identity import Identity
 from runfold.protocol.records import ConfigRecord, MetricRecord, Record, RecordKind, RunRecord
 from runfold_coordinator.edits.said import Place
 from runfold_coordinator.edits.stored import clean_or_none, edits_of, filter_columns
+from runfold_coordinator.ingest.branches import note_branches
 from runfold_coordinator.ingest.catalog import WriterWords, project
 from runfold_coordinator.ingest.dead_letters import decode_record
 from runfold_coordinator.store import tables as t
@@ -101,4 +102,5 @@ class RunCatalogs:
             }
             row |= filter_columns(found.to_map())
             tx.update_by_pk(t.runs, [row])
+            note_branches(tx, run_pk, found)
         self._changed.clear()

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from runfold_coordinator.store import artifact_tables, edit_tables  # noqa: F401 - in the metadata
+from runfold_coordinator.store import artifact_tables, branch_tables, edit_tables  # noqa: F401 - in the metadata
 from runfold_coordinator.store.errors import StoreRefusedError
 
 SCRIPTS = "runfold_coordinator.store:migrations"

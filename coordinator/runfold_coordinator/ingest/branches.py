@@ -1,0 +1,124 @@
+"""What rows mean for runs that branch: a base's late rows change its forks, a rewind moves the last step.
+
+In: what a batch stored, inside its transaction. Out: rows of `branches` and of runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import sqlalchemy as sa
+
+from runfold.protocol.branching import FORK, REWIND
+from runfold_coordinator.aggregate.attempts import place_writers
+from runfold_coordinator.readers.run_lanes import Seat, facts_of, top_step
+from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.branch_tables import branches
+from runfold_coordinator.store.catalogue_reads import unpack_stored, writer_row
+from runfold_coordinator.store.names import clean_text
+from runfold_coordinator.store.writes import Transaction
+
+if TYPE_CHECKING:
+    from runfold_coordinator.ingest.catalog import Projection
+    from runfold_coordinator.ingest.writer_batch import WriterBatch
+
+Item = TypeVar("Item")
+#: Forks of forks that are told of a late row.
+MAX_DEPTH = 32
+
+
+def note_branches(tx: Transaction, run_pk: int, found: Projection) -> None:
+    """Keep that a run is a fork, or was rewound; harmless when repeated."""
+    points = {point["kind"]: point for point in found.branches if point["kind"] in (FORK, REWIND)}
+    if not points:
+        return
+    run = t.runs.c
+    row = tx.connection.execute(sa.select(run.entity, run.project).where(run.run_pk == run_pk)).one()
+    tx.connection.execute(sa.delete(branches).where(branches.c.run_pk == run_pk))
+    tx.insert(
+        branches,
+        [
+            {
+                "run_pk": run_pk,
+                "kind": kind,
+                "base_path": f"{row.entity}/{row.project}/{clean_text(point['run_id'])}",
+                "step": point["step"],
+            }
+            for kind, point in points.items()
+        ],
+    )
+
+
+def follow_branches(tx: Transaction, works: Sequence[WriterBatch]) -> None:
+    """Bring up to date what hangs on the runs of a batch. After the rows, the marks and the projections."""
+    lowest: dict[str, int] = {}
+    for work in works:
+        path = work.mark.run.run_path
+        if work.speaks:
+            lowest[path] = -1  # definitions and manual values count for forks too
+        for chunk in work.chunks:
+            lowest[path] = min(chunk.encoded.step_min, lowest.get(path, chunk.encoded.step_min))
+    run_pks = sorted({work.mark.run.run_pk for work in works})
+    c = branches.c
+    found = tx.connection.execute(
+        sa.select(c.run_pk, c.kind, c.base_path, c.step).where(
+            sa.or_(
+                sa.and_(c.kind == REWIND, c.run_pk.in_(run_pks)),
+                sa.and_(c.kind == FORK, c.base_path.in_(list(lowest))),
+            )
+        )
+    ).all()
+    for row in found:
+        if row.kind == REWIND:
+            _correct_last_step(tx, row.run_pk)
+    forks = {row.run_pk for row in found if row.kind == FORK and lowest[row.base_path] <= row.step}
+    if forks:
+        touch_forks(tx, forks)
+
+
+def touch_forks(tx: Transaction, run_pks: Collection[int]) -> None:
+    """Give forks, and forks of them, a new version: what they begin with has changed."""
+    c, run = branches.c, t.runs.c
+    told: set[int] = set()
+    wanted = set(run_pks)
+    for _ in range(MAX_DEPTH):
+        wanted -= told
+        if not wanted:
+            return
+        told |= wanted
+        for pks in _portions(sorted(wanted)):
+            tx.connection.execute(
+                sa.update(t.runs).where(run.run_pk.in_(pks)).values(version=run.version + 1)
+            )
+        paths = [
+            f"{row.entity}/{row.project}/{row.run_id}"
+            for pks in _portions(sorted(wanted))
+            for row in tx.connection.execute(
+                sa.select(run.entity, run.project, run.run_id).where(run.run_pk.in_(pks))
+            )
+        ]
+        wanted = {
+            run_pk
+            for portion in _portions(paths)
+            for run_pk in tx.connection.execute(
+                sa.select(c.run_pk).where(c.kind == FORK, c.base_path.in_(portion))
+            ).scalars()
+        }
+
+
+def _correct_last_step(tx: Transaction, run_pk: int) -> None:
+    """Set the last step of a run that was rewound: the highest one that counts."""
+    w = t.writers.c
+    rows = tx.connection.execute(sa.select(t.writers).where(w.run_pk == run_pk, w.role == "process")).all()
+    writers = [writer_row(row, unpack_stored(row.identity)) for row in rows]
+    placed = place_writers(
+        [facts_of(writer) for writer in writers],
+        is_shared=any(writer.mode == "shared" for writer in writers),
+    )
+    last = top_step(Seat(writer, placed[writer.writer_pk]) for writer in writers)
+    tx.connection.execute(sa.update(t.runs).where(t.runs.c.run_pk == run_pk).values(last_step=last))
+
+
+def _portions(items: Sequence[Item]) -> Iterable[Sequence[Item]]:
+    return (items[at : at + 500] for at in range(0, len(items), 500))
