@@ -36,6 +36,21 @@ def projects(request: Request, backend: At, entity: OptionalName = None) -> Resp
     )
 
 
+@router.get("/sweeps")
+def sweeps(
+    request: Request,
+    backend: At,
+    entity: Annotated[str, Query(min_length=1, max_length=MAX_NAME_CHARS)],
+    project: Annotated[str, Query(min_length=1, max_length=MAX_NAME_CHARS)],
+) -> Response:
+    """List the sweeps that runs of a project belong to, newest first: entity, project, id, states."""
+    found = backend.store.list_sweeps(checked_name(entity), checked_name(project))
+    documents = [
+        {"entity": entity, "project": project, "id": sweep, "states": states} for sweep, states in found
+    ]
+    return answer(request, {"sweeps": documents})
+
+
 @router.get("/runs")
 def runs(  # noqa: PLR0917 - one parameter of the query each
     request: Request,

@@ -14,7 +14,7 @@ from runfold_coordinator.api.edit_bodies import checked_id, decode_body, parse_c
 from runfold_coordinator.api.encoding import answer
 from runfold_coordinator.api.errors import ApiError, BadRequestError, NotFoundError, OverLimitError
 from runfold_coordinator.api.gate import require_admission
-from runfold_coordinator.api.parameters import At, Name, TheRun, checked_name, the_run
+from runfold_coordinator.api.parameters import At, Name, checked_name, the_run
 from runfold_coordinator.api.routes_catalogue import OptionalName
 from runfold_coordinator.api.routes_stop import who
 from runfold_coordinator.edits.changes import (
@@ -56,20 +56,29 @@ async def create_run(request: Request, backend: At) -> Response:
 
 
 @router.delete(_PATH)
-def delete_run(
+def delete_run(  # noqa: PLR0917 - one parameter of the request each
     request: Request,
     backend: At,
-    run: TheRun,
+    entity: Name,
+    project: Name,
+    run_id: Name,
     delete_artifacts: Annotated[bool, Query(description="also the artifacts that it logged")] = False,
     by: Annotated[str, Query(max_length=1024)] = "",
 ) -> Response:
-    """Hide a run at once, and purge it later; its processes go on. Answers {"deleted_at", "purged_after"}."""
-    try:
-        backend.deletion.delete(run, by=who(request, by), delete_artifacts=delete_artifacts)
-    except RunGoneError as error:
-        raise _not_found(run.entity, run.project, run.run_id) from error
-    found = backend.store.find_run(run.entity, run.project, run.run_id, deleted=True)
-    return answer(request, _deleted_document(backend, found) if found is not None else {})
+    """Hide a run at once, and purge it later; its processes go on. One that was deleted stays so.
+
+    Answers the run with "deleted_at", "deleted_by" and "purged_after".
+    """
+    names = [checked_name(part) for part in (entity, project, run_id)]
+    found = backend.store.find_run(*names, deleted=True)
+    if found is None:
+        run = the_run(backend, *names)
+        try:
+            backend.deletion.delete(run, by=who(request, by), delete_artifacts=delete_artifacts)
+        except RunGoneError as error:
+            raise _not_found(*names) from error
+        found = backend.store.find_run(*names, deleted=True)
+    return answer(request, {} if found is None else _deleted_document(backend, found))
 
 
 @router.post(_PATH + "/undelete")

@@ -112,6 +112,21 @@ class CatalogueReads(Reading):
         found |= {(row[0], row[1]): row[2] for row in rows}
         return [(owner, name, count) for (owner, name), count in sorted(found.items())]
 
+    def list_sweeps(self, entity: str, project: str) -> list[tuple[str, dict[str, int]]]:
+        """Return (sweep id, number of runs by state), newest start first."""
+        c = t.runs.c
+        newest = sa.func.max(c.started_unix_ns)
+        rows = self.fetch(
+            sa.select(c.sweep, c.state, sa.func.count(), newest)
+            .where(c.entity == entity, c.project == project, c.sweep.is_not(None), is_deleted(False))
+            .group_by(c.sweep, c.state)
+            .order_by(newest.desc(), c.sweep)
+        )
+        found: dict[str, dict[str, int]] = {}
+        for sweep, state, count, _ in rows:
+            found.setdefault(sweep, {})[state] = count
+        return list(found.items())
+
     def writers(self, run_pk: int, *, role: str = "process") -> list[WriterRow]:
         """Return a run's writers of this role in order of (started_unix_ns, writer_id)."""
         c = t.writers.c

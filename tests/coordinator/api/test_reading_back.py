@@ -55,7 +55,7 @@ def test_a_run_is_read_with_everything_it_said(store: Store, api: Api) -> None:
     assert isinstance(run.history_line_count, int)
     assert run.history_keys["keys"]["acc"] == {"typeCounts": [{"type": "number"}]}
     assert run.created_at.endswith("Z")
-    assert (run.metadata, run.read_only, run.user, run.system_metrics) == (None, True, None, {})
+    assert (run.read_only, run.user, run.system_metrics) == (False, None, {})
     assert run.definitions()[0]["name"] == "acc"
     first, second = list(run.scan_history())
     assert first["big"] == 10**30

@@ -14,17 +14,21 @@ from runfold.api.errors import (
     RunNotFoundError,
 )
 from runfold.api.group import Group
+from runfold.api.project import Project
 from runfold.api.run import Run
 from runfold.api.runs import Runs
+from runfold.api.sweep import Sweep
 
 __all__ = [
     "Api",
     "Group",
     "GroupNotFoundError",
     "NotFoundError",
+    "Project",
     "RequestError",
     "Run",
     "RunEndedError",
     "RunNotFoundError",
     "Runs",
+    "Sweep",
 ]

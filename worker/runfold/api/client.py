@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from runfold.api.catalogue import Catalogue
 from runfold.api.connection import Connection
 from runfold.api.group import Group
 from runfold.api.paths import Defaults, parse_group_path, parse_project_path, parse_run_path, route
@@ -15,8 +16,8 @@ DEFAULT_ENTITY = "local"
 DEFAULT_PROJECT = "uncategorized"
 
 
-class Api:
-    """Reads from one server. Opens nothing before it is asked something.
+class Api(Catalogue):
+    """One server. Opens nothing before it is asked something.
 
     Args:
         url: The server's address; None: RUNFOLD_URL, else the local server that `runfold up` registered.
@@ -49,11 +50,6 @@ class Api:
         """The server's address; CommError if none is given, set or registered."""
         return self._connection.url
 
-    @property
-    def default_entity(self) -> str:
-        """The entity of paths that name none."""
-        return self._defaults.entity
-
     def run(self, path: str) -> Run:
         """Return a run, loaded with config and summary.
 
@@ -84,7 +80,7 @@ class Api:
             path: "entity/project" or "project"; None: the default project.
             filters: MongoDB style: {"state": "finished", "config.lr": {"$lt": 0.1}}; see docs/api.md.
             order: "+" or "-" and created_at, heartbeat_at, config.<key>.value, summary_metrics.<key>, ...
-            include_sweeps: Accepted for W&B's scripts; there are no sweeps.
+            include_sweeps: Accepted for W&B's scripts: `Run.sweep` is asked for when it is read.
             per_page: Runs fetched at a time, at most 1000.
             lazy: Leave config and summary to be fetched when they are read; False brings them with the list.
 
@@ -122,11 +118,6 @@ class Api:
         """
         entity, project, name = parse_group_path(path, self._defaults)
         return Group(self._connection, self._connection.get(route("groups", entity, project), {"name": name}))
-
-    def projects(self, entity: str | None = None) -> list[dict[str, Any]]:
-        """Return the projects: entity, name and run_count of each."""
-        found: list[dict[str, Any]] = self._connection.get("/projects", {"entity": entity})["projects"]
-        return found
 
     def nodes(self, host: str | None = None) -> list[dict[str, Any]]:
         """Return the nodes that agents work on, last heard of first, a dict each.

@@ -45,6 +45,8 @@ _EXT_BIG_INT = 1
 #: Codes of the `array` module by msgpack extension: little-endian typed arrays ("?": one byte each).
 _ARRAY_CODES = {16: "d", 17: "q", 18: "Q", 19: "I", 20: "?"}
 
+#: JSON, or msgpack that is packed already.
+_Body = Mapping[str, Any] | bytes | None
 _Query = list[tuple[str, "str | int | float | bool | None"]]
 Parameters = Mapping[str, "str | int | float | bool | Sequence[str] | None"]
 
@@ -133,7 +135,24 @@ class Connection:
         except httpx.TransportError as error:
             raise UnavailableError(f"{self.url} can't be read from: {error}", error) from error
 
-    def _ask(self, method: str, path: str, query: _Query, body: Mapping[str, Any] | None) -> Any:
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the answer of PATCH /api/v1{path} with exact values; only for what is safe to repeat.
+
+        Raises:
+            RequestError: A value can't travel.
+            CommError: As of get().
+        """
+        return self._ask("PATCH", path, [], _packed(body))
+
+    def delete(self, path: str, parameters: Parameters | None = None) -> Any:
+        """Return the answer of DELETE /api/v1{path}; only for what is safe to repeat.
+
+        Raises:
+            CommError: As of get().
+        """
+        return self._ask("DELETE", path, _query(parameters or {}), None)
+
+    def _ask(self, method: str, path: str, query: _Query, body: _Body) -> Any:
         slow = 0
         for pause_s in (*RETRY_PAUSES_S, None):
             problem = self._attempt(method, path, query, body)
@@ -160,14 +179,16 @@ class Connection:
             with contextlib.suppress(Exception):
                 client.close()
 
-    def _attempt(
-        self, method: str, path: str, query: _Query, body: Mapping[str, Any] | None
-    ) -> _Answer | _TryAgain:
+    def _attempt(self, method: str, path: str, query: _Query, body: _Body) -> _Answer | _TryAgain:
         import httpx
 
         url = f"{self.url}/api/v1{path}"
         try:
-            response = self._open().request(method, url, params=query, json=body)
+            if isinstance(body, bytes):
+                headers = {"Content-Type": "application/msgpack"}
+                response = self._open().request(method, url, params=query, content=body, headers=headers)
+            else:
+                response = self._open().request(method, url, params=query, json=body)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise CommError(f"{self.url!r} is no address of a server: {error}", error) from error
         except httpx.TimeoutException as error:
@@ -228,6 +249,16 @@ class _TryAgain:
         self.error = error
         self.after_s = after_s
         self.is_slow = is_slow
+
+
+def _packed(body: Mapping[str, Any]) -> bytes:
+    from runfold.protocol.errors import LimitError
+    from runfold.protocol.values import pack_value
+
+    try:
+        return pack_value(dict(body))
+    except (LimitError, TypeError) as error:
+        raise RequestError(f"a value can't be sent: {error}", field="value") from error
 
 
 def _query(parameters: Parameters) -> _Query:
@@ -300,7 +331,7 @@ def _error(response: httpx.Response) -> CommError:
         return GroupNotFoundError(text)
     if status == 404:
         return NotFoundError(text)
-    if status in (400, 413):
+    if status in (400, 413) or code in ("invalid_transition", "run_deleted"):
         return RequestError(message, code=code, field=said.get("field"), limit=said.get("limit"), hint=hint)
     return CommError(text)
 

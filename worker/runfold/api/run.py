@@ -5,21 +5,18 @@ Its parts are the classes that it is made of, a file each: `run_document.py` is 
 
 from __future__ import annotations
 
-import json
 import time
-from typing import Any
 
+from runfold.api.run_changes import RunChanges
 from runfold.api.run_facts import TERMINAL_STATES, RunFacts
 from runfold.api.run_history import RunHistory
 from runfold.api.run_reports import RunReports
 from runfold.api.run_stop import RunStop
 from runfold.api.run_stored_files import RunStoredFiles
-from runfold.api.summary import RunSummary
 from runfold.api.verdicts import Verdicts
-from runfold.errors import UnsupportedError
 
 
-class Run(RunFacts, RunHistory, RunReports, RunStop, RunStoredFiles, Verdicts):
+class Run(RunChanges, RunFacts, RunHistory, RunReports, RunStop, RunStoredFiles, Verdicts):
     """One run. What was loaded stays as it was until `load(force=True)`. Not thread-safe.
 
     Attributes come with the run; `config`, `summary` and `history_keys` are fetched when first read if the
@@ -30,37 +27,6 @@ class Run(RunFacts, RunHistory, RunReports, RunStop, RunStoredFiles, Verdicts):
 
     def __repr__(self) -> str:
         return f"<Run {'/'.join(self.path)} ({self._document['state']})>"
-
-    @property
-    def tags(self) -> list[str]:
-        """Its tags."""
-        return list(self._document["tags"])
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The config as it was set; keys that begin with "_" are in `rawconfig` only."""
-        return {key: value for key, value in self.rawconfig.items() if not key.startswith("_")}
-
-    @property
-    def rawconfig(self) -> dict[str, Any]:
-        """The whole config."""
-        config: dict[str, Any] = self._loaded("config")
-        return config
-
-    @property
-    def json_config(self) -> str:
-        """The config as JSON, each value as {"value": ...}, as W&B stores it."""
-        return json.dumps({key: {"value": value} for key, value in self.rawconfig.items()}, default=str)
-
-    @property
-    def summary(self) -> RunSummary:
-        """The summary by `define_metric`, over all points, as of loading."""
-        return RunSummary(self._loaded("summary"))
-
-    @property
-    def summary_metrics(self) -> dict[str, Any]:
-        """The summary as a plain dict."""
-        return dict(self._loaded("summary"))
 
     def wait_until_finished(self, *, timeout_s: float | None = None, poll_interval_s: float = 1.0) -> None:
         """Return when the run has ended, in whatever way; then everything is loaded anew.
@@ -75,9 +41,3 @@ class Run(RunFacts, RunHistory, RunReports, RunStop, RunStoredFiles, Verdicts):
                 raise TimeoutError(f"{'/'.join(self.path)} has not ended within {timeout_s:g} s")
             time.sleep(poll_interval_s)
         self.load(force=True)
-
-    def update(self) -> None:
-        """Raise: a stored run is read-only at present."""
-        raise UnsupportedError("a stored run can't be changed through Api yet")
-
-    save = delete = update

@@ -23,20 +23,15 @@ class RunFacts(RunDocument):
     )
     unreachable = Said[bool]("No heartbeat for some seconds, though nothing says that it ended.")
     mode = Said[str]('"grouped": one process, "shared": many.')
-    group = Said["str | None"]("The group it belongs to.")
-    job_type = Said["str | None"]("What it does in its group.")
     fold = Said[Any]("As given to init(fold=).")
-    notes = Said["str | None"]("A longer text.")
     host = Said["str | None"]("Where its primary process runs.")
     created_at = Said[str]("When its first process started, ISO 8601 in UTC.")
     heartbeat_at = Said[str]("When the server last heard of it, ISO 8601 in UTC.")
     ended_at = Said["str | None"]("When it ended, ISO 8601 in UTC; None while it goes on.")
     config_conflicts = Said["dict[str, Any]"]("Config keys for which writers said different values.")
     version = Said[int]("Grows with every change: equal versions mean equal content.")
-    read_only = True
     #: W&B's, which we have not: the names exist so that scripts read None instead of failing.
     commit: str | None = None
-    description: str | None = None
     metadata: dict[str, Any] | None = None
     sweep: object = None
     sweep_name: str | None = None
@@ -45,16 +40,6 @@ class RunFacts(RunDocument):
     def id(self) -> str:
         """The run id, unique in its project."""
         return self._id
-
-    @property
-    def name(self) -> str:
-        """The display name; the id where there is none."""
-        return self._document["name"] or self._id
-
-    @property
-    def display_name(self) -> str:
-        """The same as `name`."""
-        return self.name
 
     @property
     def entity(self) -> str:

@@ -27,4 +27,4 @@ class Said(Generic[T]):
         return self if instance is None else instance._document[self._name]  # noqa: SLF001 - it is the owner's
 
     def __set__(self, instance: Any, value: object) -> NoReturn:
-        raise UnsupportedError(f"{self._name} can't be set: a stored run is read-only yet")
+        raise UnsupportedError(f"{self._name} can't be set: it is what the run's processes bring about")
