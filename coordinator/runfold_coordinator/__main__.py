@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             port=parsed.port,
             partitions=parsed.partitions,
             alerts_path=parsed.alerts,
+            blobs_url=parsed.blobs,
         )
         service = Service(settings, on_fenced=end_fenced).start()
     except (
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--redis", help="redis://, rediss:// or unix://; default: an embedded one")
     parser.add_argument("--db", help="sqlite:///path or postgresql://...; default: SQLite in the data folder")
     parser.add_argument("--partitions", type=int, help="streams to spread runs over; default 1")
+    parser.add_argument("--blobs", help="folder or URL of files' content, such as s3://bucket/prefix")
     parser.add_argument("--alerts", type=Path, help="receivers and rules of alerts, a TOML file")
     parser.add_argument("--ready-file", type=Path, help="written when it serves")
     parser.add_argument("--json", action="store_true", help="say where it serves as a line of JSON")

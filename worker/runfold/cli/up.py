@@ -28,6 +28,13 @@ def up(  # noqa: PLR0917 - options, given by name
     db: Annotated[
         str | None, typer.Option(help="Database; default: SQLite in the data directory.", metavar="URL")
     ] = None,
+    blobs: Annotated[
+        str | None,
+        typer.Option(
+            help="Content of files: a folder, or s3://bucket/prefix; default: in the data directory.",
+            metavar="URL",
+        ),
+    ] = None,
     alerts: Annotated[
         Path | None, typer.Option(help="Receivers and rules of alerts, a TOML file; default: RUNFOLD_ALERTS.")
     ] = None,
@@ -42,7 +49,7 @@ def up(  # noqa: PLR0917 - options, given by name
     except ImportError as error:
         raise MissingExtraError("`runfold up`", "coordinator", error.name) from error
     said = {"data": data, "host": host, "port": port, "redis": redis, "db": db}
-    said |= {"alerts": alerts, "ready-file": ready_file}
+    said |= {"blobs": blobs, "alerts": alerts, "ready-file": ready_file}
     arguments: list[str] = ["--json"] if as_json else []
     for name, value in said.items():
         if value is not None:  # what is not given is left to RUNFOLD_* and the defaults
