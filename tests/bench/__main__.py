@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench import backlog, latency, log_cost, reads, sampling_cost, throughput
+from bench import backlog, latency, log_cost, reads, sampling_cost, throughput, watch_cost
 from bench.figures import Report
 
 PARTS = {
@@ -22,6 +22,7 @@ PARTS = {
     "writers": backlog.measure_many,
     "backlog": backlog.measure,
     "sampling": sampling_cost.measure,
+    "watch": watch_cost.measure,
 }
 
 

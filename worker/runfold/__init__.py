@@ -23,7 +23,19 @@ if TYPE_CHECKING:
 
     from runfold.api import Api
     from runfold.config import Config
-    from runfold.histogram import Histogram
+    from runfold.data_types import (
+        Audio,
+        Classes,
+        Graph,
+        Histogram,
+        Html,
+        Image,
+        Molecule,
+        Object3D,
+        Plotly,
+        Video,
+        box3d,
+    )
     from runfold.metric import Metric
     from runfold.summary import Summary
     from runfold.torch_timing import time_collectives
@@ -31,14 +43,24 @@ if TYPE_CHECKING:
 __all__ = [
     "AlertLevel",
     "Api",
+    "Audio",
+    "Classes",
     "CommError",
     "Error",
+    "Graph",
     "Histogram",
+    "Html",
+    "Image",
+    "Molecule",
+    "Object3D",
+    "Plotly",
     "Run",
     "Settings",
     "UsageError",
+    "Video",
     "__version__",
     "alert",
+    "box3d",
     "config",
     "define_metric",
     "errors",
@@ -55,6 +77,8 @@ __all__ = [
     "summary",
     "teardown",
     "time_collectives",
+    "unwatch",
+    "watch",
 ]
 
 __version__ = VERSION
@@ -80,6 +104,8 @@ def define_metric(name: str, *args: Any, **kwargs: Any) -> Metric:
 alert = forwarded("alert")
 mark_preempting = forwarded("mark_preempting")
 save = forwarded("save")
+unwatch = forwarded("unwatch")
+watch = forwarded("watch")
 
 
 def restore(
@@ -124,8 +150,12 @@ def __getattr__(name: str) -> Any:
         from runfold.naming import random_id
 
         return SimpleNamespace(generate_id=random_id)
-    if name == "Histogram":
-        from runfold.histogram import Histogram
+    if not name.startswith("_"):
+        import importlib
 
-        return Histogram
+        data_types = importlib.import_module("runfold.data_types")
+        if name == "data_types":
+            return data_types
+        if name in data_types.__all__:
+            return getattr(data_types, name)
     raise AttributeError(f"module 'runfold' has no attribute {name!r}")

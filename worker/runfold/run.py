@@ -25,14 +25,27 @@ from runfold.run_end import RunEnd
 from runfold.run_facts import RunFacts
 from runfold.run_files import RunFiles
 from runfold.run_history import RunHistory
+from runfold.run_media import RunMedia
 from runfold.run_spool import RunSpool
 from runfold.run_status import RunStatus
 from runfold.run_timing import RunTiming
+from runfold.run_watch import RunWatch
 from runfold.settings import Settings
 from runfold.summary import Summary
 
 
-class Run(RunHistory, RunTiming, RunAttributes, RunFiles, RunDisplay, RunFacts, RunEnd, DeprecatedNames):
+class Run(
+    RunMedia,
+    RunHistory,
+    RunTiming,
+    RunWatch,
+    RunAttributes,
+    RunFiles,
+    RunDisplay,
+    RunFacts,
+    RunEnd,
+    DeprecatedNames,
+):
     """One process's part in a run. Made by `init`. Thread-safe, also in signal handlers.
 
     A fork's child may go on using it, and becomes a writer of its own.
@@ -73,6 +86,7 @@ class Run(RunHistory, RunTiming, RunAttributes, RunFiles, RunDisplay, RunFacts, 
         self._recorder = Recorder(
             identity.run_id, self._spool.open, start_step=identity.start_step, is_lazy=run_spool is not None
         )
+        self._recorder.on_media = self._take_media
         self._log_row = self._recorder.log
         if type(self).log is _LOG:
             # Found on the run itself, log() saves a call: 5 % of it. Not where somebody put another one.
