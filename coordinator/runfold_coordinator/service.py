@@ -21,6 +21,7 @@ from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.body_limits import BODY_LIMITS
 from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.api.server import HttpServer
+from runfold_coordinator.artifacts.service import Artifacts
 from runfold_coordinator.ballast import Ballast
 from runfold_coordinator.blobs.service import BlobService
 from runfold_coordinator.clock import Clock, SystemClock
@@ -149,6 +150,9 @@ class Service:
         self._stops.append(blobs.stop)
         files = RunFiles(store, blobs.blobs, self._clock)
         blobs.collector.add_roots(files.roots)
+        artifacts = Artifacts(store, blobs.blobs, self._clock, self._live_facts)
+        self._stops.append(artifacts.stop)
+        blobs.collector.add_roots(artifacts.roots)
         alerts = Alerts(store, self._clock, settings.alerts_path, os.environ)
         self._stops.append(alerts.stop)
         open_stream = functools.partial(StreamReader, self.redis_url)
@@ -186,8 +190,11 @@ class Service:
         intake = Intake(store, self.loops, open_stream, redis_url=self.redis_url)
         self._stops.append(intake.close)
         blobs.start()
+        artifacts.start()
         self._start_http(
-            self._backend(store, summaries, intake, stops, gate, deletion, blobs=blobs, files=files)
+            self._backend(
+                store, summaries, intake, stops, gate, deletion, blobs=blobs, files=files, artifacts=artifacts
+            )
         )
         self._register(store.server_id)
 
@@ -277,6 +284,7 @@ class Service:
         *,
         blobs: BlobService,
         files: RunFiles,
+        artifacts: Artifacts,
     ) -> Backend:
         goodput = GoodputReader(store, self._clock)
         live = LiveReader(store, self._clock, self._live_facts, goodput.goodput)
@@ -303,6 +311,7 @@ class Service:
             uploads=blobs.uploads,
             files=files,
             stored_files=FilesReader(store),
+            artifacts=artifacts,
             gate=gate,
             server_id=store.server_id,
             mono_s=self._clock.mono_s,

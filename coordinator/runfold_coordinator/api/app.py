@@ -8,6 +8,8 @@ from fastapi import FastAPI
 
 from runfold_coordinator.api import (
     routes_alerts,
+    routes_artifact_collections,
+    routes_artifacts,
     routes_blobs,
     routes_catalogue,
     routes_console,
@@ -53,6 +55,8 @@ def create_app(backend: Backend) -> FastAPI:
         routes_edits,
         routes_blobs,
         routes_files,
+        routes_artifact_collections,  # before the routes with an id in the place of "collections"
+        routes_artifacts,
         routes_alerts,
         routes_groups,
         routes_nodes,

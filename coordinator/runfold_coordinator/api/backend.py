@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runfold_coordinator.api.gate import GatePolicy
+from runfold_coordinator.artifacts.service import Artifacts
 from runfold_coordinator.blobs.blobs import Blobs
 from runfold_coordinator.blobs.uploads import Uploads
 from runfold_coordinator.edits.changes import RunEdits
@@ -214,6 +215,7 @@ class Backend:
     uploads: Uploads
     files: RunFiles
     stored_files: FilesReader
+    artifacts: Artifacts
     gate: GatePolicy
     server_id: str
     #: Monotonic clock, seconds.

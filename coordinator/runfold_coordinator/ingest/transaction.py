@@ -21,6 +21,7 @@ from runfold_coordinator.clock import Clock
 from runfold_coordinator.ingest.branches import follow_branches
 from runfold_coordinator.ingest.dead_letters import DeadLetter, peek_in_child
 from runfold_coordinator.ingest.run_catalogs import RunCatalogs
+from runfold_coordinator.ingest.said_artifacts import note_said_artifacts
 from runfold_coordinator.ingest.said_files import note_said_files
 from runfold_coordinator.ingest.watermarks import Watermarks, WriterMark
 from runfold_coordinator.ingest.writer_batch import WriterBatch
@@ -243,6 +244,7 @@ class Ingest:
         tx.insert(t.records, [row for work in works for row in work.record_rows()])
         tx.insert(t.gaps, [row for work in works for row in work.gap_rows()])
         note_said_files(tx, works)
+        note_said_artifacts(tx, works, now_unix_s)
         letters = [*batch.letters, *(letter for work in works for letter in work.letters)]
         if letters:
             first = tx.new_ids(len(letters))

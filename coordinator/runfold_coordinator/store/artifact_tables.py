@@ -143,12 +143,19 @@ artifact_drafts = sa.Table(
         sqlite_where=sa.text("distributed_id IS NOT NULL"),
         postgresql_where=sa.text("distributed_id IS NOT NULL"),
     ),
-    #: Parts of which nothing became yet: few, and asked for every second
+    #: Parts that belong to no version yet: few, and asked for every second
     sa.Index(
         "artifact_drafts_open",
         "distributed_id",
-        sqlite_where=sa.text("distributed_id IS NOT NULL AND version_pk IS NULL AND error IS NULL"),
-        postgresql_where=sa.text("distributed_id IS NOT NULL AND version_pk IS NULL AND error IS NULL"),
+        sqlite_where=sa.text("distributed_id IS NOT NULL AND generation IS NULL"),
+        postgresql_where=sa.text("distributed_id IS NOT NULL AND generation IS NULL"),
+    ),
+    #: Parts that came when their version had been made without them
+    sa.Index(
+        "artifact_drafts_late",
+        "distributed_id",
+        sqlite_where=sa.text("generation IS NOT NULL AND version_pk IS NULL AND error IS NULL"),
+        postgresql_where=sa.text("generation IS NOT NULL AND version_pk IS NULL AND error IS NULL"),
     ),
 )
 

@@ -15,12 +15,14 @@ from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.body_limits import BODY_LIMITS
 from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.api.server import HttpServer
+from runfold_coordinator.artifacts.service import Artifacts
 from runfold_coordinator.blobs.blobs import Blobs
 from runfold_coordinator.blobs.places import LocalPlace
 from runfold_coordinator.blobs.uploads import Uploads
 from runfold_coordinator.clock import SystemClock
 from runfold_coordinator.edits.changes import RunEdits
 from runfold_coordinator.edits.deletion import Deletion
+from runfold_coordinator.live_facts import LiveFacts
 from runfold_coordinator.metrics.building import Metrics
 from runfold_coordinator.metrics.http_counts import HttpCounts
 from runfold_coordinator.metrics.own import OwnSources
@@ -107,6 +109,7 @@ def backend_over(store: Store, intake: HeardIntake, **more: Any) -> Backend:
         "uploads": Uploads(blobs),
         "files": RunFiles(store, blobs, SystemClock()),
         "stored_files": FilesReader(store),
+        "artifacts": Artifacts(store, blobs, SystemClock(), LiveFacts(SystemClock())),
         "gate": GatePolicy.for_address("127.0.0.1", body_limits=BODY_LIMITS),
         "server_id": store.server_id,
         "mono_s": time.monotonic,

@@ -130,7 +130,13 @@ def upgrade() -> None:
         "artifact_drafts_open",
         "artifact_drafts",
         ["distributed_id"],
-        "distributed_id IS NOT NULL AND version_pk IS NULL AND error IS NULL",
+        "distributed_id IS NOT NULL AND generation IS NULL",
+    )
+    _create_partial_index(
+        "artifact_drafts_late",
+        "artifact_drafts",
+        ["distributed_id"],
+        "generation IS NOT NULL AND version_pk IS NULL AND error IS NULL",
     )
     op.create_table(
         "artifact_runs",

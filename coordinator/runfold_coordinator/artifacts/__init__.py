@@ -1,0 +1,1 @@
+"""Artifacts: versions of files with names, aliases and lineage. Their bytes are blobs."""

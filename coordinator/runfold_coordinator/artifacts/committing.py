@@ -1,0 +1,206 @@
+"""Commits: a draft whose files are here becomes a version, once, whatever is repeated or killed in between.
+
+Blobs first, row second: each blob that the manifest names is looked for before the transaction. Looking keeps
+it from being removed for the minimum age; a transaction that begins later looks for everything again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from runfold.protocol import failpoints
+from runfold.protocol.errors import ProtocolError
+from runfold_coordinator.artifacts.draft_rows import (
+    UNKNOWN,
+    locked_draft,
+    new_draft_row,
+    note_arrival,
+    note_failure,
+    note_version,
+    refuse_other_content,
+)
+from runfold_coordinator.artifacts.drafts import Draft
+from runfold_coordinator.artifacts.errors import (
+    MAX_MISSING_NAMED,
+    ArtifactRefusedError,
+    BlobsMissingError,
+)
+from runfold_coordinator.artifacts.manifest_stream import ManifestSums, read_entries, summed
+from runfold_coordinator.artifacts.versions import Made, make_version
+from runfold_coordinator.blobs.blobs import Blobs
+from runfold_coordinator.blobs.errors import BlobMissingError
+from runfold_coordinator.clock import Clock
+from runfold_coordinator.store import artifact_tables as at
+from runfold_coordinator.store.model import RunRow
+from runfold_coordinator.store.store import Store
+
+logger = logging.getLogger(__name__)
+
+#: Blobs that are looked for at a time.
+LOOK_AT_ONCE = 5000
+#: Looking for blobs is good for so long, seconds, whatever their minimum age: a commit is made in the end.
+LOOK_HOLDS_AT_LEAST_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The answer to a commit. `made` is None for a part, and for what had become a version before."""
+
+    client_id: str
+    made: Made | None = None
+
+
+class Committer:
+    """Takes commits. Thread-safe."""
+
+    def __init__(
+        self, store: Store, blobs: Blobs, clock: Clock, *, on_part: Callable[[], None] = lambda: None
+    ) -> None:
+        """Take what it works with.
+
+        Args:
+            on_part: Called when a part of a distributed version has come.
+        """
+        self._store = store
+        self._blobs = blobs
+        self._clock = clock
+        self._on_part = on_part
+
+    def commit(self, draft: Draft) -> Committed:
+        """Make the draft a version, or keep it as a part of one.
+
+        Raises:
+            ArtifactRefusedError: It will never be accepted so; the draft says why from now on.
+            BlobsMissingError: Upload these, then commit again.
+            StoreUnavailableError, BlobUnavailableError, OSError: Not known; committing again is safe.
+        """
+        try:
+            if self._is_done(draft):
+                return Committed(draft.client_id)
+            committed = None
+            while committed is None:
+                looked_s = self._clock.mono_s()
+                sums = self._look(draft)
+                failpoints.hit("artifacts.after_look")
+                committed = self._commit(draft, sums, looked_s)
+        except ArtifactRefusedError as error:
+            self._note_refusal(draft, error)
+            raise
+        failpoints.hit("artifacts.after_commit")
+        if draft.is_part:
+            self._on_part()
+        return committed
+
+    def give_up(self, client_id: str, run: RunRow, why: str) -> None:
+        """Take that the files of a draft will never come; what has come, or is a version, stays so."""
+        unknown = Draft(
+            client_id=client_id,
+            run_pk=run.run_pk,
+            entity=run.entity,
+            project=run.project,
+            name="",
+            type="",
+            manifest="",
+            digest=UNKNOWN,
+            said_unix_ns=int(self._clock.unix_s() * 1e9),
+        )
+        self._note_failure(unknown, why)
+        self._on_part()
+
+    def _note_failure(self, draft: Draft, why: str) -> None:
+        with self._store.writing.transaction() as tx:
+            if locked_draft(tx, draft.client_id) is None:
+                row = new_draft_row(draft, ManifestSums(), self._clock.unix_s())
+                tx.insert_new(at.artifact_drafts, [row])
+            note_failure(tx, draft.client_id, why)
+
+    def _is_done(self, draft: Draft) -> bool:
+        """Return whether the same was committed before: it is a version, or a part that is here."""
+        rows = self._store.fetch(
+            sa.select(at.artifact_drafts).where(at.artifact_drafts.c.client_id == draft.client_id)
+        )
+        if not rows:
+            return False
+        refuse_other_content(rows[0], draft)
+        return rows[0].version_pk is not None or rows[0].arrived_unix_s is not None
+
+    def _look(self, draft: Draft) -> ManifestSums:
+        """Read the manifest, and look for each blob that it names."""
+        sums = ManifestSums()
+        missing: list[str] = []
+        missing_count, asked = 0, dict[str, None]()
+
+        def look() -> None:
+            nonlocal missing_count
+            found = self._blobs.missing(list(asked))
+            missing_count += len(found)
+            missing.extend(found[: MAX_MISSING_NAMED - len(missing)])
+            asked.clear()
+
+        try:
+            self._blobs.missing([draft.manifest])  # asked for, it stays for a while
+            with self._blobs.open(draft.manifest) as file:
+                for _, entry in summed(read_entries(file), sums):
+                    if entry.ref is None:
+                        asked[entry.digest] = None
+                    if len(asked) >= LOOK_AT_ONCE:
+                        look()
+            look()
+        except BlobMissingError as error:
+            raise BlobsMissingError([draft.manifest], 1) from error
+        except ProtocolError as error:
+            raise ArtifactRefusedError(
+                "manifest_invalid",
+                f"the manifest can't be used: {error}",
+                field="manifest",
+                limit=error.limit,
+            ) from error
+        if sums.digest != draft.digest:
+            raise ArtifactRefusedError(
+                "digest_mismatch",
+                f"the manifest's digest is {sums.digest}, not what was said",
+                field="digest",
+            )
+        if missing_count:
+            raise BlobsMissingError(missing, missing_count)
+        return sums
+
+    def _commit(self, draft: Draft, sums: ManifestSums, looked_s: float) -> Committed | None:
+        """Write it; None where that took so long that the blobs have to be looked for again."""
+        now_unix_s = self._clock.unix_s()
+        with self._store.writing.transaction() as tx:
+            row = locked_draft(tx, draft.client_id)
+            if row is not None:
+                refuse_other_content(row, draft)
+                if row.version_pk is not None or row.arrived_unix_s is not None:
+                    return Committed(draft.client_id)  # by another request with the same draft
+            if self._blobs.hold(tx, [draft.manifest]):
+                raise BlobsMissingError([draft.manifest], 1)
+            if self._clock.mono_s() - looked_s > max(LOOK_HOLDS_AT_LEAST_S, self._blobs.min_age_s / 2):
+                return None
+            failpoints.hit("artifacts.after_begin")
+            note_arrival(tx, draft, sums, now_unix_s)
+            if draft.is_part:
+                made = None
+            else:
+                made = make_version(
+                    tx, draft, draft.about, sums, manifest=draft.manifest, now_unix_s=now_unix_s
+                )
+                note_version(tx, locked_draft(tx, draft.client_id), made, now_unix_s)
+            failpoints.hit("artifacts.before_commit")
+        return Committed(draft.client_id, made)
+
+    def _note_refusal(self, draft: Draft, error: ArtifactRefusedError) -> None:
+        """Let people see what will never become a version, and why."""
+        if error.code == "client_id_reused":
+            return  # the one that had the client id first is as it was
+        logger.info(
+            "a commit was refused",
+            extra={"event": "artifact_refused", "client_id": draft.client_id, "why": str(error)},
+        )
+        self._note_failure(draft, str(error))
+        self._on_part()

@@ -1,0 +1,69 @@
+"""Which blobs artifacts refer to, for the collector: a manifest at a time, a page of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from runfold_coordinator.artifacts.manifest_stream import read_entries
+from runfold_coordinator.blobs.blobs import Blobs
+from runfold_coordinator.store import artifact_tables as at
+from runfold_coordinator.store.store import Store
+
+_PAGE = 1000
+_v = at.artifact_versions.c
+_d = at.artifact_drafts.c
+
+
+class ArtifactRoots:
+    """Yields digests; a manifest that can't be read ends it with an error, for what it names is not known."""
+
+    def __init__(self, store: Store, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    def __call__(self) -> Iterator[str]:
+        """Yield the digests of all manifests that are kept, and of what they name.
+
+        Raises:
+            BlobError, OSError, ProtocolError, StoreUnavailableError: Not all of them are known.
+        """
+        for manifest in self._manifests():
+            yield manifest
+            with self._blobs.open(manifest) as file:
+                for _, entry in read_entries(file):
+                    if entry.ref is None:
+                        yield entry.digest
+
+    def _manifests(self) -> Iterator[str]:
+        """Parts first: one that becomes a version meanwhile is met as that."""
+        waiting = sa.and_(_d.version_pk.is_(None), _d.error.is_(None), _d.manifest.is_not(None))
+        last = ""
+        while True:
+            rows = self._store.fetch(
+                sa.select(_d.client_id, _d.manifest)
+                .where(waiting, _d.client_id > last)
+                .order_by(_d.client_id)
+                .limit(_PAGE)
+            )
+            for row in rows:
+                yield row.manifest
+            if len(rows) < _PAGE:
+                break
+            last = rows[-1].client_id
+        last_pk, known = 0, ""
+        while True:
+            rows = self._store.fetch(
+                sa.select(_v.version_pk, _v.manifest)
+                .where(_v.version_pk > last_pk, _v.manifest.is_not(None))
+                .order_by(_v.version_pk)
+                .limit(_PAGE)
+            )
+            for row in rows:
+                if row.manifest != known:
+                    yield row.manifest
+                known = row.manifest
+            if len(rows) < _PAGE:
+                return
+            last_pk = rows[-1].version_pk

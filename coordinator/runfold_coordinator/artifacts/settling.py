@@ -1,0 +1,258 @@
+"""Distributed versions: closes each when all its parts are known and here, or known not to come.
+
+What is closed stays closed: a part that is said later begins the next version. A part that was given up and
+comes after all completes its version: that is made anew, whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from runfold.protocol import failpoints
+from runfold.protocol.errors import ProtocolError
+from runfold_coordinator.artifacts.distributed import Said, next_version
+from runfold_coordinator.artifacts.draft_rows import as_draft, note_version, update_draft
+from runfold_coordinator.artifacts.drafts import About
+from runfold_coordinator.artifacts.errors import ArtifactRefusedError
+from runfold_coordinator.artifacts.merge import PathConflictError
+from runfold_coordinator.artifacts.part_merge import Merged, merge_manifests, parts_with
+from runfold_coordinator.artifacts.participants import Participants, Teller
+from runfold_coordinator.artifacts.versions import make_version
+from runfold_coordinator.blobs.blobs import Blobs
+from runfold_coordinator.blobs.errors import BlobError
+from runfold_coordinator.clock import Clock
+from runfold_coordinator.store import artifact_tables as at
+from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.store import Store
+from runfold_coordinator.store.writes import Transaction
+
+logger = logging.getLogger(__name__)
+
+_d = at.artifact_drafts.c
+_SET = (_d.entity, _d.project, _d.name, _d.distributed_id)
+GIVEN_UP = "its node was not heard of any more before its files were uploaded"
+
+
+class Settler:
+    """Closes versions. One thread calls `turn`; several processes may (PostgreSQL)."""
+
+    def __init__(self, store: Store, blobs: Blobs, clock: Clock, participants: Participants) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._clock = clock
+        self._participants = participants
+
+    def turn(self) -> int:
+        """Close what can be closed; return how many versions were made or failed.
+
+        Raises:
+            StoreUnavailableError: Not now; what was closed is closed.
+        """
+        closed = 0
+        is_open = (_d.distributed_id.is_not(None), _d.generation.is_(None), _d.finalize)
+        for key in self._store.fetch(sa.select(*_SET).distinct().where(*is_open)):
+            with _others_go_on(key):
+                while self._close_next(tuple(key)):
+                    closed += 1
+        is_late = (_d.generation.is_not(None), _d.version_pk.is_(None), _d.error.is_(None))
+        for key in self._store.fetch(sa.select(*_SET, _d.generation).distinct().where(*is_late)):
+            with _others_go_on(key):
+                closed += self._complete(tuple(key)[:4], key.generation)
+        return closed
+
+    def _close_next(self, key: tuple[str, ...]) -> bool:
+        """Close the earliest version that was finished, if all of it is known; return whether it was."""
+        rows = {row.client_id: row for row in self._rows(key, _d.generation.is_(None))}
+        tellers = self._participants.tellers(row.writer_id for row in rows.values())
+        found = next_version([self._said(row, tellers.get(row.writer_id or "")) for row in rows.values()])
+        if found is None:
+            return False
+        finish = rows[found[0].client_id]
+        parts = [rows[each.client_id] for each in found[1]]
+        behind = self._participants.behind(finish, list(rows.values()), found[0].said_ns)
+        if behind:
+            return self._wait(finish, f"{behind} processes may have said parts that have not come yet")
+        missing = [row for row in parts if not _is_here(row)]
+        given_up = [
+            row
+            for row in missing
+            if row.error is not None
+            or self._participants.is_lost(row, tellers.get(row.writer_id or ""), finish)
+        ]
+        if len(given_up) < len(missing):
+            names = sorted(_who(row, tellers) for row in missing if row not in given_up)
+            return self._wait(finish, f"the upload of parts of {', '.join(names[:8])}")
+        lost = [self._lost(row, tellers.get(row.writer_id or "")) for row in given_up]
+        return self._close(key, finish, parts, lost)
+
+    def _complete(self, key: tuple[str, ...], generation: int) -> bool:
+        """Make a version that was closed without some parts anew, when these are all here."""
+        rows = self._rows(key, _d.generation == generation)
+        if not all(_is_here(row) for row in rows):
+            return False
+        finish = next((row for row in rows if row.finalize), rows[-1])
+        return self._close(key, finish, rows, [], generation=generation)
+
+    def _close(
+        self,
+        key: tuple[str, ...],
+        finish: Any,
+        parts: Sequence[Any],
+        lost: Sequence[dict[str, Any]],
+        *,
+        generation: int | None = None,
+    ) -> bool:
+        merged, why = self._merge([row for row in parts if _is_here(row)])
+        now_unix_s = self._clock.unix_s()
+        with self._store.writing.transaction() as tx:
+            if not self._is_unchanged(tx, parts):
+                return True  # another process has closed it, or a part came: look again
+            if merged is not None and self._blobs.hold(tx, [merged.manifest]):
+                return False  # it was damaged meanwhile: it is merged again
+            number = self._next_generation(tx, key) if generation is None else generation
+            for row in parts:
+                update_draft(tx, row.client_id, generation=number, waits_for=None)
+            for gone in lost:
+                update_draft(tx, gone["client_id"], error=gone["reason"])
+            if merged is not None:
+                try:
+                    self._make(tx, finish, parts, merged, lost, now_unix_s)
+                except ArtifactRefusedError as error:
+                    why = str(error)
+            if why is not None:
+                for row in parts:
+                    if row.version_pk is None:
+                        update_draft(tx, row.client_id, error=row.error or why)
+            failpoints.hit("artifacts.before_settle")
+        failpoints.hit("artifacts.after_settle")
+        if why is not None or lost:
+            logger.warning(
+                "a distributed artifact is not whole",
+                extra={"event": "artifact_not_whole", "artifact": "/".join(key[:3]), "why": why or GIVEN_UP},
+            )
+        return True
+
+    def _make(  # noqa: PLR0917 - what the version is made of
+        self,
+        tx: Transaction,
+        finish: Any,
+        parts: Sequence[Any],
+        merged: Merged,
+        lost: Sequence[dict[str, Any]],
+        now_unix_s: float,
+    ) -> None:
+        arrived = [row for row in parts if _is_here(row)]
+        about = About()
+        for row in sorted(arrived, key=lambda row: row.client_id == finish.client_id):
+            about = about.with_later(as_draft(row).about)
+        made = make_version(
+            tx,
+            as_draft(finish),
+            about,
+            merged.sums,
+            manifest=merged.manifest,
+            now_unix_s=now_unix_s,
+            incomplete=lost,
+        )
+        for row in arrived:
+            note_version(tx, row, made, now_unix_s)
+
+    def _merge(self, arrived: Sequence[Any]) -> tuple[Merged | None, str | None]:
+        """Return the merged manifest, or why there is none."""
+        if not arrived:
+            return None, "no part of it was uploaded"
+        manifests = [row.manifest for row in arrived]
+        try:
+            return merge_manifests(self._blobs, manifests), None
+        except PathConflictError as error:
+            having = set(parts_with(self._blobs, manifests, error.name))
+            tellers = self._participants.tellers(row.writer_id for row in arrived)
+            names = sorted({_who(row, tellers) for row in arrived if row.manifest in having})
+            return None, f"{error}: those of {', '.join(names[:8])}"
+        except ProtocolError as error:
+            return None, f"its parts can't be one version: {error}"
+
+    def _rows(self, key: tuple[str, ...], *where: sa.ColumnElement[bool]) -> list[Any]:
+        is_it = [column == value for column, value in zip(_SET, key, strict=True)]
+        return self._store.fetch(
+            sa.select(at.artifact_drafts)
+            .where(*is_it, *where)
+            .order_by(_d.said_unix_ns, _d.writer_id, _d.seq, _d.client_id)
+        )
+
+    def _said(self, row: Any, teller: Teller | None) -> Said:
+        return Said(
+            client_id=row.client_id,
+            writer=row.writer_id or "",
+            place=None if teller is None or not teller.boot_id else (teller.host or "", teller.boot_id),
+            seq=row.seq,
+            said_ns=row.said_unix_ns + self._participants.offset_ns(teller),
+            is_finish=row.finalize,
+        )
+
+    def _wait(self, finish: Any, why: str) -> bool:
+        if finish.waits_for != why:
+            with self._store.writing.transaction() as tx:
+                update_draft(tx, finish.client_id, waits_for=why)
+        return False
+
+    def _is_unchanged(self, tx: Transaction, parts: Sequence[Any]) -> bool:
+        for row in parts:
+            now = tx.connection.execute(
+                sa.select(_d.generation, _d.arrived_unix_s, _d.error, _d.version_pk)
+                .where(_d.client_id == row.client_id)
+                .with_for_update()
+            ).one()
+            if tuple(now) != (row.generation, row.arrived_unix_s, row.error, row.version_pk):
+                return False
+        return True
+
+    def _next_generation(self, tx: Transaction, key: tuple[str, ...]) -> int:
+        is_it = [column == value for column, value in zip(_SET, key, strict=True)]
+        newest = tx.connection.execute(sa.select(sa.func.max(_d.generation)).where(*is_it)).scalar_one()
+        return (newest or 0) + 1
+
+    def _lost(self, row: Any, teller: Teller | None) -> dict[str, Any]:
+        r = t.runs.c
+        runs = self._store.fetch(sa.select(r.entity, r.project, r.run_id).where(r.run_pk == row.run_pk))
+        return {
+            "client_id": row.client_id,
+            "run": "/".join(runs[0]) if runs else None,
+            "writer": row.writer_id,
+            "rank": None if teller is None else teller.rank,
+            "host": None if teller is None else teller.host,
+            "size": row.size,
+            "count": row.count,
+            "reason": row.error or GIVEN_UP,
+        }
+
+
+@contextlib.contextmanager
+def _others_go_on(key: Sequence[Any]) -> Iterator[None]:
+    """Let one version whose blobs can't be read now hold up no other one."""
+    try:
+        yield
+    except (BlobError, OSError) as error:
+        logger.warning(
+            "an artifact waits for its blobs",
+            extra={"event": "artifact_waits", "artifact": "/".join(key[:3]), "why": str(error)},
+        )
+
+
+def _is_here(row: Any) -> bool:
+    """Return whether the files of a part are here, and were not given up."""
+    return row.arrived_unix_s is not None and row.error is None
+
+
+def _who(row: Any, tellers: dict[str, Teller]) -> str:
+    """Return a process by the words that people know it by."""
+    teller = tellers.get(row.writer_id or "")
+    if teller is None:
+        return f"writer {row.writer_id or 'unknown'}"
+    rank = "" if teller.rank is None else f"rank {teller.rank} on "
+    return f"{rank}{teller.host or 'an unknown host'}"
