@@ -111,6 +111,13 @@ class DisabledRun(Run):
         """Return False, as W&B does."""
         return False
 
+    def log_artifact(self, *args: Any, **kwargs: Any) -> Any:
+        """Return None, as W&B does."""
+        return
+
+    upsert_artifact = finish_artifact = use_artifact = link_artifact = log_artifact
+    log_model = use_model = link_model = log_code = log_artifact
+
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """Do nothing but give up being the current run; log() goes on working."""
         self._leave()

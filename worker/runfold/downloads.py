@@ -158,14 +158,29 @@ class _Partial:
         self._total, self.offset = hashlib.sha256(), 0
 
 
-def read_content(connection: Connection, sha256: str, size: int, cache: BlobCache | None = None) -> bytes:
-    """Return a content that fits into memory, verified. Raises as `fetch` does."""
-    import tempfile
+def read_content(connection: Connection, sha256: str, *, limit_bytes: int) -> bytes:
+    """Return a content of which the size is not known, verified.
 
-    with tempfile.TemporaryFile() as file:
-        _fill(connection, Wanted("", sha256, size), file.fileno(), cache, no_progress)
-        file.seek(0)
-        return file.read()
+    Raises:
+        CommError: The server can't be reached, has it not, or sends something else (DigestError), or more.
+    """
+    for pause_s in (*_PAUSES_S, None):
+        found = bytearray()
+        try:
+            with connection.stream(route("blobs", sha256)) as body:
+                for piece in body.pieces():
+                    found += piece
+                    if len(found) > limit_bytes:
+                        raise CommError(f"{sha256} is larger than {limit_bytes:,} bytes")
+        except UnavailableError as error:
+            if pause_s is None:
+                raise
+            time.sleep(max(pause_s, error.after_s))
+            continue
+        if hashlib.sha256(found).hexdigest() == sha256:
+            return bytes(found)
+        break
+    raise DigestError(f"the server's content of {sha256} has another digest")
 
 
 def _bring(

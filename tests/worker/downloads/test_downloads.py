@@ -14,6 +14,7 @@ from runfold import downloads
 from runfold.api.connection import Connection
 from runfold.api.errors import UnavailableError
 from runfold.blob_cache import BlobCache
+from runfold.errors import CommError
 from runfold.downloads import DigestError, Wanted, download, fetch, in_parallel, read_content
 from runfold.protocol.file_names import FileNameError
 from worker.downloads.blob_server import BlobServer
@@ -134,7 +135,6 @@ def test_what_lies_in_the_cache_is_not_asked_for(
     for folder in ("one", "two"):
         download(connection, [WANTED], tmp_path / folder, cache=cache)
         assert (tmp_path / folder / "a/b.bin").read_bytes() == CONTENT
-    assert read_content(connection, SHA, len(CONTENT), cache) == CONTENT
     assert len(server.asked) == 1
     (tmp_path / "two/a/b.bin").write_bytes(b"mine now")
     download(connection, [WANTED], tmp_path / "three", cache=cache)
@@ -161,6 +161,17 @@ def test_a_cache_that_can_not_be_written_is_no_reason_to_go_without(
     (tmp_path / "cache").write_text("no folder")
     download(connection, [WANTED], tmp_path / "t", cache=BlobCache(tmp_path / "cache"))
     assert (tmp_path / "t/a/b.bin").read_bytes() == CONTENT
+
+
+def test_a_content_of_unknown_size_is_read_whole(connection: Connection, server: BlobServer) -> None:
+    server.busy = 1
+    server.cut_after, server.cuts = 1_000_000, 1
+    assert read_content(connection, SHA, limit_bytes=len(CONTENT)) == CONTENT
+    with pytest.raises(CommError, match="larger than"):
+        read_content(connection, SHA, limit_bytes=len(CONTENT) - 1)
+    server.lies = 1
+    with pytest.raises(DigestError):
+        read_content(connection, SHA, limit_bytes=len(CONTENT))
 
 
 def test_the_first_problem_ends_all_threads() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from runfold.api.artifacts import ApiArtifacts
 from runfold.api.catalogue import Catalogue
 from runfold.api.connection import Connection
 from runfold.api.group import Group
@@ -16,7 +17,7 @@ DEFAULT_ENTITY = "local"
 DEFAULT_PROJECT = "uncategorized"
 
 
-class Api(Catalogue):
+class Api(Catalogue, ApiArtifacts):
     """One server. Opens nothing before it is asked something.
 
     Args:

@@ -39,6 +39,13 @@ RETRY_PAUSES_S = (0.1, 0.3, 1.0, 2.0)
 MAX_QUERY_BYTES = 60_000
 #: What is read of a body at a time.
 PIECE_BYTES = 256 * 1024
+#: Refusals with another status that asking again does not change.
+_WRONG_REQUESTS = frozenset(
+    {
+        *("invalid_transition", "run_deleted"),
+        *("artifact_has_aliases", "artifact_is_linked", "name_taken"),
+    }
+)
 _RETRY_STATUSES = frozenset({429, 502, 503, 504})
 _LONGEST_PAUSE_S = 30.0
 _EXT_BIG_INT = 1
@@ -96,6 +103,19 @@ class Connection:
         query = _query(parameters or {})
         _check_length(query)
         return self._ask("GET", path, query, None)
+
+    def get_once(self, path: str, parameters: Parameters | None = None) -> Any:
+        """Return the answer of GET /api/v1{path}, where nobody would wait for a second attempt.
+
+        Raises:
+            CommError: As of get().
+        """
+        query = _query(parameters or {})
+        _check_length(query)
+        found = self._attempt("GET", path, query, None)
+        if isinstance(found, _TryAgain):
+            raise found.error
+        return found.value
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Return the answer of POST /api/v1{path} with a JSON body; only for what is safe to repeat.
@@ -331,7 +351,7 @@ def _error(response: httpx.Response) -> CommError:
         return GroupNotFoundError(text)
     if status == 404:
         return NotFoundError(text)
-    if status in (400, 413) or code in ("invalid_transition", "run_deleted"):
+    if status in (400, 413, 422) or code in _WRONG_REQUESTS:
         return RequestError(message, code=code, field=said.get("field"), limit=said.get("limit"), hint=hint)
     return CommError(text)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from runfold.api.artifacts import RunArtifacts
 from runfold.api.run_changes import RunChanges
 from runfold.api.run_facts import TERMINAL_STATES, RunFacts
 from runfold.api.run_history import RunHistory
@@ -16,7 +17,7 @@ from runfold.api.run_stored_files import RunStoredFiles
 from runfold.api.verdicts import Verdicts
 
 
-class Run(RunChanges, RunFacts, RunHistory, RunReports, RunStop, RunStoredFiles, Verdicts):
+class Run(RunChanges, RunFacts, RunHistory, RunReports, RunArtifacts, RunStop, RunStoredFiles, Verdicts):
     """One run. What was loaded stays as it was until `load(force=True)`. Not thread-safe.
 
     Attributes come with the run; `config`, `summary` and `history_keys` are fetched when first read if the

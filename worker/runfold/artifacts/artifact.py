@@ -1,0 +1,99 @@
+"""Artifact: files that belong together, a draft or a version with a number. Made of the `*_part` classes.
+
+draft      artifact = Artifact("data", "dataset"); artifact.add_dir("data")
+logged     run.log_artifact(artifact): the contents are fixed, the node's agent uploads them
+version    artifact.wait(): the server has it; artifact.version == "v0"
+"""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from typing import Any
+
+from runfold.artifacts.draft import Draft
+from runfold.artifacts.labels import check_description, check_metadata, check_name, check_type
+from runfold.artifacts.relations_part import RelationsPart
+from runfold.current_run import current_run
+from runfold.errors import UnsupportedError
+from runfold.settings import Settings, process_environment
+
+
+class Artifact(RelationsPart):
+    """Files by name, their digest, and what people say of them. Several threads may add files to a draft.
+
+    Args:
+        name: At most 128 letters, digits, "_", "-" and ".".
+        type: What kind of thing it is: "dataset", "model", ...; all versions of a name have one type.
+        description: A text for people.
+        metadata: A dict of plain values.
+        incremental: Not supported: take the last version's `new_draft()`.
+        use_as: Accepted for old scripts.
+        storage_region: Accepted; the server knows where it keeps things.
+
+    Raises:
+        ValueError: The name or type can't be one. TypeError: The metadata is no dict.
+    """
+
+    def __init__(  # noqa: PLR0917  # W&B's signature
+        self,
+        name: str,
+        type: str,  # noqa: A002  # W&B's name
+        description: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        incremental: bool = False,
+        use_as: str | None = None,
+        storage_region: str | None = None,  # noqa: ARG002  # W&B's signature
+    ) -> None:
+        if incremental:
+            raise UnsupportedError(
+                "Artifact(incremental=True): take the last version and change that: "
+                "api.artifact('name:latest').new_draft()"
+            )
+        self._base_name = check_name(name)
+        self._type = check_type(type)
+        self._client_id = secrets.token_hex(16)
+        self._use_as = use_as
+        self._edited = {
+            "description": check_description(description),
+            "metadata": check_metadata(metadata),
+            "aliases": [],
+            "tags": [],
+        }
+        self._saved = copy.deepcopy(self._edited)
+        run = current_run()
+        settings = run.settings if run is not None else Settings.resolved({}, None, process_environment())
+        self._draft = Draft(settings.home)
+
+    def new_draft(self) -> Artifact:
+        """Return a draft with the version's files, to be changed and logged as the next one.
+
+        Raises:
+            ValueError: It is a draft.
+        """
+        document = self._refresh()
+        if document is None:
+            raise ValueError("Artifact is in draft state, new_draft() is only supported on logged artifacts")
+        draft = Artifact(
+            document["source"]["collection"],
+            self.type,
+            self.description,
+            copy.deepcopy(self.metadata),
+        )
+        contents = draft._contents("new_draft")
+        for name, entry in self._manifest.entries.items():
+            contents.add_entry(name, entry)
+        return draft
+
+    def _save_draft(self, project: str | None, settings: Settings | dict[str, Any] | None) -> None:
+        run = current_run()
+        if run is not None:
+            run.log_artifact(self)
+            return
+        from runfold.init import init
+
+        with init(project=project, job_type="auto", settings=settings) as made:
+            made.log_artifact(self)
+
+    def __repr__(self) -> str:
+        return f"<Artifact {self.name if self._document is None else self.id}>"

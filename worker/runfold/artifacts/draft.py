@@ -1,0 +1,154 @@
+"""Draft: contents of an artifact while it is made: names, digests, and where the bytes are until uploaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path, PurePosixPath
+
+from runfold.artifacts.staging import Staging
+from runfold.downloads import in_parallel
+from runfold.file_copies import hash_path
+from runfold.protocol.file_names import check_file_name
+from runfold.protocol.manifest import MAX_ENTRIES, Entry, Manifest
+
+POLICIES = ("mutable", "immutable")
+
+
+class Draft:
+    """Files by name, and the source of each content. Thread-safe."""
+
+    def __init__(self, home: Path) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.staging = Staging(home)
+        #: SHA-256 -> path of the bytes; "" for what lies under its digest in the staging folder.
+        self._sources: dict[str, str] = {}
+        #: Absolute path that was added -> name.
+        self._names: dict[str, str] = {}
+        self._guard = threading.Lock()
+
+    def add_file(self, path: str, name: str, *, policy: str, overwrite: bool) -> None:
+        """Take a file in: a copy of it as it is now, or (immutable) the promise that it stays.
+
+        Raises:
+            ValueError: The name is taken by other content, or no file may have it. OSError: It can't be read.
+        """
+        check_file_name(name)
+        if policy == "mutable":
+            sha256, size, kept = self.staging.keep(path)
+            source = path if kept is None else ""
+        else:
+            sha256, size = hash_path(path)
+            source = path
+        self._put(name, Entry(sha256, size), overwrite=overwrite)
+        with self._guard:
+            if source == "" or sha256 not in self._sources:
+                self._sources[sha256] = os.path.abspath(source) if source else ""  # noqa: PTH100  # one of many
+            self._names[os.path.abspath(path)] = name  # noqa: PTH100  # same
+
+    def add_dir(self, root: str, prefix: str | None, *, policy: str, overwrite: bool) -> None:
+        """Take in all files below a folder, several at once; raises as `add_file` does."""
+
+        def add(file: tuple[str, str]) -> None:
+            path, below = file
+            name = str(PurePosixPath(prefix, below)) if prefix else below
+            self.add_file(path, name, policy=policy, overwrite=overwrite)
+
+        in_parallel(add, files_below(root))
+
+    def add_written(self, path: str, name: str, *, overwrite: bool) -> None:
+        """Take a file that was written under `staging.new_path`."""
+        check_file_name(name)
+        sha256, size, _ = self.staging.take(path)
+        self._put(name, Entry(sha256, size), overwrite=overwrite)
+        with self._guard:
+            self._sources[sha256] = ""
+
+    def add_entry(
+        self, name: str, entry: Entry, *, source: str | None = None, overwrite: bool = False
+    ) -> None:
+        """Take a reference, or content that the server has or gets: then `source` is None."""
+        check_file_name(name)
+        self._put(name, entry, overwrite=overwrite)
+        if source is not None:
+            with self._guard:
+                self._sources.setdefault(entry.digest, source)
+
+    def remove(self, item: str) -> None:
+        """Remove a file, or all files of a folder. FileNotFoundError if there is none."""
+        path = str(PurePosixPath(item))
+        with self._guard:
+            if self.entries.pop(path, None) is not None:
+                return
+            below = [name for name in self.entries if name.startswith(path + "/")]
+            if not below:
+                raise FileNotFoundError(f"No such file or directory: {path}")
+            for name in below:
+                del self.entries[name]
+
+    def name_of(self, path: str) -> str | None:
+        """Return the name under which a local file was added, None if it was not."""
+        return self._names.get(os.path.abspath(path))  # noqa: PTH100  # as it was remembered
+
+    def source_of(self, digest: str) -> str | None:
+        """Return the path of a content's bytes, None where this process has none."""
+        found = self._sources.get(digest)
+        return f"{self.staging.folder}/{digest}" if found == "" else found
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of what is there now."""
+        return Manifest(self.entries)
+
+    def write_job(self, folder: Path) -> tuple[Path, Path]:
+        """Move the copies into `folder`, with a manifest and a list of sources beside; return these two.
+
+        Raises:
+            OSError: The disk is full, or the like.
+        """
+        files = folder / "files"
+        self.staging.move(files)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        used = {entry.digest for entry in self.entries.values() if entry.ref is None}
+        with self._guard:
+            self._sources = {
+                digest: source or f"{files}/{digest}" for digest, source in self._sources.items()
+            }
+            sources = {digest: path for digest, path in self._sources.items() if digest in used}
+        manifest, listed = folder / "manifest.json", folder / "sources.json"
+        manifest.write_bytes(self.manifest.pack())
+        listed.write_text(json.dumps(sources))
+        return manifest, listed
+
+    def _put(self, name: str, entry: Entry, *, overwrite: bool) -> None:
+        with self._guard:
+            there = self.entries.get(name)
+            if there is not None and not overwrite and (there.digest, there.ref) != (entry.digest, entry.ref):
+                raise ValueError(f"Cannot add the same path twice: {name!r}")
+            if there is None and len(self.entries) >= MAX_ENTRIES:
+                raise ValueError(f"an artifact has at most {MAX_ENTRIES:,} files")
+            self.entries[name] = entry
+
+
+def files_below(root: str) -> list[tuple[str, str]]:
+    """Return (path, name below `root`) of all files, links followed as W&B follows them, in order of names.
+
+    Raises:
+        OSError: The folder can't be read.
+    """
+    found: list[tuple[str, str]] = []
+    pending: list[tuple[str, str, tuple[tuple[int, int], ...]]] = [(root, "", ())]
+    while pending:
+        folder, below, above = pending.pop()
+        about = os.stat(folder)  # noqa: PTH116  # one of many
+        here = (about.st_dev, about.st_ino)
+        if here in above:
+            continue  # a link to a folder that it lies in
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    pending.append((entry.path, f"{below}{entry.name}/", (*above, here)))
+                elif entry.is_file():  # sockets, pipes and dangling links are none
+                    found.append((entry.path, below + entry.name))
+    return sorted(found, key=lambda pair: pair[1])

@@ -1,0 +1,87 @@
+"""What artifacts are called and described by, checked by W&B's rules: plain ValueErrors and TypeErrors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from runfold.config_values import convert
+from runfold.protocol import artifact_names as names
+from runfold.redact import redact_text, redact_value
+
+#: Metadata of one version, as JSON.
+MAX_METADATA_BYTES = 1_000_000
+MAX_DESCRIPTION_CHARS = 65_536
+_T = TypeVar("_T")
+
+
+def check_name(name: str) -> str:
+    """Return the name of a new artifact. ValueError, in W&B's words, if it can't have it."""
+    if isinstance(name, str) and len(name) > names.MAX_NAME_CHARS:
+        raise ValueError(f"Artifact name is longer than {names.MAX_NAME_CHARS} characters: {name!r}")
+    return _plainly(names.check_name, name)
+
+
+def check_type(type: str) -> str:  # noqa: A002  # W&B's name
+    """Return the type of a new artifact. ValueError, in W&B's words, if it can't have it."""
+    return _plainly(names.check_type, type)
+
+
+def check_aliases(aliases: str | Iterable[str] | None) -> list[str]:
+    """Return aliases as a list without repeats; a text is one alias. ValueError for what can't be one."""
+    return list(dict.fromkeys(_plainly(names.check_alias, alias) for alias in as_list(aliases)))
+
+
+def check_tags(tags: str | Iterable[str] | None) -> list[str]:
+    """Return tags as a list without repeats; a text is one tag. ValueError for what can't be one."""
+    return list(dict.fromkeys(_plainly(names.check_tag, tag) for tag in as_list(tags)))
+
+
+def with_latest(aliases: list[str]) -> list[str]:
+    """Return the aliases of a version that is logged: "latest" is always among them."""
+    return aliases if names.LATEST in aliases else [*aliases, names.LATEST]
+
+
+def check_metadata(metadata: Any) -> dict[str, Any]:
+    """Return metadata as plain values, without secrets.
+
+    Raises:
+        TypeError: It is no dict. ValueError: It is larger than 1 MB.
+    """
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, dict):
+        raise TypeError(f"Cannot parse {type(metadata)} as artifact metadata")
+    plain: dict[str, Any] = redact_value(convert(metadata))
+    size = len(json.dumps(plain))
+    if size > MAX_METADATA_BYTES:
+        raise ValueError(
+            f"Artifact metadata of {size:,} bytes is larger than {MAX_METADATA_BYTES:,}: add it as a file"
+        )
+    return plain
+
+
+def check_description(description: Any) -> str | None:
+    """Return a description without secrets. ValueError if it is longer than 65,536 characters."""
+    if description is None:
+        return None
+    text = redact_text(str(description))
+    if len(text) > MAX_DESCRIPTION_CHARS:
+        raise ValueError(f"Artifact description is longer than {MAX_DESCRIPTION_CHARS:,} characters")
+    return text
+
+
+def as_list(said: str | Iterable[str] | None) -> list[str]:
+    """Return what people give for several names: a text is one of them."""
+    if said is None:
+        return []
+    return [said] if isinstance(said, str) else list(said)
+
+
+def _plainly(check: Callable[[_T], _T], value: _T) -> _T:
+    try:
+        return check(value)
+    except names.ArtifactNameError as error:
+        # W&B raises ValueError itself, and scripts may compare classes.
+        raise ValueError(str(error)) from None
