@@ -1,5 +1,5 @@
 """What log() takes, by W&B's rules, to what travels: leaves of None, bool, int64, float, str and lists of
-such.
+such. Media stay what they are, as leaves: their files and their JSON are made later.
 
 In: the dict of one call. Out: [(key path, leaf)]. numpy, torch and others are used where the script loaded
 them.
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from runfold import terminal
+from runfold.media.media import Media, MediaList
 from runfold.protocol.keypath import KeyPath
 from runfold.protocol.limits import MAX_DEPTH
 
@@ -27,6 +28,8 @@ _PLAIN = frozenset({type(None), bool, float, str})
 _UNLOGGABLE = frozenset({"_step", "_runtime"})
 #: Libraries whose arrays numpy takes over by itself.
 _ARRAY_LIBRARIES = frozenset({"jax", "jaxlib", "tensorflow", "cupy"})
+#: Libraries whose figures can be logged as they are.
+_FIGURE_LIBRARIES = frozenset({"matplotlib", "mpl_toolkits", "plotly", "pylab"})
 
 
 def flatten(data: object) -> list[Cell]:
@@ -50,11 +53,21 @@ def flatten(data: object) -> list[Cell]:
     return cells if len(cells) < 2 else _without_repeats(cells)
 
 
+def flatten_leaf(path: KeyPath, value: Any) -> list[Cell]:
+    """Return the leaves of one value of a row; see `flatten`."""
+    cells: list[Cell] = []
+    _flatten_into(cells, path, value)
+    return cells
+
+
 def _flatten_into(cells: list[Cell], path: KeyPath, value: Any) -> None:
     if type(value) in _PLAIN:
         cells.append((path, value))
         return
-    leaf = convert(value, len(path))
+    if isinstance(value, (list, tuple)) and value and all(isinstance(item, Media) for item in value):
+        cells.append((path, MediaList.of(value)))
+        return
+    leaf = convert(value, len(path), takes_media=True)
     if isinstance(leaf, dict):
         if len(path) >= MAX_DEPTH:
             raise ValueError(f"a key of more than {MAX_DEPTH} parts, or a dict that contains itself")
@@ -70,8 +83,11 @@ def _without_repeats(cells: list[Cell]) -> list[Cell]:
     return cells if len(by_path) == len(cells) else list(by_path.items())
 
 
-def convert(value: Any, depth: int = 0) -> Any:
+def convert(value: Any, depth: int = 0, *, takes_media: bool = False) -> Any:
     """Return one value as it travels. A dict is converted one level only; lists are converted whole.
+
+    Args:
+        takes_media: Return media as they are; figures, too, as media.
 
     Raises:
         TypeError: A type that can't be logged.
@@ -94,7 +110,7 @@ def convert(value: Any, depth: int = 0) -> Any:
         return _from_torch(value, depth)
     if library in _ARRAY_LIBRARIES and hasattr(value, "__array__") and "numpy" in sys.modules:
         return _from_numpy(sys.modules["numpy"].asarray(value), depth)
-    return _from_python(value, depth)
+    return _from_python(value, depth, takes_media=takes_media)
 
 
 def _deep(value: Any, depth: int) -> Any:
@@ -152,7 +168,9 @@ def _from_torch(value: Any, depth: int) -> Any:
     return _from_numpy(value.detach().cpu().numpy(), depth)
 
 
-def _from_python(value: Any, depth: int) -> Any:
+def _from_python(value: Any, depth: int, *, takes_media: bool = False) -> Any:
+    if takes_media and (medium := as_media(value)) is not None:
+        return medium
     for kind, how in _conversions():
         if isinstance(value, kind):
             return how(value, depth)
@@ -163,6 +181,19 @@ def _from_python(value: Any, depth: int) -> Any:
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def as_media(value: Any) -> Media | None:
+    """Return a value that is a medium, or a figure as one; else None."""
+    if isinstance(value, Media):
+        return value
+    library = getattr(value, "__module__", None) or getattr(value, "__name__", "")
+    if isinstance(library, str) and library.partition(".")[0] in _FIGURE_LIBRARIES:
+        from runfold.media import figures
+
+        if figures.is_plotly(value) or figures.is_matplotlib(value):
+            return figures.media_of(value)
+    return None
 
 
 _found_conversions: list[tuple[Any, Callable[[Any, int], Any]]] = []

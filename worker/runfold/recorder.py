@@ -16,6 +16,9 @@ from runfold import terminal
 from runfold.errors import UsageError
 from runfold.family_step import FamilyStep
 from runfold.log_values import Cell, flatten
+from runfold.media.encoder import encoder
+from runfold.media.media import Media, MediaList
+from runfold.media.media_row import MediaCells, MediaRow, hold, supersede, without_media
 from runfold.protocol.records import RecordKind, RowMap
 from runfold.protocol.rows import COMMIT_FALSE, COMMIT_TRUE, STEP_GIVEN, RowSchema
 from runfold.row_schemas import NO_WAY, RowSchemas, Way
@@ -54,12 +57,14 @@ class Recorder:
         "_family_words",
         "_last_way",
         "_lock",
+        "_open_media",
         "_open_spool",
         "_row_schemas",
         "_spool",
         "_step",
         "_ways",
         "is_ended",
+        "on_media",
         "rows_count",
         "run_id",
     )
@@ -76,6 +81,8 @@ class Recorder:
         #: Set once this process may have children that log into the same run.
         self._family: FamilyStep | None = None
         self._family_words: memoryview | None = None
+        #: Takes what follows a row that holds media, inside of an append: it must return at once.
+        self.on_media: Callable[[MediaRow], None] = _forget_media
         #: No more records: the run is finished for this process.
         self.is_ended = False
         self._reset_lock()
@@ -85,6 +92,8 @@ class Recorder:
         self._lock = threading.RLock()
         self._busy = False
         self._deferred: deque[Callable[[], None]] = deque()
+        #: Rows whose media have not followed yet.
+        self._open_media: list[MediaRow] = []
         self._row_schemas = RowSchemas()
         #: (keys, types of the values) of a flat dict -> its schema; empty when no row may be logged.
         self._ways = self._row_schemas.by_types
@@ -160,8 +169,22 @@ class Recorder:
                 f"Tried to log to step {said_step}: steps begin at 0, so this data will be ignored."
             )
             return
+        media = [cell for cell in cells if isinstance(cell[1], (Media, MediaList))]
+        if media:
+            hold(media)
+            self._append(lambda: self._append_with_media(cells, said_step, said_commit, media))
+            encoder.relieve()
+            return
         key = (*data, *map(type, data.values())) if type(data) is dict else None
-        self._append(lambda: self._append_cells(cells, said_step, said_commit, key))
+        self._append(lambda: self._append_plain(cells, said_step, said_commit, key))
+
+    def append_media(self, row: MediaRow, said: MediaCells) -> None:
+        """Append what follows a row with media. Does not count as a call of log().
+
+        Args:
+            said: Under the path of each medium that could be stored, its leaves.
+        """
+        self._append(lambda: self._append_rest(row, said))
 
     def append(self, kind: RecordKind, payload: bytes) -> None:
         """Append one record that is not a row."""
@@ -304,6 +327,43 @@ class Recorder:
         if not kept:
             self._tell_loss()
 
+    def _append_plain(
+        self, cells: list[Cell], step: int | None, commit: bool | None, key: tuple[object, ...] | None
+    ) -> None:
+        if self._open_media:
+            supersede(self._open_media, self._step if step is None else step, cells)
+        self._append_cells(cells, step, commit, key)
+
+    def _append_with_media(
+        self, cells: list[Cell], step: int | None, commit: bool | None, media: MediaCells
+    ) -> None:
+        """Append a row with the kinds of its media only; it stays open until they, or a later row, come.
+
+        Open, it takes them in its turn; what comes to a closed row makes readers fold everything again.
+        """
+        number = self._step
+        row = number if step is None else step
+        commits = step is None if commit is None else commit
+        following = MediaRow(row, number, commits, media)
+        supersede(
+            self._open_media, row, [cell for cell in cells if not isinstance(cell[1], (Media, MediaList))]
+        )
+        self._append_cells(without_media(cells), row, False, None)
+        if commits and row >= number:
+            self._step = row + 1
+        self._open_media.append(following)
+        # Until then every row goes the slow way, and is looked at: it may say something else for their keys.
+        self._append_row = _go_the_slow_way
+        self.on_media(following)
+
+    def _append_rest(self, row: MediaRow, said: MediaCells) -> None:
+        self._open_media = [other for other in self._open_media if other is not row]
+        cells = [cell for path, cells in said if path not in row.superseded for cell in cells]
+        self._append_cells(cells, row.step, row.commits, None)
+        self.rows_count -= 1
+        if not self._open_media and self._spool is not None and not self.is_ended:
+            self._append_row = self._spool.append_row
+
     def _tell_loss(self) -> None:
         dropped = self._spool.dropped_count if self._spool is not None else 0
         terminal.warn_at_most_every(
@@ -312,6 +372,10 @@ class Recorder:
             f"run {self.run_id}: {dropped} records could not be kept (disk full or quota reached). "
             "Training goes on; the loss is counted and shown on the run",
         )
+
+
+def _forget_media(_: MediaRow) -> None:
+    return
 
 
 def _go_the_slow_way(*_: Any) -> bool:

@@ -68,6 +68,7 @@ class RunEnd(RunConsole):
         self._wait(quiet=quiet)
 
     def _end(self, ending: Ending) -> None:
+        self._before_end()
         if self._said_ending is not None:
             self._recorder.end(None)
         elif ending.code is None:

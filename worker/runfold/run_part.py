@@ -30,6 +30,9 @@ class RunPart:
         The parent's other threads may have held any lock, and did not come along.
         """
 
+    def _before_end(self) -> None:
+        """This process's part is about to be over: what is still to be said is said now."""
+
     def _wait(self, *, quiet: bool = False, since_mono_s: float | None = None) -> None:
         """Wait for what was said to be delivered, as long as settings allow since then."""
 

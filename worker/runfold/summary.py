@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from runfold import log_values
+from runfold.media.media import Media, MediaList
 from runfold.protocol.keypath import KeyPath
 from runfold.protocol.limits import MAX_DEPTH
 from runfold.protocol.records import SummaryRecord
@@ -138,6 +139,8 @@ def _key(key: object) -> str:
 def convert(value: Any, depth: int = 0) -> Any:
     """Return a value set by hand as it is kept: as log() does, but for enums, large arrays and NaN.
 
+    Media, and lists of media, stay what they are: the run stores them.
+
     Raises:
         TypeError: A type that can't be kept, or a dict key that is no str.
         ValueError: Nested too deep.
@@ -151,6 +154,8 @@ def convert(value: Any, depth: int = 0) -> Any:
         raise ValueError("a summary value that is nested too deep, or contains itself")
     if isinstance(value, dict):
         return {_key(key): convert(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and value and all(isinstance(item, Media) for item in value):
+        return MediaList.of(value)
     if isinstance(value, (list, tuple, set)):
         return _converted_list(value, depth)
     return _convert_other(value, depth)
@@ -160,6 +165,8 @@ def _convert_other(value: Any, depth: int) -> Any:
     import datetime
     import enum
 
+    if (medium := log_values.as_media(value)) is not None:
+        return medium
     if isinstance(value, enum.Enum):
         return value.name
     if isinstance(value, (datetime.datetime, datetime.date)):

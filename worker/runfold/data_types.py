@@ -1,0 +1,68 @@
+"""Everything that log() takes beside plain values, under W&B's names. Each is imported when first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runfold.histogram import Histogram
+    from runfold.media.audio import Audio
+    from runfold.media.bounding_boxes import BoundingBoxes2D
+    from runfold.media.box3d import box3d
+    from runfold.media.classes import Classes
+    from runfold.media.figures import Plotly
+    from runfold.media.graph import Edge, Graph, Node
+    from runfold.media.html import Html
+    from runfold.media.image import Image
+    from runfold.media.image_mask import ImageMask
+    from runfold.media.media import Media
+    from runfold.media.molecule import Molecule
+    from runfold.media.object3d import Object3D
+    from runfold.media.video import Video
+
+__all__ = [
+    "Audio",
+    "BoundingBoxes2D",
+    "Classes",
+    "Edge",
+    "Graph",
+    "Histogram",
+    "Html",
+    "Image",
+    "ImageMask",
+    "Media",
+    "Molecule",
+    "Node",
+    "Object3D",
+    "Plotly",
+    "Video",
+    "box3d",
+]
+
+#: Where each name comes from.
+_PLACES = {
+    "Audio": "runfold.media.audio",
+    "BoundingBoxes2D": "runfold.media.bounding_boxes",
+    "Classes": "runfold.media.classes",
+    "Edge": "runfold.media.graph",
+    "Graph": "runfold.media.graph",
+    "Histogram": "runfold.histogram",
+    "Html": "runfold.media.html",
+    "Image": "runfold.media.image",
+    "ImageMask": "runfold.media.image_mask",
+    "Media": "runfold.media.media",
+    "Molecule": "runfold.media.molecule",
+    "Node": "runfold.media.graph",
+    "Object3D": "runfold.media.object3d",
+    "Plotly": "runfold.media.figures",
+    "Video": "runfold.media.video",
+    "box3d": "runfold.media.box3d",
+}
+
+
+def __getattr__(name: str) -> Any:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'runfold.data_types' has no attribute {name!r}")
+    return getattr(importlib.import_module(place), name)
