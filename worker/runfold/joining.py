@@ -18,8 +18,9 @@ from runfold.launch import Launch, detect, identify_job
 from runfold.naming import check_run_id, hashed_id, random_id, readable_name
 from runfold.node.processes import boot_id, pid_namespace, start_of
 from runfold.node.settings import DEFAULT_STATS_INTERVAL_S, OFFLINE_TARGET, NodeSettings, target_of
+from runfold.origin import find_origin
 from runfold.protocol.identity import Identity, Launcher
-from runfold.settings import Settings
+from runfold.settings import Settings, process_environment
 
 DEFAULT_ENTITY = "local"
 DEFAULT_PROJECT = "uncategorized"
@@ -88,6 +89,7 @@ class Joiner:
             tags=settings.run_tags or (),
             label=settings.x_label or (default_label(launch, settings) if is_shared else None),
             primary=settings.x_primary,
+            sweep_id=settings.sweep_id,
             update_finish_state=settings.x_update_finish_state,
             start_step=start_step(settings),
             stats_interval_s=stats_interval_s(settings, node),
@@ -137,7 +139,15 @@ def as_this_process(identity: Identity, launch: Launch, settings: Settings) -> I
         program=settings.program or program(),
         python=".".join(map(str, sys.version_info[:3])),
         sdk_version=_version(),
+        origin=origin_of(settings),
     )
+
+
+def origin_of(settings: Settings) -> dict[str, Any] | None:
+    """Return what this process was started from, as far as the settings let it be looked up."""
+    if settings.x_disable_meta:
+        return None
+    return find_origin(process_environment(), with_git=not settings.disable_git)
 
 
 def as_child(
@@ -222,7 +232,7 @@ def default_project(folder: Path) -> str:
 
 
 def program() -> str | None:
-    """Return the script's path as it was started; never its arguments, which may hold secrets."""
+    """Return the script's path as it was started; its arguments are in `origin`, secrets replaced."""
     first = sys.argv[0] if getattr(sys, "argv", None) else ""
     return first if first not in ("", "-c", "-m") else None
 

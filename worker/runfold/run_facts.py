@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from urllib.parse import quote
 
 from runfold import terminal
 from runfold.acknowledgement import registered_url
@@ -110,10 +111,16 @@ class RunFacts(RunPart):
 
     @property
     def sweep_id(self) -> str | None:
-        """None: runfold has no sweeps."""
-        return None
+        """The sweep that the run was started for: RUNFOLD_SWEEP_ID or WANDB_SWEEP_ID, or None."""
+        return self._membership.identity.sweep_id
 
     @property
     def sweep_url(self) -> str | None:
-        """None: runfold has no sweeps."""
-        return None
+        """The sweep's page; None without a sweep, offline, and where no server is known."""
+        sweep_id = self.sweep_id
+        if sweep_id is None:
+            return None
+        if self._settings.sweep_url is not None and not self.offline:
+            return self._settings.sweep_url
+        project_url = self.project_url
+        return None if project_url is None else f"{project_url}/sweeps/{quote(sweep_id, safe='')}"

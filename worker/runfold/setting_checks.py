@@ -13,6 +13,8 @@ from runfold.errors import ValidationError
 from runfold.naming import check_entity, check_project, check_run_id
 from runfold.run_moment import RunMoment
 
+#: Longest id of a sweep, in characters.
+MAX_SWEEP_ID_CHARS = 128
 _MODES = frozenset({"online", "offline", "dryrun", "disabled", "run", "shared"})
 _REINITS = frozenset({"default", "return_previous", "finish_previous", "create_new"})
 _RESUMES = frozenset({"allow", "must", "never", "auto"})
@@ -27,6 +29,13 @@ def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise ValidationError(name, "Input should be a valid string", value)
     return str.__str__(value)
+
+
+def _sweep_id(name: str, value: object) -> str:
+    text = _text(name, value).strip().rpartition("/")[2]
+    if not 1 <= len(text) <= MAX_SWEEP_ID_CHARS:
+        raise ValidationError(name, f"Input should have 1 to {MAX_SWEEP_ID_CHARS} characters", value)
+    return text
 
 
 def _truth(name: str, value: object) -> bool:
@@ -120,7 +129,9 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(
         ("finish_timeout_raises", "x_record_signals", "x_join_ranks", "x_offline", "x_stacks"), _truth
     ),
-    "x_disable_stats": _truth,
+    **dict.fromkeys(("x_disable_stats", "x_disable_meta", "disable_git"), _truth),
+    "sweep_id": _sweep_id,
+    "sweep_url": _text,
     **dict.fromkeys(("init_timeout", "finish_timeout", "x_stats_sampling_interval"), _seconds),
     "run_tags": _tags,
     "run_id": lambda name, value: check_run_id(_text(name, value)),

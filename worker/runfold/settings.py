@@ -63,6 +63,13 @@ class Settings:
     root_dir: str | None = None
     #: Spools and everything else that outlives the process; on a local disk.
     runfold_dir: str | None = None
+    #: The sweep that the run is started for, and the address of its page where that is not the server's own.
+    sweep_id: str | None = None
+    sweep_url: str | None = None
+    #: Not to be looked up: the git repository around the working directory; anything of what the process was
+    #: started from (command line, repository, interpreter, user).
+    disable_git: bool = False
+    x_disable_meta: bool = False
     host: str | None = None
     program: str | None = None
     #: Display name of this writer among the run's writers.

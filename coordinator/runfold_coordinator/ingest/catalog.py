@@ -22,6 +22,9 @@ from runfold_coordinator.ingest.branch_points import branch_points
 #: Values of one config key that are kept as a conflict, the primary's first.
 MAX_CONFLICT_VALUES = 8
 
+#: Longer ids of sweeps are cut.
+MAX_SWEEP_CHARS = 128
+
 
 @dataclass(slots=True)
 class WriterWords:
@@ -163,6 +166,7 @@ def project(writers: Iterable[WriterWords], edits: Sequence[Edit] = ()) -> Proje
         started_unix_ns=min(writer.started_unix_ns for writer in in_order),
         program=_first(identity.program for identity in identities),
         host=_first(identity.host for identity in identities),
+        sweep=(_first(identity.sweep_id for identity in identities) or "")[:MAX_SWEEP_CHARS] or None,
         branches=tuple(branch_points(identities)),
     )
     return replace(said, **edited_fields(ranked, edits)) if edits else said

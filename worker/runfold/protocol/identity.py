@@ -88,13 +88,18 @@ class Identity(MapPayload):
     stack_signum: int | None = None
     #: Seconds between samples of what the process uses; 0: it is not to be sampled. None: as the agent likes.
     stats_interval_s: float | None = None
+    #: The sweep that the run was started for.
+    sweep_id: str | None = None
+    #: What the process was started from (origin.py): args, executable, os, root, username, git.
+    origin: dict[str, Any] | None = None
     #: Where it goes on from, when the run was resumed, rewound or forked; None: none of these.
     branch: Branch | None = None
 
     TYPES: ClassVar[FieldTypes] = {
         **dict.fromkeys(("entity", "project", "run_id", "mode", "group", "job_type", "name", "notes"), str),
         **dict.fromkeys(("label", "host", "boot_id", "program", "python", "sdk_version", "forked_from"), str),
-        **dict.fromkeys(("role", "console_of", "visible_devices"), str),
+        **dict.fromkeys(("role", "console_of", "visible_devices", "sweep_id"), str),
+        "origin": dict,
         **dict.fromkeys(("rank", "local_rank", "world_size", "node_rank"), int),
         **dict.fromkeys(("pid", "pid_namespace", "started_unix_ns", "start_step", "stack_signum"), int),
         "fold": (int, str),
@@ -117,6 +122,8 @@ class Identity(MapPayload):
             "visible_devices",
             "stack_signum",
             "stats_interval_s",
+            "sweep_id",
+            "origin",
             "branch",
         }
     )
