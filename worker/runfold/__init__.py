@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from runfold.api import Api
+    from runfold.artifacts.artifact import Artifact
+    from runfold.artifacts.ttl import ArtifactTTL
     from runfold.config import Config
     from runfold.data_types import (
         Audio,
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AlertLevel",
     "Api",
+    "Artifact",
+    "ArtifactTTL",
     "Audio",
     "Classes",
     "CommError",
@@ -65,8 +69,14 @@ __all__ = [
     "define_metric",
     "errors",
     "finish",
+    "finish_artifact",
     "init",
+    "link_artifact",
+    "link_model",
     "log",
+    "log_artifact",
+    "log_code",
+    "log_model",
     "login",
     "mark_preempting",
     "require",
@@ -78,6 +88,9 @@ __all__ = [
     "teardown",
     "time_collectives",
     "unwatch",
+    "upsert_artifact",
+    "use_artifact",
+    "use_model",
     "watch",
 ]
 
@@ -102,9 +115,18 @@ def define_metric(name: str, *args: Any, **kwargs: Any) -> Metric:
 
 
 alert = forwarded("alert")
+finish_artifact = forwarded("finish_artifact")
+link_artifact = forwarded("link_artifact")
+link_model = forwarded("link_model")
+log_artifact = forwarded("log_artifact")
+log_code = forwarded("log_code")
+log_model = forwarded("log_model")
 mark_preempting = forwarded("mark_preempting")
 save = forwarded("save")
 unwatch = forwarded("unwatch")
+upsert_artifact = forwarded("upsert_artifact")
+use_artifact = forwarded("use_artifact")
+use_model = forwarded("use_model")
 watch = forwarded("watch")
 
 
@@ -144,6 +166,14 @@ def __getattr__(name: str) -> Any:
         from runfold.api import Api
 
         return Api
+    if name == "Artifact":
+        from runfold.artifacts.artifact import Artifact
+
+        return Artifact
+    if name == "ArtifactTTL":
+        from runfold.artifacts.ttl import ArtifactTTL
+
+        return ArtifactTTL
     if name == "util":
         from types import SimpleNamespace
 

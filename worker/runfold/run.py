@@ -20,12 +20,14 @@ from runfold.protocol.records import AlertRecord, PreemptingRecord, RecordKind
 from runfold.recorder import Recorder
 from runfold.redact import redact_text, redact_value
 from runfold.run_attributes import RunAttributes
+from runfold.run_code import RunCode
 from runfold.run_display import RunDisplay
 from runfold.run_end import RunEnd
 from runfold.run_facts import RunFacts
 from runfold.run_files import RunFiles
 from runfold.run_history import RunHistory
 from runfold.run_media import RunMedia
+from runfold.run_models import RunModels
 from runfold.run_spool import RunSpool
 from runfold.run_status import RunStatus
 from runfold.run_timing import RunTiming
@@ -39,6 +41,8 @@ class Run(
     RunHistory,
     RunTiming,
     RunWatch,
+    RunModels,
+    RunCode,
     RunAttributes,
     RunFiles,
     RunDisplay,
