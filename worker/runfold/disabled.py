@@ -18,6 +18,7 @@ from runfold.run_spool import LostSpool, RunSpool
 from runfold.run_status import RunStatus
 from runfold.settings import Settings
 from runfold.timers import NoTimer, Timer
+from runfold.uploads.jobs import AnyJob
 
 
 class DisabledSummary(dict[str, Any]):
@@ -151,9 +152,10 @@ class DisabledRun(Run):
         """None."""
         return None
 
-    @property
-    def dir(self) -> str:
-        """A temporary folder."""
+    def _files_folder(self) -> Path:
         folder = Path(tempfile.gettempdir()) / f"runfold-disabled-{self.id}" / "files"
         folder.mkdir(parents=True, exist_ok=True)
-        return str(folder)
+        return folder
+
+    def _put_job(self, job: AnyJob) -> None:
+        """Nobody is to upload anything."""

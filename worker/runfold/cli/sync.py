@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from runfold.errors import CommError
 if TYPE_CHECKING:
     from runfold.node.deliver import DeliveryProgress, DeliveryReport
     from runfold.node.settings import NodeSettings
+    from runfold.uploads.drain import UploadReport
 
 
 def sync(
@@ -30,15 +32,19 @@ def sync(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Deliver spooled records to the server, and wait until it has them durably."""
+    """Deliver spooled records and files to the server, and wait until it has them durably."""
     settings = _settings(url)
     folders = _folders(directories, settings)
+    began_s = time.monotonic()
     report = _deliver(folders, settings, timeout_s, quiet=as_json or not sys.stderr.isatty())
+    left_s = None if timeout_s is None else max(0.0, timeout_s - (time.monotonic() - began_s))
+    uploads = _upload(folders, settings, left_s)
     if as_json:
-        print_json({**asdict(report), "unreadable": [str(path) for path in report.unreadable]})
+        said = {**asdict(report), "unreadable": [str(path) for path in report.unreadable]}
+        print_json({**said, "uploads": asdict(uploads)})
     else:
-        _say(report)
-    if report.pending or report.unreadable:
+        _say(report, uploads)
+    if report.pending or report.unreadable or uploads.pending or uploads.failed:
         raise typer.Exit(1)
 
 
@@ -77,6 +83,12 @@ def _deliver(
         ) from error
 
 
+def _upload(folders: list[Path], settings: NodeSettings, timeout_s: float | None) -> UploadReport:
+    from runfold.uploads.drain import upload_all
+
+    return upload_all(folders, settings, timeout_s=timeout_s)
+
+
 class _Bar:
     """A progress bar on stderr."""
 
@@ -108,7 +120,8 @@ class _Bar:
         self._progress.update(self._task, description=text, total=progress.records, completed=progress.acked)
 
 
-def _say(report: DeliveryReport) -> None:
+def _say(report: DeliveryReport, uploads: UploadReport) -> None:
+    _say_uploads(uploads)
     if report.spools == 0 and not report.unreadable:
         sys.stdout.write("nothing to deliver\n")
         return
@@ -120,3 +133,13 @@ def _say(report: DeliveryReport) -> None:
         sys.stdout.write(f"{report.pending} are still on their way: run `runfold sync` again\n")
     for path in report.unreadable:
         sys.stdout.write(f"not readable as a spool: {path}\n")
+
+
+def _say_uploads(uploads: UploadReport) -> None:
+    if uploads.uploaded or uploads.pending or uploads.failed:
+        sys.stdout.write(f"{uploads.uploaded} files and artifacts were uploaded\n")
+    if uploads.pending:
+        why = f": {uploads.trouble}" if uploads.trouble else ""
+        sys.stdout.write(f"{uploads.pending} are not uploaded yet{why}; run `runfold sync` again\n")
+    if uploads.failed:
+        sys.stdout.write(f"{uploads.failed} were given up: their results in uploads/ tell why\n")

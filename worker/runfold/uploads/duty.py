@@ -75,23 +75,18 @@ class Uploads:
         uploader = self._uploader
         if uploader is None or not uploader.unfinished_count or http_address(self._settings) is None:
             return False
-        patience_s = self._settings.unreachable_exit_s if uploader.is_held else STUCK_S
-        return self._clock() - uploader.heard_s < patience_s
+        progress = uploader.progress
+        patience_s = self._settings.unreachable_exit_s if progress.is_held else STUCK_S
+        return self._clock() - progress.heard_s < patience_s
 
     def _make(self) -> Uploader:
         # Imported when needed: it brings the HTTP client along.
-        from runfold.uploads.artifact_upload import upload_artifact
         from runfold.uploads.uploader import Uploader
 
         return Uploader(
             self._outbox,
             lambda: http_address(self._settings),
-            UploadSettings(
-                threads=max(1, self._settings.upload_threads),
-                api_key=self._settings.api_key,
-                live_interval_s=self._settings.live_interval_s,
-            ),
-            upload_artifact=upload_artifact,
+            UploadSettings.of(self._settings),
             is_mine=self._is_mine,
             clock=self._clock,
         )

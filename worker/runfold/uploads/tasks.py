@@ -77,10 +77,14 @@ class Task:
         """It may take a thread for long."""
         return isinstance(self.job, ArtifactJob)
 
-    def sent(self, mark: Mark, digest: str, *, modified_unix_s: float, read_unix_s: float) -> None:
-        """Remember what the server has now; `read_unix_s`: when the reading began."""
+    def rest(self, mark: Mark, digest: str, *, modified_unix_s: float, read_unix_s: float) -> None:
+        """The server has this now, and changes are waited for; `read_unix_s`: when the reading began."""
         self.sent_mark = mark if read_unix_s - modified_unix_s > RACY_S else None
         self.sent_digest = digest
+        self.rests = not self.is_final
+        self.changes = 0
+        self.waits.succeed()
+        self.drop_source()
 
     def end(self) -> None:
         """The writer's process has ended: once more, at once."""

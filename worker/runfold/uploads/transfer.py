@@ -51,6 +51,7 @@ class BlobClient:
         patience_s: float = 5.0,
         stop: threading.Event | None = None,
         connections: int = 8,
+        on_bytes: Callable[[int], None] = lambda _: None,
         wait: Callable[[float], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
         transport: httpx.BaseTransport | None = None,
@@ -60,6 +61,7 @@ class BlobClient:
         Args:
             patience_s: How long to try again without any progress before `TryLaterError`.
             stop: When it is set, `StoppedError` is raised soon.
+            on_bytes: Called, in the thread of the call, with the bytes that go out.
             wait: Sleeps that many seconds; returns True when told to stop.
 
         Raises:
@@ -71,6 +73,7 @@ class BlobClient:
         self._stop = stop or threading.Event()
         self._wait = wait or self._stop.wait
         self._patience_s = patience_s
+        self._on_bytes = on_bytes
         self._clock = clock
         try:
             self._client = httpx.Client(
@@ -151,6 +154,7 @@ class BlobClient:
         """Upload many small blobs, several in a request; raises as `upload` does."""
         for batch in _batches(blobs):
             self.ask("POST", "/blobs/batch", msgpack.packb(batch))
+            self._on_bytes(sum(len(data) for _, data in batch))
 
     # --- anything else -----------------------------------------------------------------------------------
 
@@ -205,6 +209,7 @@ class BlobClient:
         for chunk in source.chunks(offset, length):
             if self._stop.is_set():
                 raise StoppedError(f"{source.path} was being uploaded")
+            self._on_bytes(len(chunk))
             yield chunk
 
     def _once(self, method: str, path: str, about: dict[str, Any]) -> Any:

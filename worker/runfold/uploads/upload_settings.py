@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
+
+from runfold.node.settings import NodeSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,3 +22,12 @@ class UploadSettings:
     api_key: str | None = field(default=None, repr=False)
     live_interval_s: float = 10.0
     patience_s: float = 5.0
+
+    @classmethod
+    def of(cls, settings: NodeSettings) -> Self:
+        """Return what an agent's settings say of uploads."""
+        return cls(
+            threads=max(1, settings.upload_threads),
+            api_key=settings.api_key,
+            live_interval_s=settings.live_interval_s,
+        )
