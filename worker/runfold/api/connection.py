@@ -164,6 +164,14 @@ class Connection:
         """
         return self._ask("PATCH", path, [], _packed(body))
 
+    def patch_json(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the answer of PATCH /api/v1{path} with a JSON body; only for what is safe to repeat.
+
+        Raises:
+            CommError: As of get().
+        """
+        return self._ask("PATCH", path, [], body)
+
     def delete(self, path: str, parameters: Parameters | None = None) -> Any:
         """Return the answer of DELETE /api/v1{path}; only for what is safe to repeat.
 

@@ -174,7 +174,7 @@ class ArtifactCollection:
         if "tags" in changes:
             changes["tags"] = check_tags(changes["tags"])
         if changes:
-            self._take(self._connection.patch(self._route(), changes)["collection"])
+            self._take(self._connection.patch_json(self._route(), changes)["collection"])
 
     def delete(self) -> None:
         """Delete it with its versions. CommError: the server can't be reached, or refused."""

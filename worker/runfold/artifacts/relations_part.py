@@ -61,7 +61,7 @@ class RelationsPart(DownloadPart):
         changes = self._changes()
         if changes:
             changes["collection"] = document["collection_id"]
-            self._take(self._server().patch(self._route(), changes)["artifact"])
+            self._take(self._server().patch_json(self._route(), changes)["artifact"])
 
     def _changes(self) -> dict[str, Any]:
         edited, saved = self._edited, self._saved
