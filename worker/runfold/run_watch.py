@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from runfold.errors import Error
@@ -90,8 +90,15 @@ class RunWatch(RunPart):
         else:
             self._log_row(values, None, False)  # type: ignore[attr-defined]  # RunTiming's
 
-    def _graph_keeper(self, number: int) -> Any:
-        def keep(graph: dict[str, Any]) -> None:
+    def _graph_keeper(self, number: int) -> Callable[[dict[str, Any]], None]:
+        def keep(seen: dict[str, Any]) -> None:
+            from runfold.media.graph import Graph
+
+            graph = Graph(seen["format"])
+            for node in seen["nodes"]:
+                graph.add_node(**node)
+            for one, other in seen["edges"]:
+                graph.add_edge(graph[one], graph[other])
             self.summary[f"graph_{number}"] = graph  # type: ignore[attr-defined]  # Run's
 
         return keep

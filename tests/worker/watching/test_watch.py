@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import gc
 import io
+import json
 import weakref
 from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -178,11 +181,15 @@ def test_models_are_let_go_with_the_run_and_not_kept_alive(run: runfold.Run) -> 
     assert gone() is None
 
 
-def test_the_graph_is_kept_in_the_summary(run: runfold.Run) -> None:
+def test_the_graph_is_kept_in_the_summary(run: runfold.Run, tmp_path: Path) -> None:
     model = Net()
     run.watch(model, log=None, log_graph=True)
     train(model, run, 2)
-    graph = run.summary["graph_0"]
+    stored = run.summary["graph_0"]
+    assert stored["_type"] == "graph-file"
+    waiting = [path for path in (tmp_path / "runfold" / "spool").rglob("*") if path.is_file()]
+    [text] = [text for path in waiting if sha256(text := path.read_bytes()).hexdigest() == stored["sha256"]]
+    graph = json.loads(text)
     nodes = [(node["name"], node["class_name"], node["num_parameters"]) for node in graph["nodes"]]
     assert nodes == [("first", "Linear", 40), ("second", "Linear", 9)]
     assert graph["nodes"][1]["output_shape"] == [[3, 1]]
