@@ -40,6 +40,18 @@ def static_file(name: str) -> Response:
     return _file(name, _FILES[name])
 
 
+@router.get("/{entity}/{project}")
+def project_page(entity: str, project: str) -> Response:  # noqa: ARG001 - the script reads the address
+    """Serve the list of a project's runs."""
+    return _file("runs.html", "text/html")
+
+
+@router.get("/{entity}/{project}/sweeps/{sweep_id}")
+def sweep_page(entity: str, project: str, sweep_id: str) -> Response:  # noqa: ARG001 - as above
+    """Serve the list of a sweep's runs."""
+    return _file("runs.html", "text/html")
+
+
 def _file(name: str, media_type: str) -> Response:
     content = resources.files("runfold_coordinator.api").joinpath("pages", name).read_bytes()
     return Response(content, media_type=f"{media_type}; charset=utf-8", headers={"Cache-Control": "no-cache"})

@@ -31,6 +31,7 @@ from runfold_coordinator.api.routes_catalogue import Include
 from runfold_coordinator.api.table_answers import answer_table, check_size
 from runfold_coordinator.api.turns import large_read
 from runfold_coordinator.readers.history_columns import ColumnsPage
+from runfold_coordinator.readers.metadata_reader import run_metadata
 from runfold_coordinator.readers.node_reader import devices_of_writers
 
 router = APIRouter(
@@ -144,6 +145,12 @@ def goodput(request: Request, backend: At, run: TheRun) -> Response:
 def system(request: Request, backend: At, run: TheRun) -> Response:
     """Tell the newest value of each system metric: {"system": {"system.<name>": number}}."""
     return answer(request, {"system": backend.system.latest(run)})
+
+
+@router.get("/metadata")
+def metadata(request: Request, backend: At, run: TheRun) -> Response:
+    """Tell what the run was started from and what it runs on: {"metadata"}, in W&B's words."""
+    return answer(request, {"metadata": run_metadata(backend.store, run)})
 
 
 @router.get("/keys")

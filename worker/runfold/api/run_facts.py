@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from runfold.api.run_document import RunDocument
 from runfold.api.said import Said
+
+if TYPE_CHECKING:
+    from runfold.api.sweep import Sweep
+
+
+class User(str):
+    """A name, which has W&B's attributes too."""
+
+    __slots__ = ()
+
+    @property
+    def username(self) -> str:
+        """The name."""
+        return str(self)
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        return str(self)
+
+    @property
+    def email(self) -> None:
+        """None: nobody is asked for one."""
+        return
+
 
 #: A run in one of these goes on no more.
 TERMINAL_STATES = frozenset({"finished", "failed", "killed", "crashed", "preempted"})
@@ -30,11 +55,8 @@ class RunFacts(RunDocument):
     ended_at = Said["str | None"]("When it ended, ISO 8601 in UTC; None while it goes on.")
     config_conflicts = Said["dict[str, Any]"]("Config keys for which writers said different values.")
     version = Said[int]("Grows with every change: equal versions mean equal content.")
-    #: W&B's, which we have not: the names exist so that scripts read None instead of failing.
-    commit: str | None = None
-    metadata: dict[str, Any] | None = None
-    sweep: object = None
-    sweep_name: str | None = None
+    sweep_id = Said["str | None"]("The sweep that it was started for.", name="sweep")
+    sweep_name = Said["str | None"]("The same as `sweep_id` (W&B's name).", name="sweep")
 
     @property
     def id(self) -> str:
@@ -52,9 +74,40 @@ class RunFacts(RunDocument):
         return self._entity
 
     @property
-    def user(self) -> None:
-        """None: servers have no users yet."""
-        return
+    def user(self) -> User | None:
+        """Who started it, by the name of the account on its machine; None where that is not known."""
+        name = (self.metadata or {}).get("username")
+        return None if name is None else User(name)
+
+    @property
+    def metadata(self) -> dict[str, Any] | None:
+        """What it was started from and what it runs on, in the words of W&B's wandb-metadata.json.
+
+        startedAt, host, program, args (secrets replaced), executable, python, os, root, username, git
+        (commit, branch, remote, root), sdk, launcher, worldSize, writerId; of its node cpu_count,
+        cpu_count_logical, memory, gpu, gpu_count, gpu_nvidia, cudaVersion, driver, kernel. Of the run's
+        primary process; what is not known is left out. None for a run without processes.
+        """
+        if "metadata" not in self._document:
+            self._document["metadata"] = self._connection.get(self._route("metadata"))["metadata"]
+        return self._document["metadata"] or None
+
+    @property
+    def commit(self) -> str | None:
+        """The git commit of the folder that it was started in, or None."""
+        commit: str | None = ((self.metadata or {}).get("git") or {}).get("commit")
+        return commit
+
+    @property
+    def sweep(self) -> Sweep | None:
+        """The sweep that it was started for, asked for when it is read; None without one."""
+        from runfold.api.project import Project
+
+        wanted = self._document["sweep"]
+        if wanted is None:
+            return None
+        found = Project.sweeps_of(self._connection, self._entity, self._project)
+        return next((sweep for sweep in found if sweep.id == wanted), None)
 
     @property
     def project(self) -> str:

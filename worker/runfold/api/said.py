@@ -10,14 +10,14 @@ T = TypeVar("T")
 
 
 class Said(Generic[T]):
-    """Reads from the owner's `_document`, under the attribute's own name. Read-only."""
+    """Reads from the owner's `_document`, under the attribute's name unless another is given. Read-only."""
 
-    def __init__(self, doc: str) -> None:
+    def __init__(self, doc: str, *, name: str = "") -> None:
         self.__doc__ = doc
-        self._name = ""
+        self._name = name
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+        self._name = self._name or name
 
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...

@@ -9,6 +9,7 @@ import typer
 
 from runfold.cli.agent import agent
 from runfold.cli.alerts import alerts
+from runfold.cli.delete import delete, undelete
 from runfold.cli.demo import demo
 from runfold.cli.doctor import doctor
 from runfold.cli.output import fail
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (up, demo, runs, show, stop, sync, tail, agent, doctor, alerts, top):
+for command in (up, demo, runs, show, stop, delete, undelete, sync, tail, agent, doctor, alerts, top):
     app.command()(command)
 # What follows the command's name is the command's.
 app.command(context_settings={"allow_interspersed_args": False})(run)

@@ -2,6 +2,10 @@
 const REFRESH_MS = 3000;
 const PAGE = 50;
 const element = (id) => document.getElementById(id);
+// At /entity/project and /entity/project/sweeps/id only these runs are listed.
+const place = location.pathname.split("/").slice(1).map(decodeURIComponent);
+const fixedProject = place.length >= 2 ? place.slice(0, 2) : null;
+const sweep = place[2] === "sweeps" ? place[3] : null;
 let cursor = null;      // of the page shown; null: the newest
 let nextCursor = null;
 
@@ -52,9 +56,12 @@ function showRun(run) {
 
 async function refresh() {
   const query = new URLSearchParams({ limit: PAGE, order: "-created_at" });
-  const [entity, project] = JSON.parse(element("project").value || "[null,null]");
+  const [entity, project] = fixedProject ?? JSON.parse(element("project").value || "[null,null]");
   if (project) { query.set("entity", entity); query.set("project", project); }
-  if (element("state").value) query.set("filters", JSON.stringify({ state: element("state").value }));
+  const filters = {};
+  if (element("state").value) filters.state = element("state").value;
+  if (sweep) filters.sweep = sweep;
+  if (Object.keys(filters).length) query.set("filters", JSON.stringify(filters));
   if (cursor) query.set("cursor", cursor);
   const page = await ask(`/runs?${query}`);
   element("runs").replaceChildren(...page.runs.map(showRun));
@@ -66,6 +73,10 @@ async function refresh() {
 }
 
 async function refreshProjects() {
+  if (fixedProject) {
+    element("project").replaceChildren(new Option(place.filter((part) => part !== "sweeps").join("/"), ""));
+    return;
+  }
   const { projects } = await ask("/projects");
   const select = element("project");
   const chosen = select.value;
