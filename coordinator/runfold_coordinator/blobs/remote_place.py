@@ -41,7 +41,7 @@ class RemotePlace:
             ValueError: No such kind of address, or what it needs is not installed; the message tells.
         """
         try:
-            self._fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+            self._fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
         except ImportError as error:
             extra = ": pip install 'runfold[s3]'" if url.startswith("s3:") else ""
             raise ValueError(f"blobs at {_scheme(url)}: {error}{extra}") from error
@@ -54,7 +54,7 @@ class RemotePlace:
         size = source.stat().st_size
         part = max(PART_BYTES, -(-size // MOST_PARTS))
         with (
-            _mapped(),
+            _writing(),
             open(source, "rb") as file,
             self._fs.open(self._path(name), "wb", block_size=part) as to,
         ):
@@ -86,7 +86,7 @@ class RemotePlace:
 
     def _put(self, piece: tuple[str, bytes]) -> None:
         name, data = piece
-        with _mapped():
+        with _writing():
             self._fs.pipe_file(self._path(name), data)
         self._check(name, len(data))
 
@@ -137,8 +137,20 @@ class _MappedFile:
 def _mapped() -> Iterator[None]:
     """Turn whatever a driver raises, but for an object that is not there, into BlobUnavailableError."""
     try:
+        with _writing():
+            yield
+    except BlobUnavailableError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise error.__cause__ from None
+        raise
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """Turn whatever a driver raises into BlobUnavailableError: what is not there is the bucket itself."""
+    try:
         yield
-    except (FileNotFoundError, BlobUnavailableError):
+    except BlobUnavailableError:
         raise
     except Exception as error:
         raise BlobUnavailableError(f"the object store: {type(error).__name__}: {error}") from error
