@@ -13,6 +13,9 @@ _ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 _CLIENT_ARTIFACT = re.compile(r"wandb-client-artifact://\w+")
 _RUN_ID = re.compile(r"Run \(\w+\)")
 _RUN_ARTIFACT = re.compile(r"run-[a-z0-9]{8}-")
+#: Media that libraries encode: each version has its own bytes, and so its own digest and size.
+_ENCODED = frozenset({"image-file", "mask", "audio-file", "video-file", "plotly-file"})
+_ENCODED_NAME = re.compile(r"(media/(?:images|audio|videos|plotly)/.*_)[0-9a-f]{20}(\.[a-z.0-9]+)")
 #: The scenarios' module had this name when they were recorded.
 _RECORDED_MODULE = "diff_scenarios."
 
@@ -71,12 +74,14 @@ def _normal(value: Any) -> Any:
     if isinstance(value, dict):
         if "raised" in value and "msg" in value:  # exceptions are compared by their classes
             return {"raised": value["raised"], "mro": value.get("mro")}
-        return {key: _normal(item) for key, item in value.items()}
+        masked = ("sha256", "size") if value.get("_type") in _ENCODED else ()
+        return {key: "<encoded>" if key in masked else _normal(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_normal(item) for item in value]
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, str):
+        value = _ENCODED_NAME.sub(r"\1<digest>\2", value)
         value = _ADDRESS.sub("0xADDR", value.replace(_RECORDED_MODULE, "scenarios."))
         value = _CLIENT_ARTIFACT.sub("wandb-client-artifact://X", value)
         value = _RUN_ID.sub("Run (ID)", value)

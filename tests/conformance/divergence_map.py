@@ -25,6 +25,7 @@ RULES = {
     "9": "what the client leaves to chance is settled: longest glob, chains of step metrics",
     "10": "every run has a readable name, offline too",
     "11": "a long alert title is cut, wait_duration=0 means no wait",
+    "caption": "the caption that a copy of an Image is given is kept",
     "local": 'the entity is "local" where none is given',
 }
 
@@ -32,7 +33,6 @@ RULES = {
 NOT_YET = frozenset(
     {
         "artifact_names",
-        "media_html",
         "media_plot_line",
         "media_table",
         "upsert_finish_artifact_in_group",

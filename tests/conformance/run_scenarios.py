@@ -43,8 +43,8 @@ def scenarios() -> dict[str, dict[str, Any]]:
     """Return the scenarios by name."""
     if str(HERE) not in sys.path:
         sys.path.insert(0, str(HERE))
-    table: dict[str, dict[str, Any]] = importlib.import_module("scenarios").SCENARIOS
-    return table
+    modules = [importlib.import_module(name) for name in ("scenarios", "media_scenarios")]
+    return {name: scenario for module in modules for name, scenario in module.SCENARIOS.items()}
 
 
 def run_one(name: str, cwd: Path, *, module: str = "runfold") -> Result:
@@ -97,9 +97,9 @@ def ran(
 
 
 def _child(name: str, out: Path, module: str) -> None:
-    from scenarios import SCENARIOS, plain
+    from scenarios import plain
 
-    scenario = SCENARIOS[name]
+    scenario = scenarios()[name]
     wb = importlib.import_module(module)
     if "expect_rc" in scenario:
         scenario["fn"](wb)

@@ -9,6 +9,7 @@ from typing import Any
 from stored_form import StoredRun, empty_run, history_row, masked, stored_config, stored_metric
 
 from runfold.live_fold import LiveFold
+from runfold.protocol.file_records import FileRecord
 from runfold.protocol.identity import Identity
 from runfold.protocol.records import (
     AlertRecord,
@@ -106,6 +107,9 @@ def _take(stored: StoredRun, config: dict[str, Any], record: Record) -> None:
             )
         case RecordKind.EXIT:
             stored["exit_code"] = ExitRecord.unpack(payload).code
+        case RecordKind.FILE:
+            file = FileRecord.unpack(payload)
+            stored["files"].append([file.name, file.policy.upper()])
         case RecordKind.PREEMPTING:
             stored["preempting"] = True
         case RecordKind.CONSOLE:

@@ -20,7 +20,11 @@ from spool_view import read_run, writers
 
 pytestmark = [pytest.mark.journey, pytest.mark.xdist_group("conformance"), pytest.mark.timeout(300)]
 
-ORACLE: dict[str, Any] = json.loads((Path(__file__).parent / "oracle.json").read_text())["scenarios"]
+ORACLE: dict[str, Any] = {
+    name: result
+    for file in ("oracle.json", "media_oracle.json")
+    for name, result in json.loads((Path(__file__).parent / file).read_text())["scenarios"].items()
+}
 EXPLAINED = explained()
 NAMES = [name for name in scenarios() if name not in NOT_YET]
 
