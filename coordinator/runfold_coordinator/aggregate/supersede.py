@@ -116,9 +116,11 @@ def number(attempts: Sequence[Attempt]) -> Numbering:
 
     Automatic steps go on after the last step before them that counts, and take nothing back. Explicit ones
     take back what earlier attempts have at or above the lowest of them, a rewind what lies after its step.
+    Below a fork's first step there are its base's.
     """
     found = Numbering(attempts, cuts=[None] * len(attempts), rewinds=[None] * len(attempts))
-    highest = -1
+    forks = [w.branch for attempt in attempts for w in attempt.writers if w.branch is not None and w.is_fork]
+    highest = forks[0].next_step - 1 if forks else -1
     for k, attempt in enumerate(attempts):
         resumed, rewound = attempt.resumed_at, attempt.rewound_at
         found.resumed.append(resumed)

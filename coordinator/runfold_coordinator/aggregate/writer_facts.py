@@ -51,6 +51,11 @@ class WriterFacts:
         return self.started_unix_ns if self.branch is None else self.branch.begins_at(self.started_unix_ns)
 
     @property
+    def is_fork(self) -> bool:
+        """Whether the run begins with another one's rows, by its word."""
+        return self.branch is not None and self.branch.kind == FORK and self.forked_from is None
+
+    @property
     def goes_on(self) -> Branch | None:
         """Where it goes on from in this run; None for a fork, which begins one, and for a child."""
         if self.branch is None or self.branch.kind == FORK or self.forked_from is not None:

@@ -12,11 +12,13 @@ import sqlalchemy as sa
 
 from runfold.protocol.branching import FORK, REWIND
 from runfold_coordinator.aggregate.attempts import place_writers
-from runfold_coordinator.readers.run_lanes import Seat, facts_of, top_step
+from runfold_coordinator.readers.run_lanes import Seat, facts_of
+from runfold_coordinator.readers.visible_top import visible_top
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.branch_tables import branches
 from runfold_coordinator.store.catalogue_reads import unpack_stored, writer_row
 from runfold_coordinator.store.names import clean_text
+from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def note_branches(tx: Transaction, run_pk: int, found: Projection) -> None:
     )
 
 
-def follow_branches(tx: Transaction, works: Sequence[WriterBatch]) -> None:
+def follow_branches(tx: Transaction, store: Store, works: Sequence[WriterBatch]) -> None:
     """Bring up to date what hangs on the runs of a batch. After the rows, the marks and the projections."""
     lowest: dict[str, int] = {}
     for work in works:
@@ -71,7 +73,7 @@ def follow_branches(tx: Transaction, works: Sequence[WriterBatch]) -> None:
     ).all()
     for row in found:
         if row.kind == REWIND:
-            _correct_last_step(tx, row.run_pk)
+            _correct_last_step(tx, store, row.run_pk)
     forks = {row.run_pk for row in found if row.kind == FORK and lowest[row.base_path] <= row.step}
     if forks:
         touch_forks(tx, forks)
@@ -107,7 +109,7 @@ def touch_forks(tx: Transaction, run_pks: Collection[int]) -> None:
         }
 
 
-def _correct_last_step(tx: Transaction, run_pk: int) -> None:
+def _correct_last_step(tx: Transaction, store: Store, run_pk: int) -> None:
     """Set the last step of a run that was rewound: the highest one that counts."""
     w = t.writers.c
     rows = tx.connection.execute(sa.select(t.writers).where(w.run_pk == run_pk, w.role == "process")).all()
@@ -116,7 +118,7 @@ def _correct_last_step(tx: Transaction, run_pk: int) -> None:
         [facts_of(writer) for writer in writers],
         is_shared=any(writer.mode == "shared" for writer in writers),
     )
-    last = top_step(Seat(writer, placed[writer.writer_pk]) for writer in writers)
+    last = visible_top(store, (Seat(writer, placed[writer.writer_pk]) for writer in writers))
     tx.connection.execute(sa.update(t.runs).where(t.runs.c.run_pk == run_pk).values(last_step=last))
 
 

@@ -253,7 +253,7 @@ class Ingest:
         if works:
             self._watermarks.save(tx, [work.mark for work in works], now_unix_s)
             self._catalogs.save(tx)
-            follow_branches(tx, works)
+            follow_branches(tx, self._store, works)
             self._board.add_evidence(tx, [found for work in works for found in work.evidence()])
             testifying = [work.mark for work in works if work.testifies]
             self._board.note_data(tx, [work.mark for work in works], testifying)

@@ -25,6 +25,7 @@ from runfold_coordinator.readers.lane_rows import read_lane
 from runfold_coordinator.readers.run_lanes import RunLanes, Seat, top_step
 from runfold_coordinator.readers.set_by_hand import set_by_hand
 from runfold_coordinator.readers.step_windows import ChunkSpans, read_spans
+from runfold_coordinator.readers.visible_top import visible_top
 from runfold_coordinator.readers.writer_summary import TERMINAL_STATES
 from runfold_coordinator.store import tables
 from runfold_coordinator.store.names import MIXED_KEYSET, unescape_key
@@ -274,7 +275,7 @@ def _without_conflicts(shown: Mapping[str, tuple[SummaryLeaf, Column | None]]) -
 
 def _add_own(tree: SummaryTree, store: Store, lanes: RunLanes, *, says_time: bool) -> None:
     """Add what every row has by itself: of the newest row, and the whole duration when the run is over."""
-    top = top_step(lanes.seats)
+    top = visible_top(store, lanes.seats)
     times: list[int] = []
     for lane in lanes.lanes:
         if any(seat.top_step is not None and seat.top_step >= top for seat in lane.seats):

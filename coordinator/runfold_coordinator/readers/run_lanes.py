@@ -248,7 +248,9 @@ def primary_of(lanes: Sequence[Lane], run: RunRow) -> int | None:
 
 
 def top_step(seats: Iterable[Seat]) -> int:
-    """Return the highest visible run step of some writers, -1 when they have no row."""
+    """Return a step above which some writers have no row that counts, -1 when they have no row; the highest
+    that has one where nothing is cut off (else see visible_top.py).
+    """
     tops = []
     for seat in seats:
         if seat.top_step is not None:
