@@ -120,7 +120,7 @@ class StateBoard:
                 # One more writer of a run that runs anyway, and a thousand come at once: the tick sees to it.
                 is_open.add(mark.writer_id, OpenWriter(mark.writer_pk, run_pk, unreachable=False))
                 self._later.add(run_pk)
-            elif known is None or known.unreachable or is_gone:
+            elif mark.is_new or known is None or known.unreachable or is_gone:
                 runs.add(run_pk)
             mark.is_new = False
         self._later |= self._judge_due(tx, runs)
