@@ -267,3 +267,16 @@ def test_an_object_store_that_is_away_is_unavailable_and_nothing_is_stored(
 def test_a_place_that_no_driver_knows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nosuch"):
         RemotePlace("nosuch://bucket/secret-prefix", tmp_path / "spool")
+
+
+def test_many_are_read_at_once_in_order_up_to_a_limit(blobs: Blobs) -> None:
+    contents = [bytes([number]) * 100 for number in range(20)]
+    digests = [blobs.put(content) for content in contents]
+    unknown, large = hashlib.sha256(b"none").hexdigest(), blobs.put(b"x" * 1000)
+    asked = [unknown, *reversed(digests), digests[0]]
+    assert blobs.read_many(asked, limit_bytes=10_000) == list(
+        zip(reversed(digests), reversed(contents), strict=True)
+    )
+    first = blobs.read_many([large, *digests], limit_bytes=350)
+    assert first == list(zip(digests[:3], contents[:3], strict=True))
+    assert blobs.read_many([], limit_bytes=350) == []

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from runfold.file_copies import write_whole
 from runfold.target_folder import locked_part
 
 DEFAULT_MAX_BYTES = 50_000_000_000
@@ -91,6 +92,19 @@ class BlobCache:
             fetch(fd)
             partial.rename(path)
             return os.dup(fd)
+
+    def has(self, sha256: str, size: int) -> bool:
+        """Say whether a content is there."""
+        fd = self.open(sha256, size)
+        if fd is None:
+            return False
+        os.close(fd)
+        return True
+
+    def put(self, sha256: str, content: bytes) -> None:
+        """Keep a small content, which was verified; where it can't be kept, do nothing."""
+        with contextlib.suppress(OSError):
+            os.close(self.fill(sha256, len(content), lambda fd: write_whole(fd, content)))
 
     def forget(self, sha256: str) -> None:
         """Remove a content that turned out to be damaged."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from runfold.protocol.file_names import is_digest
 from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.blob_answers import answer_blob
-from runfold_coordinator.api.encoding import answer
+from runfold_coordinator.api.encoding import MSGPACK, answer
 from runfold_coordinator.api.errors import ApiError, BadRequestError, OverLimitError, UnavailableError
 from runfold_coordinator.api.gate import require_admission
 from runfold_coordinator.api.parameters import At
@@ -40,6 +40,8 @@ MAX_PIECE_BYTES = 64 * MIB
 #: Small blobs in one request: their bytes, and how many.
 MAX_BATCH_BYTES = 8 * MIB
 MAX_BATCH = 10_000
+#: Blobs that one request may ask for.
+MAX_READ = 1000
 #: Bytes of a piece that are written at a time.
 _WRITE_BYTES = 1 * MIB
 #: For so long an upload's last request waits until the blob is in place; then the client asks again.
@@ -50,6 +52,7 @@ BODY_LIMITS = {
     "/api/v1/blobs/{}/upload": MAX_PIECE_BYTES,
     "/api/v1/blobs/batch": MAX_BATCH_BYTES,
     "/api/v1/blobs/missing": 2 * MIB,
+    "/api/v1/blobs/read": MIB,
 }
 
 
@@ -59,6 +62,14 @@ class MissingBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     digests: list[str] = Field(max_length=MAX_DIGESTS)
+
+
+class ReadBody(BaseModel):
+    """What is read."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    digests: list[str] = Field(max_length=MAX_READ)
 
 
 def the_digest(digest: Annotated[str, Path(max_length=200)]) -> str:
@@ -99,6 +110,20 @@ async def batch(request: Request, backend: At) -> Response:
     """
     body = await request.body()
     return await run_in_threadpool(_store_batch, request, backend, body)
+
+
+@router.post("/read")
+def read(backend: At, asked: ReadBody) -> Response:
+    """Give small blobs, many at once: msgpack [[SHA-256 in hex, bytes], ...], in the order asked for.
+
+    As many as fit into 8 MiB: ask for the rest again. What is not here, or is larger, is left out.
+    """
+    digests = [checked_digest(digest) for digest in asked.digests]
+    try:
+        found = backend.blobs.read_many(digests, limit_bytes=MAX_BATCH_BYTES)
+    except (BlobError, OSError) as error:
+        raise as_api_error(error) from error
+    return Response(msgpack.packb(found), media_type=MSGPACK)
 
 
 @router.get("/{digest}/upload")

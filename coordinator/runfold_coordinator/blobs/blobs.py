@@ -105,9 +105,9 @@ class Blobs:
             raise BlobMissingError(digest, is_damaged=True) from error
 
     def read_many(self, digests: Sequence[str], *, limit_bytes: int) -> list[tuple[str, bytes]]:
-        """Return the first of these blobs, as many as fit into the limit, but one at least.
+        """Return the first of these blobs, as many as fit into the limit.
 
-        What is not here is left out, and counts as nothing.
+        What is not here, or is larger than the limit alone, is left out and counts as nothing.
 
         Raises:
             BlobUnavailableError, OSError, StoreUnavailableError: Not now.
@@ -119,8 +119,10 @@ class Blobs:
         wanted: list[Any] = []
         total = 0
         for row in (rows[digest] for digest in dict.fromkeys(digests) if digest in rows):
+            if row.size > limit_bytes:
+                continue
             total += row.size
-            if wanted and total > limit_bytes:
+            if total > limit_bytes:
                 break
             wanted.append(row)
         if len(wanted) < _READERS:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
+
+import msgpack
 
 
 class BlobServer:
@@ -16,6 +19,7 @@ class BlobServer:
         cut_after: Answers are cut after so many bytes, while `cuts` last.
         ignores_range: Answers begin at byte 0 with status 200.
         lies: The content's last byte is another one, so often.
+        gives: Contents in one answer to a question for many.
         asked: (digest, Range header) of each request.
     """
 
@@ -23,7 +27,7 @@ class BlobServer:
         self.contents = {hashlib.sha256(content).hexdigest(): content for content in contents}
         self.cut_after, self.cuts, self.lies = 0, 0, 0
         self.ignores_range = False
-        self.busy = 0
+        self.busy, self.gives = 0, 1000
         self.asked: list[tuple[str, str | None]] = []
         stage = self
 
@@ -32,6 +36,9 @@ class BlobServer:
 
             def do_GET(self) -> None:
                 stage._answer(self)
+
+            def do_POST(self) -> None:
+                stage._answer_many(self)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -63,6 +70,23 @@ class BlobServer:
             request.close_connection = True
             return
         request.wfile.write(content[offset:])
+
+    def _answer_many(self, request: BaseHTTPRequestHandler) -> None:
+        """POST /api/v1/blobs/read, as far as the server has them."""
+        digests = json.loads(request.rfile.read(int(request.headers["Content-Length"])))["digests"]
+        self.asked.append(("many", None))
+        found = [
+            (sha256, self.contents[sha256]) for sha256 in digests[: self.gives] if sha256 in self.contents
+        ]
+        if self.lies:
+            self.lies -= 1
+            found = [(sha256, b"!" + content) for sha256, content in found]
+        body = msgpack.packb(found)
+        request.send_response(200)
+        request.send_header("Content-Type", "application/msgpack")
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)

@@ -14,8 +14,8 @@ from runfold import downloads
 from runfold.api.connection import Connection
 from runfold.api.errors import UnavailableError
 from runfold.blob_cache import BlobCache
-from runfold.errors import CommError
 from runfold.downloads import DigestError, Wanted, download, fetch, in_parallel, read_content
+from runfold.errors import CommError
 from runfold.protocol.file_names import FileNameError
 from worker.downloads.blob_server import BlobServer
 
@@ -54,6 +54,27 @@ def test_files_come_into_their_places(connection: Connection, server: BlobServer
     places[0].write_bytes(CONTENT[:-1] + b"!")
     download(connection, wanted, tmp_path / "t")
     assert places[0].read_bytes() == CONTENT
+
+
+def test_small_files_come_together_and_what_is_left_out_comes_alone(
+    connection: Connection, server: BlobServer, tmp_path: Path
+) -> None:
+    contents = [b"%d" % number for number in range(100)]
+    server.contents |= {hashlib.sha256(content).hexdigest(): content for content in contents}
+    wanted = [
+        Wanted(f"f/{number}", hashlib.sha256(content).hexdigest(), len(content))
+        for number, content in enumerate(contents)
+    ]
+    server.gives = 90
+    places = download(connection, [*wanted, Wanted("again", wanted[0].sha256, 1)], tmp_path / "t")
+    assert [place.read_bytes() for place in places] == [*contents, contents[0]]
+    assert len(server.asked) == 11
+    server.lies, server.gives = 1, 1000
+    places = download(connection, wanted, tmp_path / "u", cache=BlobCache(tmp_path / "cache"))
+    assert [place.read_bytes() for place in places] == contents
+    asked = len(server.asked)
+    download(connection, wanted, tmp_path / "v", cache=BlobCache(tmp_path / "cache"))
+    assert len(server.asked) == asked
 
 
 def test_what_was_cut_off_is_gone_on_with(connection: Connection, server: BlobServer, tmp_path: Path) -> None:
