@@ -20,6 +20,7 @@ from runfold_coordinator.api import (
     routes_metrics,
     routes_nodes,
     routes_pages,
+    routes_resume,
     routes_runs,
     routes_stop,
 )
@@ -50,6 +51,7 @@ def create_app(backend: Backend) -> FastAPI:
         routes_intake,
         routes_catalogue,
         routes_runs,
+        routes_resume,
         routes_console,
         routes_stop,
         routes_edits,

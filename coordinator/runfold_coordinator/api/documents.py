@@ -46,7 +46,15 @@ def run_document(run: RunRow) -> dict[str, Any]:
         "last_step": run.last_step,
         "row_count": run.row_count,
         "config_conflicts": run.config_conflicts,
+        "forked_from": None if run.fork is None else {key: run.fork[key] for key in ("run_id", "step")},
+        "branch_points": [_branch_point(point) for point in run.branches],
         "version": run.version,
+    }
+
+
+def _branch_point(point: dict[str, Any]) -> dict[str, Any]:
+    return {key: point[key] for key in ("kind", "run_id", "step")} | {
+        "at_unix_s": point["begins_unix_ns"] / 1e9
     }
 
 

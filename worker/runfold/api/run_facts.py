@@ -54,6 +54,13 @@ class RunFacts(RunDocument):
     heartbeat_at = Said[str]("When the server last heard of it, ISO 8601 in UTC.")
     ended_at = Said["str | None"]("When it ended, ISO 8601 in UTC; None while it goes on.")
     config_conflicts = Said["dict[str, Any]"]("Config keys for which writers said different values.")
+    forked_from = Said["dict[str, Any] | None"](
+        "The moment of another run that its history begins with: run_id, step (the last of that run's)."
+    )
+    branch_points = Said["list[dict[str, Any]]"](
+        'Where it was resumed, rewound or forked from: kind ("resume", "rewind", "fork"), run_id, step (the '
+        "last before it), at_unix_s."
+    )
     version = Said[int]("Grows with every change: equal versions mean equal content.")
     sweep_id = Said["str | None"]("The sweep that it was started for.", name="sweep")
     sweep_name = Said["str | None"]("The same as `sweep_id` (W&B's name).", name="sweep")
