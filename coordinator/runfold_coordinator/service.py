@@ -175,6 +175,7 @@ class Service:
             )
         summaries = SummaryReader(store)
         deletion = Deletion(store, self._clock, keep_s=settings.deleted_keep_s)
+        deletion.delete_artifacts = artifacts.deleter.delete_logged_by
         maintenance = Maintenance(
             store,
             self._clock,

@@ -74,10 +74,12 @@ def delete_run(  # noqa: PLR0917 - one parameter of the request each
     if found is None:
         run = the_run(backend, *names)
         try:
-            backend.deletion.delete(run, by=who(request, by), delete_artifacts=delete_artifacts)
+            backend.deletion.delete(run, by=who(request, by))
         except RunGoneError as error:
             raise _not_found(*names) from error
         found = backend.store.find_run(*names, deleted=True)
+    if delete_artifacts and found is not None:
+        backend.deletion.delete_artifacts(found.run_pk)
     return answer(request, {} if found is None else _deleted_document(backend, found))
 
 

@@ -15,8 +15,11 @@ import sqlalchemy as sa
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.edits.changes import RunGoneError, locked_run
 from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.artifact_tables import artifact_drafts, artifact_runs
+from runfold_coordinator.store.branch_tables import branches
 from runfold_coordinator.store.chunks import MAX_PARTS
 from runfold_coordinator.store.edit_tables import run_edits
+from runfold_coordinator.store.file_tables import run_files
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
@@ -31,6 +34,7 @@ QUIET_S = 86400.0
 #: Most rows that one transaction of a purge deletes of a table.
 ROWS_AT_ONCE = 2000
 #: Tables whose rows belong to a run and to nothing else. Chunks, evidence and deliveries are found by others.
+#: Blobs go when no row refers to them any more (blobs/collector.py).
 OF_RUN: list[sa.Table] = [
     t.alert_causes,
     t.records,
@@ -40,10 +44,11 @@ OF_RUN: list[sa.Table] = [
     t.run_folds,
     t.cold_files,
     run_edits,
+    branches,
+    run_files,
+    artifact_runs,
+    artifact_drafts,
 ]
-
-#: Deletes some rows of a run in a transaction; returns whether there may be more.
-PurgePart = Callable[[Transaction, int], bool]
 
 
 class Deletion:
@@ -53,17 +58,15 @@ class Deletion:
         self._store = store
         self._clock = clock
         self._keep_s = keep_s
-        #: What else is to be purged of a run: rows of parts that this one does not know.
-        self.parts: list[PurgePart] = []
-        #: Deletes the artifacts that a run has logged; told by whoever keeps artifacts.
-        self.delete_artifacts: Callable[[Transaction, int], None] = lambda _tx, _run_pk: None
+        #: Deletes the artifacts that a run (run_pk) has logged; told by whoever keeps artifacts.
+        self.delete_artifacts: Callable[[int], object] = lambda _run_pk: None
 
     @property
     def keep_s(self) -> float:
         """For how long deleted runs are kept, seconds."""
         return self._keep_s
 
-    def delete(self, run: RunRow, *, by: str, delete_artifacts: bool = False) -> None:
+    def delete(self, run: RunRow, *, by: str) -> None:
         """Hide a run. Its processes go on, unharmed.
 
         Raises:
@@ -72,8 +75,6 @@ class Deletion:
         with self._store.writing.transaction() as tx:
             locked_run(tx, run.run_pk)
             self._set_deleted(tx, run.run_pk, self._clock.unix_s(), by)
-            if delete_artifacts:
-                self.delete_artifacts(tx, run.run_pk)
 
     def undelete(self, run: RunRow) -> None:
         """Show a deleted run again, with everything that its processes have said meanwhile.
@@ -89,7 +90,7 @@ class Deletion:
         run_pk = self._next_run()
         if run_pk is None:
             return False
-        for purge in (_purge_chunks, _purge_alerts, *self.parts, _purge_rows, self._purge_writers):
+        for purge in (_purge_chunks, _purge_alerts, _purge_rows, self._purge_writers):
             with self._store.writing.transaction() as tx:
                 if not self._is_due(tx, run_pk):
                     return True  # undeleted, or heard of, in this moment

@@ -1,0 +1,137 @@
+"""Deleted runs: hidden at once, unharmed while they are kept, brought back whole, purged without a rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from coordinator.ingest.test_edits import Process
+from runfold.protocol import evidence as e
+from runfold.protocol.evidence import Evidence
+from runfold.protocol.records import AlertRecord, RecordKind
+from runfold_coordinator.edits import deletion as module
+from runfold_coordinator.edits.changes import Change, RunEdits, RunGoneError
+from runfold_coordinator.edits.deletion import OF_RUN, QUIET_S, Deletion
+from runfold_coordinator.store import tables
+from runfold_coordinator.store.store import Store
+from support.frames import Bench, Speaker, only_run
+
+KEEP_S = 30 * 86400.0
+#: Tables with a run_pk that the purge goes through by itself, and versions of artifacts, which outlive runs.
+OTHERWISE = {"runs", "writers", "chunks", "alerts", "artifact_versions"}
+#: Tables that belong to no run.
+SHARED = {"meta", "counters", "partitions", "keys", "keysets", "keyset_keys", "projects"}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """An ingest over each database."""
+    url = f"sqlite:///{tmp_path / 'runfold.db'}"
+    store = Store.open(url if request.param == "sqlite" else request.getfixturevalue("postgres_url"))
+    yield Bench(store)
+    store.close()
+
+
+def say_everything(bench: Bench, process: Process) -> None:
+    """Rows, records, a gap, evidence, an alert, an edit: something in every table that runs have."""
+    process.hello(config={"a": 1})
+    for step in range(20):
+        process.log(step, loss=1.0, text="x" * 100)
+    process.say(RecordKind.ALERT, AlertRecord("careful").pack())
+    process.summary(("set", ("s",), 1))
+    with bench.store.transaction() as tx:
+        bench.board.add_evidence(tx, [Evidence(process.writer, e.EXIT, 1, {"code": 0, "how": "finish"}, "x")])
+    run = bench.store.find_run("local", "demo", "run1")
+    assert run is not None
+    RunEdits(bench.store, bench.clock).edit(run, Change(config={"b": 2}), by="ann")
+
+
+def counts(store: Store) -> dict[str, int]:
+    return {
+        table.name: store.fetch(sa.select(sa.func.count()).select_from(table))[0][0]
+        for table in tables.metadata.sorted_tables
+        if table.name not in SHARED
+    }
+
+
+def purge(deletion: Deletion) -> int:
+    turns = 0
+    while deletion.purge_some():
+        turns += 1
+        assert turns < 1000
+    return turns
+
+
+def test_every_table_of_runs_is_purged_or_kept_on_purpose() -> None:
+    with_run = {table.name for table in tables.metadata.sorted_tables if "run_pk" in table.c}
+    assert with_run == {table.name for table in OF_RUN} | OTHERWISE
+
+
+def test_a_deleted_run_takes_what_its_process_says_and_comes_back_with_it(bench: Bench) -> None:
+    process = Process(bench)
+    say_everything(bench, process)
+    deletion = Deletion(bench.store, bench.clock)
+    deletion.delete(only_run(bench.store), by="ann")
+    assert bench.store.list_runs() == []
+    assert bench.store.list_projects() == []
+    process.log(20, loss=2.0)
+    bench.board.tick()
+    assert bench.store.list_runs() == []
+    (hidden,) = bench.store.deleted_runs()
+    assert (hidden.row_count, hidden.deleted_by) == (21, "ann")
+    with pytest.raises(RunGoneError):
+        deletion.delete(hidden, by="bob")
+    with pytest.raises(RunGoneError):
+        RunEdits(bench.store, bench.clock).edit(hidden, Change(config={"x": 1}), by="bob")
+    deletion.undelete(hidden)
+    found = only_run(bench.store)
+    assert (found.row_count, found.config, found.state) == (21, {"a": 1, "b": 2}, "finished")
+
+
+def test_a_purge_leaves_nothing_of_the_run_and_all_of_the_others(bench: Bench, monkeypatch: Any) -> None:
+    other = Speaker(b"o" * 16, run_path="local/demo/other")
+    bench.feed(other.hello(), other.rows({"loss": [1.0, 2.0]}))
+    before = counts(bench.store)
+    say_everything(bench, Process(bench))
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 1)
+    deletion = Deletion(bench.store, bench.clock)
+    run = next(run for run in bench.store.list_runs() if run.run_id == "run1")
+    deletion.delete(run, by="ann")
+    bench.clock.now_s += KEEP_S - 1
+    assert purge(deletion) == 0
+    bench.clock.now_s += 2
+    assert deletion.purge_some()  # and the coordinator is killed here
+    assert purge(Deletion(bench.store, bench.clock)) > 3
+    assert counts(bench.store) == before
+    assert [run.run_id for run in bench.store.list_runs()] == ["other"]
+    with pytest.raises(RunGoneError):
+        deletion.undelete(run)
+
+
+def test_a_run_that_is_heard_of_is_not_purged_yet(bench: Bench) -> None:
+    process = Process(bench)
+    process.hello()
+    deletion = Deletion(bench.store, bench.clock)
+    deletion.delete(only_run(bench.store), by="ann")
+    bench.clock.now_s += KEEP_S + 1
+    process.log(0, loss=1.0)
+    assert purge(deletion) == 0
+    bench.clock.now_s += QUIET_S + 1
+    assert purge(deletion) > 0
+    process.log(1, loss=2.0)  # a process that was silent for a month goes on: it is another run by now
+    bench.board.tick()
+    assert len(bench.store.list_runs()) <= 1
+    assert bench.store.deleted_runs() == []
+
+
+def test_a_project_made_by_hand_is_listed_without_runs(bench: Bench) -> None:
+    edits = RunEdits(bench.store, bench.clock)
+    for _ in range(2):
+        edits.create_project("local", "empty")
+    Process(bench).hello()
+    assert bench.store.list_projects() == [("local", "demo", 1), ("local", "empty", 0)]
+    assert bench.store.list_projects("other") == []
