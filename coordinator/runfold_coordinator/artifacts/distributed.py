@@ -68,7 +68,9 @@ def _in_order(said: Iterable[Said]) -> list[Said]:
 
 
 def _never_back(own: Sequence[Said]) -> list[Said]:
-    known = sorted((each for each in own if each.seq is not None), key=lambda each: each.seq or 0)
+    known = sorted(
+        (each for each in own if each.seq is not None), key=lambda each: (each.seq or 0, *_order(each))
+    )
     latest, found = 0, [each for each in own if each.seq is None]
     for each in known:
         latest = max(latest, each.said_ns)

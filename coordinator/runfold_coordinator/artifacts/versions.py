@@ -224,11 +224,13 @@ def relate(
 
 def settle_uses(tx: Transaction, client_id: str, version_pk: int) -> None:
     """Let uses of a draft be uses of the version that it has become."""
-    tx.connection.execute(
-        sa.update(at.artifact_runs)
-        .where(_r.artifact == client_id, _r.version_pk.is_(None))
-        .values(version_pk=version_pk)
-    )
+    is_use = (_r.artifact == client_id, _r.version_pk.is_(None))
+    uses = tx.connection.execute(sa.select(at.artifact_runs).where(*is_use)).all()
+    if uses:
+        tx.connection.execute(sa.delete(at.artifact_runs).where(*is_use))
+        now = {"artifact": version_id(tx, version_pk), "version_pk": version_pk}
+        # The run may have said the same by the version's own id.
+        tx.insert_new(at.artifact_runs, [dict(row._mapping) | now for row in uses])  # noqa: SLF001 - public in SQLAlchemy's docs
 
 
 def version_id(tx: Transaction, version_pk: int) -> str:

@@ -73,28 +73,25 @@ def _note_draft(  # noqa: PLR0917 - who said what, when
 def _note_use(tx: Transaction, run_pk: int, record: ArtifactUseRecord, t_ns: int) -> None:
     if not is_client_id(record.artifact):
         return
+    known = _known_version(tx, record.artifact)
     relate(
         tx,
         run_pk,
         USED_BY,
-        record.artifact,
-        version_pk=_version_pk(tx, record.artifact),
+        record.artifact if known is None else known.id,
+        version_pk=None if known is None else known.version_pk,
         at_unix_s=t_ns / 1e9,
         use_as=clean_text(record.use_as or "")[:_MAX_USE_AS_CHARS],
     )
 
 
-def _version_pk(tx: Transaction, artifact: str) -> int | None:
-    """Return the version with this id, or the one that the draft with this client id has become."""
+def _known_version(tx: Transaction, artifact: str) -> Any:
+    """Return the version with this id, or the one that the draft with this client id has become; or None."""
     v = at.artifact_versions.c
-    found: int | None = tx.connection.execute(
-        sa.select(v.version_pk).where(v.id == artifact)
-    ).scalar_one_or_none()
-    if found is None:
-        found = tx.connection.execute(
-            sa.select(_d.version_pk).where(_d.client_id == artifact)
-        ).scalar_one_or_none()
-    return found
+    become = sa.select(_d.version_pk).where(_d.client_id == artifact)
+    return tx.connection.execute(
+        sa.select(v.version_pk, v.id).where(sa.or_(v.id == artifact, v.version_pk.in_(become)))
+    ).first()
 
 
 def _is_possible(record: ArtifactRecord) -> bool:

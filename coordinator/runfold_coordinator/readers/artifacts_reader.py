@@ -211,11 +211,11 @@ class ArtifactsReader:
         """
         statement = (
             members()
-            .add_columns(_r.use_as, _r.at_unix_s, _r.artifact)
+            .add_columns(_r.use_as, _r.at_unix_s)
             .join(at.artifact_runs, _r.version_pk == _v.version_pk)
             .where(_r.run_pk == run_pk, _r.relation == relation, _m.collection_pk == _v.collection_pk)
         )
-        order = (_r.at_unix_s, _r.artifact, _r.use_as)
+        order = (_r.at_unix_s, _r.version_pk, _r.use_as)
         rows, following = self._page(statement, order, limit, cursor)
         with self._store.snapshot() as connection:
             found = documents(connection, rows)
@@ -292,20 +292,16 @@ class ArtifactsReader:
         limit: int,
         cursor: str | None,
     ) -> tuple[list[Any], str | None]:
-        """Return a page by three columns, and its cursor: their values in the last row."""
+        """Return a page by three columns (float, int, str), and its cursor: their values in the last row."""
         if cursor is not None:
             after = json.loads(cursor)
-            if not isinstance(after, list) or [type(part) for part in after] not in _CURSORS:
+            if not isinstance(after, list) or [type(part) for part in after] != [float, int, str]:
                 raise ValueError("not a cursor")
             statement = statement.where(sa.tuple_(*order) > sa.tuple_(*map(sa.literal, after)))
         rows = self._store.fetch(statement.order_by(*order).limit(limit + 1))
         page = rows[:limit]
         last = [getattr(page[-1], column.name) for column in order] if len(rows) > limit else None
         return page, None if last is None else json.dumps(last)
-
-
-#: Types in the cursors of `_page`.
-_CURSORS = ([float, int, str], [float, str, str])
 
 
 def _use(row: Any) -> dict[str, Any]:
