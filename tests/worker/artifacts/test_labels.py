@@ -1,0 +1,85 @@
+"""Names, types, aliases, tags, metadata: W&B's rules, and W&B's classes of refusals."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+
+from runfold import Artifact, ArtifactTTL, UsageError
+from runfold.artifacts.labels import check_aliases, check_tags, with_latest
+from runfold.run_code import safe_name
+
+
+@pytest.mark.parametrize("name", ["ok", "ok-1_2.3", "x" * 128])
+def test_a_good_name(name: str) -> None:
+    assert Artifact(name, "t").name == name
+
+
+@pytest.mark.parametrize("name", ["", "bad name", "bad/name", "bad:name", "é", "x" * 129, "a\n"])
+def test_a_bad_name(name: str) -> None:
+    with pytest.raises(ValueError, match="Artifact name") as caught:
+        Artifact(name, "t")
+    assert type(caught.value) is ValueError
+
+
+@pytest.mark.parametrize("kind", ["job", "wandb-history"])
+def test_a_reserved_type(kind: str) -> None:
+    with pytest.raises(
+        ValueError, match=f"'{kind}' is reserved for internal use. Please use a different type."
+    ):
+        Artifact("a", kind)
+
+
+def test_metadata_is_plain_and_without_secrets() -> None:
+    metadata: dict[str, Any] = {"a": (1, 2), "nan": float("nan"), 3: "x", "api_key": "sk-12345678"}
+    artifact = Artifact("a", "t", metadata=metadata)
+    assert artifact.metadata == {"a": [1, 2], "nan": None, "3": "x", "api_key": "[redacted]"}
+    with pytest.raises(TypeError, match="Cannot parse <class 'int'> as artifact metadata"):
+        Artifact("a", "t", metadata=5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="larger than"):
+        artifact.metadata = {"a": "x" * 1_100_000}
+    with pytest.raises(ValueError, match="description is longer"):
+        artifact.description = "x" * 70_000
+
+
+def test_aliases_and_tags() -> None:
+    assert check_aliases("best") == ["best"]
+    assert check_aliases(None) == []
+    assert with_latest(check_aliases(["a", "b", "a"])) == ["a", "b", "latest"]
+    assert with_latest(["latest"]) == ["latest"]
+    for alias in ("a/b", "a:b", ""):
+        with pytest.raises(ValueError, match="Aliases must not be empty"):
+            check_aliases([alias])
+    assert check_tags(["one two", "x-1"]) == ["one two", "x-1"]
+    with pytest.raises(ValueError, match="tags may only contain"):
+        check_tags(["a!"])
+
+
+def test_ttl() -> None:
+    artifact = Artifact("a", "t")
+    with pytest.raises(ValueError, match="Unable to get TTL of draft artifact when inherited"):
+        _ = artifact.ttl
+    artifact.ttl = datetime.timedelta(days=1)
+    assert artifact.ttl == datetime.timedelta(days=1)
+    artifact.ttl = None
+    assert artifact.ttl is None
+    artifact.ttl = ArtifactTTL.INHERIT
+    with pytest.raises(ValueError, match="inherited"):
+        _ = artifact.ttl
+    with pytest.raises(ValueError, match="has to be positive"):
+        artifact.ttl = datetime.timedelta(0)
+    with pytest.raises(TypeError):
+        artifact.ttl = 5  # type: ignore[assignment]
+
+
+def test_what_is_not_there_says_what_to_do_instead() -> None:
+    with pytest.raises(UsageError, match="new_draft"):
+        Artifact("a", "t", incremental=True)
+    assert Artifact("a", "t").incremental is False
+
+
+def test_a_text_becomes_a_name() -> None:
+    assert safe_name("source-my proj/é-train.py") == "source-my_proj__-train.py"
+    assert len(safe_name("x" * 300)) == 128
