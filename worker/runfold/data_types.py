@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from runfold.media.html import Html
     from runfold.media.image import Image
     from runfold.media.image_mask import ImageMask
+    from runfold.media.joined_table import JoinedTable, PartitionedTable
     from runfold.media.media import Media
     from runfold.media.molecule import Molecule
     from runfold.media.object3d import Object3D
+    from runfold.media.table import Table
     from runfold.media.video import Video
 
 __all__ = [
@@ -31,11 +33,14 @@ __all__ = [
     "Html",
     "Image",
     "ImageMask",
+    "JoinedTable",
     "Media",
     "Molecule",
     "Node",
     "Object3D",
+    "PartitionedTable",
     "Plotly",
+    "Table",
     "Video",
     "box3d",
 ]
@@ -51,11 +56,14 @@ _PLACES = {
     "Html": "runfold.media.html",
     "Image": "runfold.media.image",
     "ImageMask": "runfold.media.image_mask",
+    "JoinedTable": "runfold.media.joined_table",
     "Media": "runfold.media.media",
     "Molecule": "runfold.media.molecule",
     "Node": "runfold.media.graph",
     "Object3D": "runfold.media.object3d",
+    "PartitionedTable": "runfold.media.joined_table",
     "Plotly": "runfold.media.figures",
+    "Table": "runfold.media.table",
     "Video": "runfold.media.video",
     "box3d": "runfold.media.box3d",
 }

@@ -65,7 +65,7 @@ def _flatten_into(cells: list[Cell], path: KeyPath, value: Any) -> None:
         cells.append((path, value))
         return
     if isinstance(value, (list, tuple)) and value and all(isinstance(item, Media) for item in value):
-        cells.append((path, MediaList.of(value)))
+        cells.append((path, MediaList.of([item.logged_at(path)[1] for item in value])))
         return
     leaf = convert(value, len(path), takes_media=True)
     if isinstance(leaf, dict):
@@ -73,6 +73,8 @@ def _flatten_into(cells: list[Cell], path: KeyPath, value: Any) -> None:
             raise ValueError(f"a key of more than {MAX_DEPTH} parts, or a dict that contains itself")
         for key, item in leaf.items():
             _flatten_into(cells, (*path, key), item)
+    elif isinstance(leaf, Media):
+        cells.append(leaf.logged_at(path))
     else:
         cells.append((path, leaf))
 
@@ -184,9 +186,13 @@ def _from_python(value: Any, depth: int, *, takes_media: bool = False) -> Any:
 
 
 def as_media(value: Any) -> Media | None:
-    """Return a value that is a medium, or a figure as one; else None."""
+    """Return a value that is a medium, or a figure or a DataFrame as one; else None."""
     if isinstance(value, Media):
         return value
+    if type(value).__module__.startswith("pandas") and type(value).__name__ == "DataFrame":
+        from runfold.media.table import Table
+
+        return Table(dataframe=value)
     library = getattr(value, "__module__", None) or getattr(value, "__name__", "")
     if isinstance(library, str) and library.partition(".")[0] in _FIGURE_LIBRARIES:
         from runfold.media import figures

@@ -56,14 +56,17 @@ class RunMedia(RunHistory, RunAttributes, RunFiles):
     def _store_one(self, value: Media, key: str, number: int | str) -> dict[str, Any]:
         stored: dict[str, Any] | None = value.stored.get(self)
         if stored is None:
-            value.hold()
-            encoded = value.content.encoded()
-            name = media_name(value.FOLDER, key, number, encoded.sha256, value.content.suffix)
-            self._send_media(name, encoded)
-            stored = value.describe(name, encoded, lambda part: self._store_one(part, key, number))
-            value.stored[self] = stored
-            self._name_classes(value, key)
+            stored = value.stored[self] = value.store(self, key, number)
         return stored
+
+    def _store_file(self, value: Media, key: str, number: int | str) -> dict[str, Any]:
+        value.hold()
+        encoded = value.content.encoded()
+        name = media_name(value.FOLDER, key, number, encoded.sha256, value.content.suffix)
+        self._send_media(name, encoded)
+        described = value.describe(name, encoded, lambda part: self._store_one(part, key, number))
+        self._name_classes(value, key)
+        return described
 
     def _send_media(self, name: str, encoded: Encoded) -> None:
         job_id = new_id()

@@ -155,7 +155,7 @@ def convert(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict):
         return {_key(key): convert(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)) and value and all(isinstance(item, Media) for item in value):
-        return MediaList.of(value)
+        return MediaList.of([item.logged_at(())[1] for item in value])
     if isinstance(value, (list, tuple, set)):
         return _converted_list(value, depth)
     return _convert_other(value, depth)
@@ -166,7 +166,7 @@ def _convert_other(value: Any, depth: int) -> Any:
     import enum
 
     if (medium := log_values.as_media(value)) is not None:
-        return medium
+        return medium.logged_at(())[1]
     if isinstance(value, enum.Enum):
         return value.name
     if isinstance(value, (datetime.datetime, datetime.date)):

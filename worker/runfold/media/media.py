@@ -14,6 +14,7 @@ from runfold.errors import Error
 
 if TYPE_CHECKING:
     from runfold.media.content import Content, Encoded
+    from runfold.protocol.keypath import KeyPath
 
 _REFERENCE = re.compile(r"(gs|s3|https?)://")
 
@@ -63,6 +64,19 @@ class Media:
         self.content.hold()
         for part in self.parts():
             part.hold()
+
+    def logged_at(self, path: KeyPath) -> tuple[KeyPath, Media]:
+        """Return where a row keeps it, and as what: here, as itself. Called by log() before `hold`.
+
+        Raises:
+            TypeError: Something in it has no form in JSON.
+        """
+        return path, self
+
+    def store(self, run: Any, key: str, number: int | str) -> dict[str, Any]:
+        """Store it in a run; return the JSON object that stands for it. Called once for each run."""
+        stored: dict[str, Any] = run._store_file(self, key, number)  # noqa: SLF001  # one product
+        return stored
 
     def facts(self) -> Mapping[str, Any]:
         """Return what its JSON says beside path, size and digest."""
