@@ -12,7 +12,6 @@ import secrets
 from typing import Any
 
 from runfold.artifacts.draft import Draft
-from runfold.artifacts.entries import ArtifactManifestEntry
 from runfold.artifacts.labels import check_description, check_metadata, check_name, check_type
 from runfold.artifacts.relations_part import RelationsPart
 from runfold.current_run import current_run
@@ -65,44 +64,6 @@ class Artifact(RelationsPart):
         run = current_run()
         settings = run.settings if run is not None else Settings.resolved({}, None, process_environment())
         self._draft = Draft(settings.home)
-        #: Tables that were added, by the names of their files: other tables may link to them.
-        self._added_tables: dict[str, Any] = {}
-
-    def add(self, obj: Any, name: str, overwrite: bool = False) -> ArtifactManifestEntry:
-        """Add a table or a medium under a name; `get()` of the version gives it back.
-
-        Args:
-            obj: A Table, Image, Video, Audio, Html, Object3D or Molecule, or a joined or partitioned table.
-            name: Its file is called "<name>.<kind>.json"; files of media are added too.
-            overwrite: Replace what has this name.
-
-        Raises:
-            ArtifactFinalizedError: It was logged. ValueError: It is something else, or the name is taken.
-        """
-        from runfold.media.artifact_objects import add_to
-
-        self._contents("add")
-        entry: ArtifactManifestEntry = add_to(self, obj, name, overwrite=overwrite)
-        return entry
-
-    def get(self, name: str) -> Any:
-        """Return the table or medium that was added under a name; None if there is none.
-
-        Raises:
-            ArtifactNotLoggedError: It is no version yet. As `download` does.
-        """
-        from runfold.media.artifact_objects import read_from
-
-        self._version("get")
-        return read_from(self, name)
-
-    def __getitem__(self, name: str) -> Any:
-        """Return what `get` does."""
-        return self.get(name)
-
-    def __setitem__(self, name: str, obj: Any) -> ArtifactManifestEntry:
-        """Add a table or a medium as `add` does."""
-        return self.add(obj, name)
 
     def new_draft(self) -> Artifact:
         """Return a draft with the version's files, to be changed and logged as the next one.
