@@ -60,7 +60,10 @@ class Collector:
         Raises:
             StoreUnavailableError, BlobUnavailableError, OSError: Not now; what was removed is removed.
         """
-        before_unix_s = self._blobs.sweep_before_unix_s
+        # Between two transactions: a blob that one has held by now is referred to where the marks are read.
+        # (Those of another process are protected by the minimum age, which no transaction takes.)
+        with self._store.writing.transaction():
+            before_unix_s = self._blobs.sweep_before_unix_s
         page = self._candidates("", before_unix_s)
         if not page or not self._roots:
             return Swept()
