@@ -1,0 +1,268 @@
+"""Versions that many processes write, over both databases: whole, in any order, or declared not to be."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runfold_coordinator.artifacts import part_merge
+from runfold_coordinator.artifacts.drafts import Draft
+from runfold_coordinator.artifacts.errors import NoSuchArtifactError
+from runfold_coordinator.artifacts.participants import (
+    DELIVERY_WAIT_S,
+    UPLOAD_WAIT_ALIVE_S,
+    UPLOAD_WAIT_S,
+)
+from runfold_coordinator.store.store import Store
+from support.artifact_desk import Desk, Process
+
+
+class Job(Desk):
+    """Ranks of one shared run that write "ckpt" together."""
+
+    def ranks(self, count: int, **facts: Any) -> list[Process]:
+        return [self.process("job", rank, **facts) for rank in range(count)]
+
+    def part(self, process: Process, files: dict[str, bytes], *, finish: bool = False, **more: Any) -> Draft:
+        """A part, or a finish, that the process says now."""
+        self.pass_s(0.01)
+        return process.draft(files, "ckpt", distributed_id="d", finalize=finish, **more)
+
+    def settle(self, after_s: float = 0.0) -> None:
+        self.pass_s(after_s)
+        self.artifacts.settler.turn()
+
+    def catch_up(self, ranks: list[Process]) -> None:
+        """Let the finish be two seconds ago, and heartbeats tell that nothing is on its way."""
+        self.pass_s(2.0)
+        for process in ranks:
+            process.beats()
+        self.settle()
+
+    def version(self, number: int) -> dict[str, Any]:
+        return self.find(f"ckpt:v{number}")
+
+    def names(self, document: dict[str, Any]) -> list[str]:
+        return [each["name"] for each in self.reader.files(document["id"], limit=1000).items]
+
+
+@pytest.fixture
+def job(store: Store, tmp_path: Path) -> Job:
+    return Job(store, tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_eight_writers_in_any_order_of_arrival(job: Job, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_merge, "FAN_IN", 3)
+    ranks = job.ranks(8)
+    drafts, frames = [], []
+    for epoch in range(2):
+        for process in ranks:
+            drafts.append(job.part(process, {f"{epoch}/{process.host}": process.writer_id.encode()}))
+            frames.append((process, process.logs(drafts[-1], feed=False)))
+        drafts.append(job.part(ranks[0], {f"{epoch}/index": b"i"}, finish=True, aliases=(f"epoch{epoch}",)))
+        frames.append((ranks[0], ranks[0].logs(drafts[-1], feed=False)))
+        job.pass_s(5)
+    chance = random.Random(seed)
+    order = list(range(8))
+    chance.shuffle(order)
+    steps = [lambda draft=draft: job.commit(draft) for draft in drafts]
+    # Records of one process come in their order; else anything may come first.
+    for rank in order:
+        own = [frame for process, frame in frames if process is ranks[rank]]
+        steps.insert(chance.randrange(len(steps)), lambda own=own: [job.bench.feed(frame) for frame in own])
+    chance.shuffle(steps)
+    for step in steps:
+        step()
+        job.settle(0.1)
+    job.catch_up(ranks)
+    job.settle()
+    for epoch in range(2):
+        found = job.find(f"ckpt:epoch{epoch}")
+        expected = sorted([f"{epoch}/index", *(f"{epoch}/node{rank}" for rank in range(8))])
+        assert (found["version"], found["incomplete"], job.names(found)) == (f"v{epoch}", None, expected)
+        assert found["count"] == 9
+    assert job.find("ckpt")["aliases"] == ["epoch1", "latest"]
+    assert {job.reader.draft(draft.client_id)["state"] for draft in drafts} == {"committed"}
+    assert len(job.reader.of_run(ranks[3].run_pk, "logged", limit=9).items) == 2
+
+
+def test_a_finish_waits_for_what_others_may_have_said_before_it(job: Job) -> None:
+    one, two = job.ranks(2)
+    part = job.part(two, {"b": b"2"})
+    late_record = two.logs(part, feed=False)
+    finish = job.part(one, {"a": b"1"}, finish=True)
+    one.logs(finish)
+    job.commit(finish)
+    job.settle()
+    found = job.reader.draft(finish.client_id)
+    assert (found["state"], "1 processes" in found["waits_for"]) == ("pending", True)
+    two.beats()  # it tells of a record that is not here, and was made before the finish came
+    job.settle(3.0)
+    assert job.reader.draft(finish.client_id)["state"] == "pending"
+    two.beats()
+    job.settle()
+    assert job.reader.draft(finish.client_id)["state"] == "pending"
+    job.bench.feed(late_record)
+    job.settle()
+    assert "rank 1 on node1" in job.reader.draft(finish.client_id)["waits_for"]  # for the upload, now
+    job.commit(part)
+    job.settle()
+    assert job.names(job.version(0)) == ["a", "b"]
+    assert job.reader.draft(finish.client_id)["waits_for"] is None
+
+
+def test_who_says_nothing_is_waited_for_for_a_minute(job: Job) -> None:
+    one, two = job.ranks(2)
+    finish = job.part(one, {"a": b"1"}, finish=True)
+    one.logs(finish)
+    job.commit(finish)
+    job.settle(DELIVERY_WAIT_S - 1)
+    assert job.reader.draft(finish.client_id)["state"] == "pending"
+    job.settle(2)
+    assert job.names(job.version(0)) == ["a"]
+    part = job.part(two, {"b": b"2"})  # it was away, and says its part now
+    two.logs(part)
+    job.commit(part)
+    second = job.part(one, {"c": b"3"}, finish=True)
+    one.logs(second)
+    job.commit(second)
+    job.settle(DELIVERY_WAIT_S + 1)
+    assert job.names(job.version(1)) == ["b", "c"]
+
+
+def test_processes_that_have_ended_are_not_waited_for(job: Job) -> None:
+    one, two = job.ranks(2)
+    part, finish = job.part(two, {"b": b"2"}), job.part(one, {"a": b"1"}, finish=True)
+    two.logs(part)
+    one.logs(finish)
+    job.commit(part)
+    job.commit(finish)
+    one.ends()
+    two.ends()
+    job.settle()
+    assert job.names(job.version(0)) == ["a", "b"]
+
+
+def test_ranks_that_are_runs_of_a_group_write_one_version(job: Job) -> None:
+    ranks = [job.process(f"run{rank}", rank, group="g") for rank in range(2)]
+    part = job.part(ranks[1], {"b": b"2"})
+    late_record = ranks[1].logs(part, feed=False)
+    finish = job.part(ranks[0], {"a": b"1"}, finish=True)
+    ranks[0].logs(finish)
+    job.commit(finish)
+    job.commit(part)
+    job.settle(5)
+    assert job.reader.draft(finish.client_id)["state"] == "pending"  # rank 1's run lives, and is behind
+    job.bench.feed(late_record)
+    job.catch_up(ranks)
+    assert job.names(job.version(0)) == ["a", "b"]
+
+
+def test_two_files_by_one_name_fail_the_version_and_say_whose(job: Job) -> None:
+    ranks = job.ranks(3)
+    drafts = [
+        job.part(ranks[0], {"same": b"1", "a": b"1"}),
+        job.part(ranks[1], {"same": b"1", "shard": b"1"}),
+        job.part(ranks[2], {"same": b"1", "shard": b"2"}, finish=True),
+    ]
+    for process, draft in zip(ranks, drafts, strict=True):
+        process.logs(draft)
+        job.commit(draft)
+    job.catch_up(ranks)
+    for draft in drafts:
+        found = job.reader.draft(draft.client_id)
+        assert found["state"] == "failed"
+        assert "'shard'" in found["error"]
+        assert "rank 1 on node1, rank 2 on node2" in found["error"]
+    with pytest.raises(NoSuchArtifactError):
+        job.find("ckpt")
+    job.commit(drafts[1])  # said again by its agent: it stays as it is
+    job.settle()
+    assert job.reader.draft(drafts[1].client_id)["state"] == "failed"
+    again = job.part(ranks[0], {"shard": b"3"}, finish=True)  # the next version is not hurt
+    ranks[0].logs(again)
+    job.commit(again)
+    job.catch_up(ranks)
+    assert job.names(job.version(0)) == ["shard"]
+
+
+def test_a_part_whose_node_died_is_declared_and_completes_the_version_when_it_comes(job: Job) -> None:
+    ranks = job.ranks(2)
+    whole = job.log({"old": b"0"}, name="ckpt")
+    part = job.part(ranks[1], {"b": b"2"}, aliases=("best",))
+    finish = job.part(ranks[0], {"a": b"1"}, finish=True, links=(("model-registry/M", ()),))
+    ranks[1].logs(part)
+    ranks[0].logs(finish)
+    job.commit(finish)
+    job.catch_up(ranks)
+    job.settle(UPLOAD_WAIT_S - 10)
+    assert job.reader.draft(finish.client_id)["state"] == "pending"
+    job.settle(20)
+    found = job.version(1)
+    assert (job.names(found), found["aliases"]) == (["a"], [])
+    missing = found["incomplete"]["missing"][0]
+    assert (missing["rank"], missing["host"], missing["run"]) == (1, "node1", "e/p/job")
+    assert "not heard of" in missing["reason"]
+    assert job.find("ckpt")["id"] == whole["id"]  # who asks for the latest gets a whole one
+    assert job.reader.draft(part.client_id)["state"] == "failed"
+    job.commit(part)  # the node is back, and its agent goes on
+    job.settle()
+    found = job.version(2)
+    assert (job.names(found), found["incomplete"]) == (["a", "b"], None)
+    assert found["aliases"] == ["best", "latest"]
+    assert {job.reader.draft(each.client_id)["version"] for each in (part, finish)} == {"v2"}
+    assert job.find("M", "model-registry")["id"] == found["id"]
+
+
+def test_an_upload_is_waited_for_as_long_as_its_node_lives(job: Job) -> None:
+    ranks = job.ranks(2)
+    part, finish = job.part(ranks[1], {"b": b"2"}), job.part(ranks[0], {"a": b"1"}, finish=True)
+    ranks[1].logs(part)
+    ranks[0].logs(finish)
+    job.commit(finish)
+    for _ in range(5):
+        job.pass_s(UPLOAD_WAIT_S - 60)
+        ranks[1].beats()
+        job.settle()
+    assert job.reader.draft(finish.client_id)["state"] == "pending"
+    run = job.store.find_run("e", "p", "job")
+    assert run is not None
+    job.artifacts.committer.give_up(part.client_id, run, "no space left")
+    job.settle()
+    assert job.version(0)["incomplete"]["missing"][0]["reason"] == "no space left"
+
+
+def test_nothing_is_waited_for_for_ever(job: Job) -> None:
+    ranks = job.ranks(2)
+    part, finish = job.part(ranks[1], {"b": b"2"}), job.part(ranks[0], {}, finish=True)
+    ranks[1].logs(part)
+    ranks[0].logs(finish)
+    for _ in range(int(UPLOAD_WAIT_ALIVE_S // 500) + 1):
+        job.pass_s(500)
+        for process in ranks:
+            process.beats()
+    job.settle()
+    assert job.reader.draft(finish.client_id)["state"] == "failed"
+    assert "no part" in job.reader.draft(finish.client_id)["error"]
+
+
+def test_the_whole_set_says_what_the_version_is(job: Job) -> None:
+    ranks = job.ranks(2)
+    part = job.part(ranks[1], {"b": b"2"}, aliases=("x",), tags=("t1",), metadata={"k": 1, "both": 1})
+    finish = job.part(ranks[0], {"a": b"1"}, finish=True, tags=("t2",), metadata={"both": 2})
+    for process, draft in ((ranks[1], part), (ranks[0], finish)):
+        process.logs(draft)
+        job.commit(draft)
+    job.catch_up(ranks)
+    found = job.version(0)
+    assert (found["aliases"], found["tags"]) == (["latest", "x"], ["t1", "t2"])
+    assert (found["metadata"], found["distributed_id"]) == ({"k": 1, "both": 2}, "d")
+    wrong = job.part(ranks[0], {"c": b"3"}, finish=True, type="dataset")
+    ranks[0].logs(wrong)
+    job.commit(wrong)
+    job.catch_up(ranks)
+    assert "'model'" in job.reader.draft(wrong.client_id)["error"]
