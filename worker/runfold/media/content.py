@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,10 +86,9 @@ class Content:
         Raises:
             OSError: It is not there, is no file, or may not be read.
         """
-        with path.open("rb") as file:
-            if not path.is_file():
-                raise FileNotFoundError(f"{path} is no file")
-            file.read(1)
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise OSError(f"{path} is no regular file")  # opening a pipe would wait for who writes to it
+        path.open("rb").close()
         content = cls(suffix, is_ours=False)
         content.source = path.absolute()
         return content
@@ -141,7 +141,8 @@ class Content:
 
     def _keep(self, path: Path) -> None:
         self._path = path
-        weakref.finalize(self, _forget, path, os.getpid())
+        # Not at exit: runs say their last media then, and the whole folder goes afterwards.
+        weakref.finalize(self, _forget, path, os.getpid()).atexit = False
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -99,4 +99,4 @@ def _converted(value: Any) -> Any:
     if not hasattr(spine, "is_frame_like"):
         # plotly asks for what matplotlib 3.5 removed: whether the spine lies on the frame of the axes.
         spine.is_frame_like = lambda self: (self._position or ("outward", 0.0)) == ("outward", 0.0)
-    return tools.mpl_to_plotly(_figure(value))
+    return tools.mpl_to_plotly(_figure(value))  # closes it in pyplot, as under W&B

@@ -36,8 +36,7 @@ def picture_of(data: Any, mode: str | None, file_type: str | None, *, normalize:
             )
         if array.ndim == 3:
             array = array.transpose(1, 2, 0)
-    if array.ndim > 2:
-        array = array.squeeze()
+    array = _without_trivial_axes(array)
     mode = mode or _guess_mode(array, file_type)
     picture: Picture = pillow.fromarray(to_uint8(array, normalize=normalize)).convert(mode)
     return picture
@@ -96,6 +95,17 @@ def to_uint8(array: Any, *, normalize: bool | None) -> Any:
     elif normalize and lowest >= -1 and highest <= 1:
         array = (array + 1.0) * 127.5
     return array.clip(0, 255).astype(numpy.uint8)
+
+
+def _without_trivial_axes(array: Any) -> Any:
+    """Return (H, W) or (H, W, channels) of an array with leading axes of length 1, or a single channel."""
+    while array.ndim > 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim == 3 and array.shape[2] == 1:
+        return array[:, :, 0]
+    if array.ndim == 3 and array.shape[0] == 1 and array.shape[2] not in (3, 4):
+        return array[0]
+    return array
 
 
 def _guess_mode(array: Any, file_type: str | None) -> str:

@@ -37,7 +37,7 @@ class TemporaryFolder:
             # The parent's descriptor stays open here, and with it the lock that both share.
             self._begin()
         with self._lock:
-            if self._folder is None:
+            if self._folder is None or not self._folder.exists():
                 self._folder = self._make()
             self._count += 1
             return self._folder / f"{self._count}{suffix}"

@@ -13,7 +13,7 @@ from runfold.media.media import need
 _ENCODERS = {
     "mp4": ("libx264", "libopenh264", "mpeg4"),
     "webm": ("libvpx-vp9", "libvpx"),
-    "ogg": ("libtheora",),
+    "ogg": ("libtheora", "libvpx"),
 }
 #: Near lossless for what training shows, at a fraction of the size.
 _OPTIONS = {
