@@ -34,7 +34,8 @@ class DeprecatedNames:
     def get_sweep_url(self) -> str | None:
         """Return `sweep_url`."""
         _moved("get_sweep_url()", "sweep_url")
-        return None
+        url: str | None = self._me().sweep_url
+        return url
 
     def project_name(self) -> str:
         """Return `project`."""
