@@ -76,7 +76,7 @@ class Uploads:
         Raises:
             StoreUnavailableError: Not known.
         """
-        if not self._blobs.missing([digest]):
+        if self._is_in_place(digest):
             return Progress(self._blobs.size(digest) or 0, is_complete=True)
         return Progress(self._length(digest), is_complete=False)
 
@@ -89,7 +89,7 @@ class Uploads:
             BlobMismatchError: It was complete, and was not what it should be.
             StoreUnavailableError, OSError: Not now.
         """
-        if not self._blobs.missing([digest]):
+        if self._is_in_place(digest):
             return None
         with self._lock:
             if digest in self._finishing:
@@ -192,6 +192,14 @@ class Uploads:
                 self._hashes[digest] = (length, known_hash)
                 while len(self._hashes) > KEPT_HASHES:
                     self._hashes.popitem(last=False)
+
+    def _is_in_place(self, digest: str) -> bool:
+        if self._blobs.missing([digest]):
+            return False
+        with self._lock:  # a crash right after its row has left the pieces
+            if digest not in self._busy and digest not in self._finishing:
+                self._forget(digest)
+        return True
 
     def _forget(self, digest: str) -> None:
         self._hashes.pop(digest, None)
