@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runfold.protocol.blocks import RowBlock
+from runfold.protocol.file_records import FileRecord
 from runfold.protocol.identity import Identity
 from runfold.protocol.records import (
     AlertRecord,
@@ -28,6 +29,7 @@ _PAYLOADS: dict[int, Any] = {
     RecordKind.CONFIG: ConfigRecord,
     RecordKind.CONSOLE: ConsoleRecord,
     RecordKind.EXIT: ExitRecord,
+    RecordKind.FILE: FileRecord,
     RecordKind.METRIC: MetricRecord,
     RecordKind.PREEMPTING: PreemptingRecord,
     RecordKind.RUN: RunRecord,

@@ -15,7 +15,14 @@ from runfold.protocol.file_records import FileRecord
 from runfold.protocol.records import RecordKind
 from runfold.run_part import RunPart
 from runfold.saving import Placed, choose, place
-from runfold.uploads.awaiting import UploadCounts, count_uploads, failures, is_empty, wait_for_uploads
+from runfold.uploads.awaiting import (
+    UploadCounts,
+    count_uploads,
+    failures,
+    is_empty,
+    wait_for_uploads,
+    waiting_jobs,
+)
 from runfold.uploads.jobs import AnyJob, FileJob, FolderJob, new_id
 from runfold.uploads.outbox import Outbox
 
@@ -75,9 +82,9 @@ class RunFiles(RunPart):
         chosen = choose(glob_str, base_path, policy, is_glob=glob) if glob_str is not None else None
         if chosen is None:
             return []
-        folder = self._files_folder()
-        found = []
+        found: list[str] = []
         try:
+            folder = self._files_folder()
             for placed in place(chosen, folder):
                 found.append(str(placed.link))
                 self._send_placed(placed, folder, policy)
@@ -260,7 +267,7 @@ class RunFiles(RunPart):
         with self._jobs_lock:
             self._jobs.add(job.id)
             if len(self._jobs) >= self._forget_at:
-                done = self._jobs - self._outbox.ids()
+                done = self._jobs - waiting_jobs(self._outbox, self._jobs)
                 self._jobs_lost += len(failures(self._outbox, done))
                 self._jobs -= done
                 self._forget_at = len(self._jobs) + _FORGET_EVERY

@@ -38,12 +38,15 @@ class UploadCounts:
 
 def count_uploads(outbox: Outbox, jobs: set[str], total: int, lost: int) -> UploadCounts:
     """Return how the jobs stand; `lost` could not even be written down."""
-    return UploadCounts(total, len(jobs & outbox.ids()), lost + len(failures(outbox, jobs)))
+    return UploadCounts(total, len(waiting_jobs(outbox, jobs)), lost + len(failures(outbox, jobs)))
 
 
 def failures(outbox: Outbox, jobs: set[str]) -> list[Result]:
     """Return the results of those of the jobs that were given up."""
-    return [result for result in outbox.results(jobs) if result.error is not None]
+    try:
+        return [result for result in outbox.results(jobs) if result.error is not None]
+    except OSError:
+        return []
 
 
 def wait_for_uploads(
@@ -61,7 +64,7 @@ def wait_for_uploads(
     from runfold.acknowledgement import knows_a_server
     from runfold.node.connect import http_address
 
-    left = jobs & outbox.ids()
+    left = waiting_jobs(outbox, jobs)
     why = None
     if left and is_offline:
         why = "`runfold sync` uploads them"
@@ -90,8 +93,16 @@ def _wait(outbox: Outbox, left: set[str], until_mono_s: float, call_agent: Calla
         if time.monotonic() - called_s >= _CALL_AGENT_EVERY_S:
             called_s = time.monotonic()
             call_agent()
-        left &= outbox.ids()
+        left = waiting_jobs(outbox, left)
     return left
+
+
+def waiting_jobs(outbox: Outbox, jobs: set[str]) -> set[str]:
+    """Return those of the jobs that wait; all of them while that can't be seen."""
+    try:
+        return jobs & outbox.ids()
+    except OSError:  # too many open files, a disk that went away
+        return jobs
 
 
 def _tell_failures(outbox: Outbox, jobs: set[str], run_id: str) -> None:

@@ -65,7 +65,7 @@ class Outbox:
         return sorted(found, key=lambda job: (job.created_unix_s, job.id))
 
     def ids(self) -> set[str]:
-        """Return the ids of the jobs that wait."""
+        """Return the ids of the jobs that wait. OSError: that can't be seen now."""
         return {path.stem for path in self._files(".job")}
 
     def end(self, job: AnyJob, *, error: str | None = None, **document: object) -> None:
@@ -114,7 +114,7 @@ class Outbox:
         try:
             with os.scandir(self.directory) as entries:
                 return [Path(entry.path) for entry in entries if entry.name.endswith(suffix)]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def _read(self, path: Path) -> bytes:

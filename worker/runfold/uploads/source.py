@@ -88,10 +88,6 @@ class Source:
             offset += len(chunk)
             yield chunk
 
-    def has_changed(self) -> bool:
-        """Return whether the open file was written to since it was opened."""
-        return mark_of(os.fstat(self._fd)) != self.mark
-
     def close(self) -> None:
         """Close the file."""
         if self._fd >= 0:
