@@ -9,8 +9,9 @@ from typing import Any
 from stored_form import StoredRun, empty_run, history_row, masked, stored_config, stored_metric
 
 from runfold.live_fold import LiveFold
-from runfold.protocol.file_records import FileRecord
+from runfold.protocol.file_records import ArtifactRecord, FileRecord
 from runfold.protocol.identity import Identity
+from runfold.protocol.manifest import Manifest
 from runfold.protocol.records import (
     AlertRecord,
     ConfigRecord,
@@ -22,6 +23,8 @@ from runfold.protocol.records import (
     RunRecord,
 )
 from runfold.spool.reader import SpoolReader
+from runfold.uploads.jobs import ArtifactJob
+from runfold.uploads.outbox import Outbox
 
 
 def writers(cwd: Path) -> list[Path]:
@@ -78,11 +81,35 @@ def read_run(directory: Path) -> StoredRun:
     for spool in (*consoles_of(directory), directory):
         for record in records(spool):
             _take(stored, config, record)
+    contents = _contents(directory.parent)
+    for artifact in stored["artifacts"]:
+        artifact["contents"] = contents[artifact.pop("client_id")]
     stored["config"] = stored_config(config)
     fold = LiveFold(directory, who.started_unix_ns)
     stored["summary"] = masked(fold.summary())
     stored["history"] = [history_row(row) for row in fold.rows()]
     return stored
+
+
+def _artifact(said: ArtifactRecord) -> dict[str, Any]:
+    """Return one artifact as the client stores it, with the id under which its contents are found."""
+    return {
+        "client_id": said.client_id,
+        "name": said.name,
+        "type": said.type,
+        "aliases": list(said.aliases),
+        "tags": list(said.tags),
+        "distributed_id": said.distributed_id or "",
+        "finalize": said.finalize,
+        "incremental": False,
+        "user_created": False,
+    }
+
+
+def _contents(target_dir: Path) -> dict[str, list[str]]:
+    """Return the names of the files of each artifact that waits in the outbox, by its client id."""
+    jobs = [job for job in Outbox(target_dir).waiting() if isinstance(job, ArtifactJob)]
+    return {job.client_id: sorted(Manifest.unpack(Path(job.manifest).read_bytes()).entries) for job in jobs}
 
 
 def _take(stored: StoredRun, config: dict[str, Any], record: Record) -> None:
@@ -107,6 +134,8 @@ def _take(stored: StoredRun, config: dict[str, Any], record: Record) -> None:
             )
         case RecordKind.EXIT:
             stored["exit_code"] = ExitRecord.unpack(payload).code
+        case RecordKind.ARTIFACT:
+            stored["artifacts"].append(_artifact(ArtifactRecord.unpack(payload)))
         case RecordKind.FILE:
             file = FileRecord.unpack(payload)
             stored["files"].append([file.name, file.policy.upper()])
