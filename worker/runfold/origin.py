@@ -58,8 +58,10 @@ def redact_arguments(arguments: Sequence[str]) -> list[str]:
             text = REDACTED
         elif equals and value and is_secret_key(name.lstrip("-")):
             text = f"{name}={REDACTED}"
+        else:
+            text = redact_text(text)
         is_secret = argument.startswith("-") and not equals and is_secret_key(argument.lstrip("-"))
-        text = redact_text(text)[:MAX_ARGUMENT_CHARS]
+        text = text[:MAX_ARGUMENT_CHARS]
         if len(text) > left:
             break
         left -= len(text)
