@@ -91,6 +91,10 @@ class Config:
         merged = {key: _deep_merge(self._items.get(key), value) for key, value in given.items()}
         self._lock(merged, user, _allow_val_change)
 
+    def _inherit(self, found: Mapping[str, Any]) -> None:
+        """Take what the run had before: shown here, under what was given, and not said again."""
+        self._items.update({key: value for key, value in found.items() if key not in self._items})
+
     def _pin(self, name: str, value: Any) -> None:
         """Set one entry of the reserved key."""
         self._store({RESERVED: {**self._items[RESERVED], name: value}})

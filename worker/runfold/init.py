@@ -12,7 +12,7 @@ from runfold import terminal
 from runfold.acknowledgement import knows_a_server
 from runfold.current_run import current_run, set_current
 from runfold.errors import Error, UsageError
-from runfold.joining import Joiner
+from runfold.joining import Joiner, Membership
 from runfold.resume import forget_last_run, last_run_id, remember_run
 from runfold.run import Run
 from runfold.settings import Settings, process_environment
@@ -70,15 +70,17 @@ def init(  # noqa: PLR0917  # W&B's signature
         group: Ties runs together: the ranks of a job, the folds of a cross-validation.
         mode: "online", "offline" (only spooled), "shared" (many processes write one run), "disabled".
         reinit: What to do when a run is active: "return_previous", "finish_previous" or "create_new".
-        resume: "allow", "must", "never" or "auto".
-        fork_from, resume_from: "run_id?_step=N": a moment to continue from.
+        resume: "allow", "must", "never" or "auto": whether to go on with a run that exists (docs/resume.md).
+        fork_from, resume_from: "run_id?_step=N": a moment to continue from, as a new run or the same one.
         fold: Which fold of a cross-validation this is.
         label: This process's display name among the writers of a shared run.
         primary: Whether this writer speaks for the run where writers differ.
         settings: A Settings, or a dict of its fields.
 
     Raises:
-        UsageError: An id, a project or a combination of arguments that can't be.
+        UsageError: An id, a project or a combination of arguments that can't be; or resume="must" or "never"
+            and the run does not exist, or does.
+        CommError: resume="must" or "never", and the server can't be asked.
         ValidationError: A setting has a value that it can't have.
     """
     arguments: dict[str, Any] = {
@@ -135,6 +137,10 @@ def init(  # noqa: PLR0917  # W&B's signature
             "run_id": moment.run,
             "step": moment.value,
         }
+    if _goes_on(resolved, membership):
+        from runfold.going_on import go_on
+
+        membership = go_on(resolved, membership)
     identity = membership.identity
     resolved.update(
         {
@@ -182,6 +188,15 @@ def _settle_previous(settings: Settings) -> Run | None:
     if settings.resume == "must":
         raise Error("Cannot resume a run while another run is active in this process: finish it first")
     return current_run() or _active[-1]
+
+
+def _goes_on(settings: Settings, membership: Membership) -> bool:
+    """Whether another run, or this one, has to be asked about; a new id that no rank shares has no past."""
+    if settings.fork_from is not None or settings.resume_from is not None or settings.resume == "must":
+        return True
+    return settings.resume is not None and (
+        settings.run_id is not None or membership.identity.rank is not None
+    )
 
 
 def _activate(run: Run) -> Run:

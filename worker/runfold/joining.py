@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,16 @@ _OFFLINE_MODES = frozenset({"offline", "dryrun"})
 
 
 @dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a run that goes on had before: shown by this process, and not said again by it."""
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    notes: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Membership:
     """A place in a run: who writes, and where its spool goes."""
 
@@ -35,6 +45,7 @@ class Membership:
     node: NodeSettings
     is_offline: bool
     is_resumed: bool = False
+    inherited: Inherited = Inherited()
 
 
 class Joiner:
@@ -171,7 +182,14 @@ def as_child(
     child = as_this_process(identity, launch, settings)
     base = identity.label or (f"rank{identity.rank}" if identity.rank is not None else "main")
     label = f"{base}-child-{child.pid}" if child.rank is None else f"rank{child.rank}"
-    return replace(child, label=label, primary=False, update_finish_state=False, forked_from=forked_from)
+    return replace(
+        child,
+        label=label,
+        primary=False,
+        update_finish_state=False,
+        forked_from=forked_from,
+        branch=None,
+    )
 
 
 def is_offline(settings: Settings) -> bool:

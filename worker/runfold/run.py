@@ -16,6 +16,7 @@ from runfold.config import Config
 from runfold.deprecated_names import DeprecatedNames
 from runfold.joining import Membership
 from runfold.metric import Metric, check_metric
+from runfold.protocol.branching import RESUME
 from runfold.protocol.records import AlertRecord, PreemptingRecord, RecordKind
 from runfold.recorder import Recorder
 from runfold.redact import redact_text, redact_value
@@ -75,12 +76,14 @@ class Run(
         self._config.update(config)
         initial = redact_value(self._config._as_dict())  # noqa: SLF001  # ours, with the reserved key
         self._membership = replace(membership, identity=replace(membership.identity, config=initial))
+        inherited = self._membership.inherited
+        self._config._inherit(inherited.config)  # noqa: SLF001  # ours
         object.__setattr__(self._config, "_on_change", self._record_config)
         object.__setattr__(self._config, "_allow_by_default", terminal.is_notebook())
         identity = self._membership.identity
         self._name = identity.name
-        self._notes = identity.notes
-        self._tags = identity.tags
+        self._notes = identity.notes if identity.notes is not None else inherited.notes
+        self._tags = identity.tags or inherited.tags
         #: The summary: what was logged last, or what define_metric() asked for.
         self.summary = Summary(self._read_summary, self._record_summary)
         self._begin_end()
@@ -226,7 +229,8 @@ class Run(
         """The step that the next log() without `step` will use. Each process counts its own."""
         if self._recorder.is_ended:
             raise TimeoutError(f"run {self.id} is finished: it has no step any more")
-        if self.starting_step and not self._recorder.rows_count:
+        branch = self._membership.identity.branch
+        if branch is not None and branch.kind != RESUME and not self._recorder.rows_count:
             return 0  # as W&B: a branched run shows its step with the first row
         return self._recorder.step
 

@@ -66,17 +66,19 @@ class RunFacts(RunPart):
 
     @property
     def start_time(self) -> float:
-        """When this process joined the run, unix seconds."""
-        return self._membership.identity.started_unix_ns / 1e9
+        """When this process joined the run, unix seconds; a resumed run had gone on for a while by then, and
+        this is so much earlier.
+        """
+        return self._membership.identity.zero_unix_ns / 1e9
 
     @property
     def starting_step(self) -> int:
-        """The first step: 0, or the one after the step that the run branches from."""
+        """The first step: 0, or the one after the step that the run goes on from."""
         return self._membership.identity.start_step
 
     @property
     def resumed(self) -> bool:
-        """Whether this continues a run that is known here."""
+        """Whether this goes on with a run that exists: by resume= or resume_from=."""
         return self._membership.is_resumed
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runfold import keep_up, terminal
@@ -17,6 +19,7 @@ class RunHistory(RunPart):
     """Rows and summary. They are folded when first asked for, and kept up from then on."""
 
     _live: LiveFold | None = None
+    _inherited_summary: dict[str, Any] | None = None
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -30,7 +33,7 @@ class RunHistory(RunPart):
         if self._live is None and self._spool.directory is not None:
             from runfold.live_fold import LiveFold
 
-            self._live = LiveFold(self._spool.directory, self._spool.identity.started_unix_ns)
+            self._live = LiveFold(self._spool.directory, self._spool.identity.zero_unix_ns)
             if not self._recorder.is_ended:
                 keep_up.start(self._live, self._is_over)
         return self._live
@@ -50,10 +53,21 @@ class RunHistory(RunPart):
         live = self._live_fold()
         summary = live.summary() if live is not None else {}
         self._tell_if_released()
-        return summary
+        before = self._summary_before
+        return summary if not before else laid_over(before, summary)
+
+    @property
+    def _summary_before(self) -> dict[str, Any]:
+        """What the run had in its summary when it was resumed, and this process did not set or delete."""
+        if self._inherited_summary is None:
+            self._inherited_summary = copy.deepcopy(dict(self._membership.inherited.summary))
+        return self._inherited_summary
 
     def _record_summary(self, record: SummaryRecord) -> None:
         self._recorder.check_active("_summary_update_callback")
+        if self._summary_before:
+            for change in record.changes:
+                drop_path(self._summary_before, change[1])
         self._recorder.append(RecordKind.SUMMARY, record.pack())
 
     def _on_open(self, identity: Identity) -> None:
@@ -69,3 +83,26 @@ class RunHistory(RunPart):
         super()._leave(code)
         if self._live is not None:
             self._live.close()
+
+
+def laid_over(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two nested dicts as one; where both have a value, `now` has it."""
+    merged = dict(before)
+    for key, value in now.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = laid_over(below, value)  # noqa: PLW2901 - the same value, whole
+        merged[key] = value
+    return merged
+
+
+def drop_path(tree: dict[str, Any], path: Sequence[str]) -> None:
+    """Take what is at a path, or in its way, out of nested dicts; harmless where there is nothing."""
+    at: Any = tree
+    for part in path[:-1]:
+        below = at.get(part)
+        if not isinstance(below, dict):
+            at.pop(part, None)
+            return
+        at = below
+    at.pop(path[-1], None)

@@ -12,12 +12,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from runfold.protocol.branching import MAX_RUNTIME_S
 from runfold.protocol.history.summary import runtime_s
 
 #: Before every time.
 _EVER = -(1 << 62)
-#: A run that went on for longer, seconds, is a clock that was wrong.
-_LONGEST_S = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class RunClock:
         """
         stretches = {_EVER: started_unix_ns}
         for since, gone_on_s in sorted(resumed):
-            if gone_on_s is not None and 0 <= gone_on_s < _LONGEST_S:
+            if gone_on_s is not None and 0 <= gone_on_s < MAX_RUNTIME_S:
                 stretches[since] = since - int(gone_on_s * 1e9)
         return cls(tuple(stretches), tuple(stretches.values()))
 

@@ -119,8 +119,8 @@ def number(attempts: Sequence[Attempt]) -> Numbering:
     Below a fork's first step there are its base's.
     """
     found = Numbering(attempts, cuts=[None] * len(attempts), rewinds=[None] * len(attempts))
-    forks = [w.branch for attempt in attempts for w in attempt.writers if w.branch is not None and w.is_fork]
-    highest = forks[0].next_step - 1 if forks else -1
+    first = attempts[0].begun_by if attempts else None
+    highest = -1 if first is None or first.fork is None else first.fork.next_step - 1
     for k, attempt in enumerate(attempts):
         resumed, rewound = attempt.resumed_at, attempt.rewound_at
         found.resumed.append(resumed)

@@ -51,9 +51,9 @@ class WriterFacts:
         return self.started_unix_ns if self.branch is None else self.branch.begins_at(self.started_unix_ns)
 
     @property
-    def is_fork(self) -> bool:
-        """Whether the run begins with another one's rows, by its word."""
-        return self.branch is not None and self.branch.kind == FORK and self.forked_from is None
+    def fork(self) -> Branch | None:
+        """The moment of another run that the run begins with, by its word."""
+        return None if self.branch is None or self.branch.kind != FORK else self.branch
 
     @property
     def goes_on(self) -> Branch | None:

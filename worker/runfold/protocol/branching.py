@@ -15,6 +15,8 @@ RESUME, REWIND, FORK = "resume", "rewind", "fork"
 KINDS = (RESUME, REWIND, FORK)
 #: Who knew how far the run was: the server, or only the spools of the writer's machine.
 SERVER, SPOOLS = "server", "spools"
+#: A run that went on for longer, seconds, is a clock that was wrong.
+MAX_RUNTIME_S = 1e9
 #: Steps are counted with 64 bits; one above is still to fit.
 _MAX_STEP = (1 << 62) - 1
 #: The year 2116: what lies beyond is no time, and would come after everybody for ever.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
-from runfold.protocol.branching import Branch
+from runfold.protocol.branching import FORK, MAX_RUNTIME_S, Branch
 from runfold.protocol.errors import DecodeError, VersionError
 from runfold.protocol.records import FieldTypes, MapPayload
 
@@ -132,6 +132,14 @@ class Identity(MapPayload):
     def begins_unix_ns(self) -> int:
         """Its place in time among the run's writers: after those that it goes on from."""
         return self.started_unix_ns if self.branch is None else self.branch.begins_at(self.started_unix_ns)
+
+    @property
+    def zero_unix_ns(self) -> int:
+        """When `_runtime` was 0: a run that was resumed goes on where it stood."""
+        branch = self.branch
+        if branch is None or branch.kind == FORK or not 0 <= (branch.runtime_s or 0.0) < MAX_RUNTIME_S:
+            return self.started_unix_ns
+        return self.started_unix_ns - int((branch.runtime_s or 0.0) * 1e9)
 
     @property
     def run_path(self) -> str:
