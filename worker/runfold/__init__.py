@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import TextIO
 
+    from runfold import plot, plots
     from runfold.api import Api
     from runfold.artifacts.artifact import Artifact
     from runfold.artifacts.ttl import ArtifactTTL
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         box3d,
     )
     from runfold.metric import Metric
+    from runfold.plot import plot_table
     from runfold.summary import Summary
     from runfold.torch_timing import time_collectives
 
@@ -83,6 +85,9 @@ __all__ = [
     "log_model",
     "login",
     "mark_preempting",
+    "plot",
+    "plot_table",
+    "plots",
     "require",
     "restore",
     "run",
@@ -187,6 +192,10 @@ def __getattr__(name: str) -> Any:
     if not name.startswith("_"):
         import importlib
 
+        if name in ("plot", "plots"):
+            return importlib.import_module(f"runfold.{name}")
+        if name == "plot_table":
+            return importlib.import_module("runfold.plot").plot_table
         data_types = importlib.import_module("runfold.data_types")
         if name == "data_types":
             return data_types

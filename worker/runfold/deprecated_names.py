@@ -43,6 +43,20 @@ class DeprecatedNames:
         name: str = self._me().project
         return name
 
+    def plot_table(
+        self,
+        vega_spec_name: str,
+        data_table: Any,
+        fields: dict[str, Any],
+        string_fields: dict[str, Any] | None = None,
+        split_table: bool = False,
+    ) -> Any:
+        """Return what `runfold.plot_table` does."""
+        from runfold.plot import plot_table
+
+        _moved("plot_table()", "runfold.plot_table()")
+        return plot_table(vega_spec_name, data_table, fields, string_fields, split_table)
+
     @property
     def mode(self) -> str:
         """Online, offline, disabled or shared."""

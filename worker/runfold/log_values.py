@@ -171,6 +171,8 @@ def _from_torch(value: Any, depth: int) -> Any:
 
 
 def _from_python(value: Any, depth: int, *, takes_media: bool = False) -> Any:
+    if takes_media and type(value).__module__ == "runfold.plot.chart":
+        return value.as_media()
     if takes_media and (medium := as_media(value)) is not None:
         return medium
     for kind, how in _conversions():

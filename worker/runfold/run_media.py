@@ -17,6 +17,7 @@ from runfold.media.encoder import encoder
 from runfold.media.media import Media, MediaList, is_batch
 from runfold.media.media_row import MediaRow
 from runfold.media.names import media_name
+from runfold.protocol.charts import CustomChartSpec
 from runfold.protocol.keypath import KeyPath
 from runfold.protocol.records import AlertRecord, RecordKind, SummaryRecord
 from runfold.redact import redact_text
@@ -95,6 +96,13 @@ class RunMedia(RunHistory, RunAttributes, RunFiles):
         there: Mapping[str, Any] = reserved.get(kind, {})
         if there.get(place) != entry:
             self._config._pin(kind, {**there, place: entry})  # noqa: SLF001  # ours
+
+    def _tell_chart(self, spec: CustomChartSpec) -> None:
+        """Say in the config how a table is drawn."""
+        reserved = self._config._as_dict().get("_wandb", {})  # noqa: SLF001  # ours, with the reserved key
+        there: Mapping[str, Any] = reserved.get("visualize", {})
+        if there.get(spec.key) != spec.config_value:
+            self._config._pin("visualize", {**there, spec.key: spec.config_value})  # noqa: SLF001  # ours
 
     def _tell_lost_media(self, key: str, step: int, error: BaseException) -> None:
         reason = redact_text(f"{type(error).__name__}: {error}")
