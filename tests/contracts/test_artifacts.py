@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runfold.protocol.manifest import Entry
-from runfold_coordinator.artifacts.deleting import KEEP_DELETED_S, forget_run
+from runfold_coordinator.artifacts.deleting import KEEP_DELETED_S
 from runfold_coordinator.artifacts.drafts import Ttl
 from runfold_coordinator.artifacts.editing import Labels
 from runfold_coordinator.artifacts.errors import (
@@ -20,6 +20,7 @@ from runfold_coordinator.artifacts.errors import (
     BlobsMissingError,
     NoSuchArtifactError,
 )
+from runfold_coordinator.edits.deletion import Deletion
 from runfold_coordinator.store.store import Store
 from support.artifact_desk import DAY_S, Desk, new_id
 
@@ -334,8 +335,9 @@ def test_lineage_knows_drafts_by_the_id_that_their_process_gave(desk: Desk) -> N
     same = user.draft({"a": b"1"})
     desk.commit(same)
     assert len(desk.reader.of_run(user.run_pk, "logged", limit=9).items) == 1
-    with desk.store.writing.transaction() as tx:
-        forget_run(tx, user.run_pk)
+    deleted = desk.store.find_run("e", "p", "user")
+    assert deleted is not None
+    Deletion(desk.store, desk.clock).delete(deleted, by="me")
     assert desk.reader.used_by(found["id"], limit=9).items == []
     assert desk.artifacts.deleter.delete_logged_by(maker.run_pk) == 1
     with pytest.raises(NoSuchArtifactError):

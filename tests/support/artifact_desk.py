@@ -37,9 +37,7 @@ class Process:
         self.speaker = Speaker(secrets.token_bytes(16), f"e/p/{run_id}")
         self.run_id = run_id
         self.host = host or f"node{rank}"
-        desk.bench.feed(
-            self.speaker.hello(host=self.host, boot_id=f"boot-{self.host}", rank=rank, **facts)
-        )
+        desk.bench.feed(self.speaker.hello(host=self.host, boot_id=f"boot-{self.host}", rank=rank, **facts))
 
     @property
     def writer_id(self) -> str:

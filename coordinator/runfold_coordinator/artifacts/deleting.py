@@ -184,15 +184,6 @@ def restore_latest(tx: Transaction, collection_pks: Iterable[int], now_unix_ns: 
             tx.insert(at.artifact_aliases, [row])
 
 
-def forget_run(tx: Transaction, run_pk: int) -> None:
-    """Remove what ties a run to artifacts; its versions stay, and nobody has logged them."""
-    r = at.artifact_runs.c
-    tx.connection.execute(sa.delete(at.artifact_runs).where(r.run_pk == run_pk))
-    tx.connection.execute(sa.update(at.artifact_versions).where(_v.run_pk == run_pk).values(run_pk=None))
-    tx.connection.execute(sa.delete(at.artifact_drafts).where(_d.run_pk == run_pk, _d.version_pk.is_(None)))
-    tx.connection.execute(sa.update(at.artifact_drafts).where(_d.run_pk == run_pk).values(run_pk=None))
-
-
 def _refuse_named(tx: Transaction, version_pk: int) -> None:
     names = list(
         tx.connection.execute(
