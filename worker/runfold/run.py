@@ -131,8 +131,8 @@ class Run(
         """Log one row, or a part of one. Returns in microseconds, whatever the network does.
 
         Args:
-            data: Values by name: numbers, text, nested dicts, lists, NumPy arrays, torch tensors. A dict
-            inside
+            data: Values by name: numbers, text, nested dicts, lists, NumPy arrays, torch tensors; images and
+                other media, figures: their row is said now, and they follow from a thread. A dict inside
                 makes dotted names. An array of more than 32 elements is kept as a histogram.
             step: The row's step; without it the next one. A step that was passed already merges into its row.
             commit: Whether the row is complete. By default it is when `step` is not given.

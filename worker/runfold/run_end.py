@@ -68,14 +68,16 @@ class RunEnd(RunConsole):
         self._wait(quiet=quiet)
 
     def _end(self, ending: Ending) -> None:
-        self._before_end()
-        if self._said_ending is not None:
-            self._recorder.end(None)
-        elif ending.code is None:
-            self._recorder.end_with_status(self._exit_payload(ending), write_status_at_last)
-        else:
-            self._recorder.end(self._exit_payload(ending))
-        self._leave(ending.code)
+        try:
+            self._before_end()
+        finally:  # whatever stops that, also an interrupt: how the process ended is said
+            if self._said_ending is not None:
+                self._recorder.end(None)
+            elif ending.code is None:
+                self._recorder.end_with_status(self._exit_payload(ending), write_status_at_last)
+            else:
+                self._recorder.end(self._exit_payload(ending))
+            self._leave(ending.code)
 
     def _leave(self, code: int | None = 0) -> None:
         super()._leave(code)

@@ -120,3 +120,15 @@ def test_the_thread_ends_when_nothing_came_for_a_while(monkeypatch: pytest.Monke
         encoder.put(lambda number=number: done.append(number))
         until(lambda: not encoder._has_thread)
     assert done == [0, 1]
+
+
+def test_many_small_tasks_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING_TASKS", 3)
+    monkeypatch.setattr(threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError))
+    encoder, done = Encoder(), []
+    for number in range(10):
+        encoder.put(lambda number=number: done.append(number), owner="mine")
+        encoder.relieve()
+    assert (done, encoder.count("mine")) == (list(range(7)), 3)
+    assert encoder.drain("mine", time.monotonic() + 30) == 0
+    assert done == list(range(10))

@@ -258,3 +258,17 @@ def test_secrets_in_reasons_are_masked(run: Any, capsys: pytest.CaptureFixture[s
     run._tell_lost_media("k", 0, ValueError("https://user:hunter2@host/x"))
     assert "hunter2" not in capsys.readouterr().err
     assert json.dumps(run.summary._as_dict())
+
+
+def test_an_interrupt_while_media_are_awaited_does_not_hide_the_end(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(timeout_s: float) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(run), "_await_media", lambda self, timeout_s: interrupt(timeout_s))
+    with pytest.raises(KeyboardInterrupt):
+        run.finish()
+    (spooled,) = read_spools(tmp_path / "home")
+    assert len(spooled.payloads(RecordKind.EXIT)) == 1
+    assert spooled.is_closed

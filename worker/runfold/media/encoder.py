@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +16,8 @@ from runfold import terminal
 
 #: Captured values that wait; beyond that, who makes another one encodes the oldest first.
 MAX_WAITING_BYTES = 256 * 1024 * 1024
+#: The same of tasks, whatever they hold: who logs faster than files can be written waits for them.
+MAX_WAITING_TASKS = 1024
 #: How long the thread waits for more before it ends.
 _IDLE_S = 5.0
 
@@ -42,7 +44,8 @@ class Encoder:
         self.turn = threading.RLock()
         self._lock = threading.Condition(threading.RLock())
         self._tasks: deque[_Task] = deque()
-        self._under_way: _Task | None = None
+        #: Tasks that are not done, by the id of their owner.
+        self._left: Counter[int] = Counter()
         self._has_thread = False
         self.waiting_bytes = 0
 
@@ -50,6 +53,7 @@ class Encoder:
         """Leave a task, and return at once. What it raises is said, and nothing else comes of it."""
         with self._lock:
             self._tasks.append(_Task(run, held_bytes, owner))
+            self._left[id(owner)] += 1
             self.waiting_bytes += held_bytes
             if self._has_thread:
                 self._lock.notify()
@@ -57,9 +61,10 @@ class Encoder:
                 self._start()
 
     def relieve(self) -> None:
-        """Do the oldest tasks here as long as too much memory waits. Hold no lock that they need."""
-        while self.waiting_bytes > MAX_WAITING_BYTES and self._do_one():
-            pass
+        """Do the oldest tasks here as long as too much waits. Hold no lock that they need."""
+        while self.waiting_bytes > MAX_WAITING_BYTES or len(self._tasks) > MAX_WAITING_TASKS:
+            if not self._do_one():
+                break
 
     def drain(self, owner: object, until_mono_s: float) -> int:
         """Do tasks here until none of the owner's is left, or time is up; return how many are left then."""
@@ -78,13 +83,12 @@ class Encoder:
             dropped = [task for task in self._tasks if task.owner is owner]
             self._tasks = deque(task for task in self._tasks if task.owner is not owner)
             self.waiting_bytes -= sum(task.held_bytes for task in dropped)
+            self._left[id(owner)] -= len(dropped)
             return len(dropped)
 
     def count(self, owner: object) -> int:
         """Return how many tasks of the owner are not done."""
-        with self._lock:
-            under_way = self._under_way is not None and self._under_way.owner is owner
-            return under_way + sum(task.owner is owner for task in self._tasks)
+        return self._left[id(owner)]
 
     def reset_after_fork(self) -> None:
         """This is the child of a fork: whatever was held or under way is the parent's."""
@@ -111,15 +115,21 @@ class Encoder:
             with self._lock:
                 if not self._tasks:
                     return False
-                task = self._under_way = self._tasks.popleft()
+                task = self._tasks.popleft()
                 self.waiting_bytes -= task.held_bytes
             try:
                 task.run()
             except Exception as error:  # noqa: BLE001  # training never stops because of us
                 terminal.warn_at_most_every(60.0, "media", f"a media value could not be kept: {error}")
             finally:
-                self._under_way = None
+                self._done(task)
             return True
+
+    def _done(self, task: _Task) -> None:
+        with self._lock:
+            self._left[id(task.owner)] -= 1
+            if not self._left[id(task.owner)]:
+                del self._left[id(task.owner)]
 
 
 encoder = Encoder()

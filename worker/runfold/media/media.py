@@ -120,6 +120,7 @@ class Media:
             mine is theirs or mine.encoded().sha256 == theirs.encoded().sha256
         )
 
+    #: By identity: two values are equal only once both are encoded, and a hash is asked for at once.
     __hash__ = object.__hash__
 
 
