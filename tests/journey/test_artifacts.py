@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -298,3 +300,25 @@ def test_eight_processes_write_one_version_and_some_are_killed(
         assert hashlib.sha256(found).hexdigest() == artifact.get_entry(name).digest
     assert artifact.version == "v0"
     assert os.listdir(folder)
+
+
+def test_the_command_line_puts_lists_and_gets(
+    server: LocalServer, env: dict[str, str], tmp_path: Path
+) -> None:
+    def command(*arguments: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "runfold", "artifact", *arguments, "--json"],
+            env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/a").write_text("a")
+    put = command("put", "set", "--name", "cli/thing", "--alias", "first")
+    assert (put["name"], put["type"], put["file_count"]) == ("local/cli/thing:v0", "dataset", 1)
+    assert set(put["aliases"]) == {"first", "latest"}
+    assert [each["name"] for each in command("ls", "cli")["artifacts"]] == ["local/cli/thing:v0"]
+    got = command("get", "cli/thing:first", "--root", "got")
+    assert (tmp_path / got["path"] / "a").read_text() == "a"

@@ -9,6 +9,7 @@ import typer
 
 from runfold.cli.agent import agent
 from runfold.cli.alerts import alerts
+from runfold.cli.artifact import artifact
 from runfold.cli.delete import delete, undelete
 from runfold.cli.demo import demo
 from runfold.cli.doctor import doctor
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 for command in (up, demo, runs, show, stop, delete, undelete, sync, tail, agent, doctor, alerts, top):
     app.command()(command)
+app.add_typer(artifact)
 # What follows the command's name is the command's.
 app.command(context_settings={"allow_interspersed_args": False})(run)
 
