@@ -19,7 +19,7 @@ from runfold_coordinator.readers.lane_rows import read_lane
 from runfold_coordinator.readers.run_lanes import RunLanes, Seat, counter_of, facts_of, machine_of
 from runfold_coordinator.readers.visible_top import visible_top
 from runfold_coordinator.states import TERMINAL
-from runfold_coordinator.store.model import RunRow
+from runfold_coordinator.store.model import RunRow, WriterRow
 from runfold_coordinator.store.store import Store
 
 #: Largest config, and largest summary, that an answer carries, in bytes.
@@ -136,7 +136,8 @@ class ResumeReader:
 def _attempt_of(asker: Asker | None, lanes: RunLanes) -> tuple[int, bool]:
     """Return the attempt that the asker would be of, and whether others of it are there already.
 
-    Where nobody of the newest attempt lives, it is over: who comes now belongs to the next one.
+    Where nobody of the newest attempt lives, it is over: who comes now belongs to the next one, but for
+    another rank of the same launcher, in the same round.
     """
     if asker is None:
         return 1 + max((seat.placement.attempt for seat in lanes.own_seats), default=0), False
@@ -145,9 +146,20 @@ def _attempt_of(asker: Asker | None, lanes: RunLanes) -> tuple[int, bool]:
     placed = place_writers([*facts, asker.facts(facts)], is_shared=is_shared)
     attempt = placed[_ASKER].attempt
     beside = [seat for seat in lanes.own_seats if seat.placement.attempt >= attempt]
-    if beside and all(seat.writer.state in TERMINAL for seat in beside):
+    if beside and not any(s.writer.state not in TERMINAL or _is_beside(s.writer, asker) for s in beside):
         return max(seat.placement.attempt for seat in beside) + 1, False
     return attempt, bool(beside)
+
+
+def _is_beside(writer: WriterRow, asker: Asker) -> bool:
+    launcher = writer.launcher
+    names = ("launcher_pid", "launcher_start", "restart_hint")
+    return (
+        asker.launcher_pid is not None
+        and asker.rank is not None
+        and writer.host == asker.host
+        and all(launcher.get(name) == getattr(asker, name) for name in names)
+    )
 
 
 def _until(seat: Seat, step: int) -> Seat:
