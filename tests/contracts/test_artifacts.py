@@ -177,6 +177,8 @@ def test_links_number_anew_and_have_names_of_their_own(desk: Desk) -> None:
     made = desk.commit(bad).made
     assert made is not None
     assert made.link_errors[0]["target"] == "model-registry/Det"
+    shown = desk.reader.draft(bad.client_id)
+    assert (shown["state"], "not linked to model-registry/Det" in shown["error"]) == ("committed", True)
     for target, code in (
         ("p/model", "collection_is_logged"),
         ("a/b/c/d", "bad_target"),

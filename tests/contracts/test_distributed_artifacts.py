@@ -234,6 +234,9 @@ def test_an_upload_is_waited_for_as_long_as_its_node_lives(job: Job) -> None:
     job.artifacts.committer.give_up(part.client_id, run, "no space left")
     job.settle()
     assert job.version(0)["incomplete"]["missing"][0]["reason"] == "no space left"
+    with pytest.raises(NoSuchArtifactError) as none:  # and no older one is whole
+        job.find("ckpt")
+    assert none.value.hint == "its newest version is v0, which lacks files of some processes"
 
 
 def test_nothing_is_waited_for_for_ever(job: Job) -> None:

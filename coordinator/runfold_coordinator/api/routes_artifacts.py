@@ -30,7 +30,7 @@ from runfold_coordinator.artifacts.editing import Labels
 router = APIRouter(prefix="/api/v1", tags=["artifacts"], dependencies=[Depends(require_admission)])
 
 #: For the gate: bodies that may be larger than others.
-BODY_LIMITS = {"/api/v1/artifacts": MAX_COMMIT_BYTES}
+BODY_LIMITS = {"/api/v1/artifacts": MAX_COMMIT_BYTES, "/api/v1/artifacts/{}": MAX_COMMIT_BYTES}
 
 Id = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 PlaceName = Annotated[str, Query(min_length=1, max_length=MAX_PLACE_CHARS)]

@@ -16,11 +16,10 @@ from runfold.protocol import failpoints
 from runfold.protocol.errors import ProtocolError
 from runfold_coordinator.artifacts.draft_rows import (
     UNKNOWN,
-    locked_draft,
-    new_draft_row,
     note_arrival,
     note_failure,
     note_version,
+    opened_draft,
     refuse_other_content,
 )
 from runfold_coordinator.artifacts.drafts import Draft
@@ -113,9 +112,7 @@ class Committer:
 
     def _note_failure(self, draft: Draft, why: str) -> None:
         with self._store.writing.transaction() as tx:
-            if locked_draft(tx, draft.client_id) is None:
-                row = new_draft_row(draft, ManifestSums(), self._clock.unix_s())
-                tx.insert_new(at.artifact_drafts, [row])
+            opened_draft(tx, draft, self._clock.unix_s())
             note_failure(tx, draft.client_id, why)
 
     def _is_done(self, draft: Draft) -> bool:
@@ -173,11 +170,10 @@ class Committer:
         """Write it; None where that took so long that the blobs have to be looked for again."""
         now_unix_s = self._clock.unix_s()
         with self._store.writing.transaction() as tx:
-            row = locked_draft(tx, draft.client_id)
-            if row is not None:
-                refuse_other_content(row, draft)
-                if row.version_pk is not None or row.arrived_unix_s is not None:
-                    return Committed(draft.client_id)  # by another request with the same draft
+            row = opened_draft(tx, draft, now_unix_s)
+            refuse_other_content(row, draft)
+            if row.version_pk is not None or row.arrived_unix_s is not None:
+                return Committed(draft.client_id)  # by another request with the same draft
             if self._blobs.hold(tx, [draft.manifest]):
                 raise BlobsMissingError([draft.manifest], 1)
             if self._clock.mono_s() - looked_s > max(LOOK_HOLDS_AT_LEAST_S, self._blobs.min_age_s / 2):
@@ -190,7 +186,7 @@ class Committer:
                 made = make_version(
                     tx, draft, draft.about, sums, manifest=draft.manifest, now_unix_s=now_unix_s
                 )
-                note_version(tx, locked_draft(tx, draft.client_id), made, now_unix_s)
+                note_version(tx, row, made, now_unix_s)
             failpoints.hit("artifacts.before_commit")
         return Committed(draft.client_id, made)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -96,50 +97,44 @@ class Deleter:
     def expire(self) -> int:
         """Delete versions whose time to live is over and that are linked nowhere; return how many."""
         now_unix_s = self._clock.unix_s()
-        ttl_s = sa.case((_v.ttl_is_inherited, _c.ttl_s), else_=_v.ttl_s)
         other = at.artifact_members.alias()
         is_linked = sa.exists().where(
             other.c.version_pk == _v.version_pk, other.c.collection_pk != _v.collection_pk
         )
-        statement = (
-            sa.select(_v.version_pk)
-            .join(at.artifact_collections, _c.collection_pk == _v.collection_pk)
-            .where(_v.deleted_unix_s.is_(None), _v.created_unix_s + ttl_s < now_unix_s, ~is_linked)
-            .limit(_AT_ONCE)
+        living = sa.select(_v.version_pk).where(_v.deleted_unix_s.is_(None), ~is_linked).limit(_AT_ONCE)
+        own = living.where(_v.ttl_s.is_not(None), _v.created_unix_s + _v.ttl_s < now_unix_s)
+        inherited = living.join(at.artifact_collections, _c.collection_pk == _v.collection_pk).where(
+            _c.ttl_s.is_not(None), _v.ttl_is_inherited, _v.created_unix_s + _c.ttl_s < now_unix_s
         )
-        found = [row.version_pk for row in self._store.fetch(statement)]
-        if found:
+        found = [row.version_pk for each in (own, inherited) for row in self._store.fetch(each)]
+        for some in _pages(found):
             with self._store.writing.transaction() as tx:
-                self._delete(tx, found)
+                self._delete(tx, some)
         return len(found)
 
     def purge(self) -> int:
         """Let deleted versions go of their blobs, when they were long enough; return how many did."""
         before = self._clock.unix_s() - KEEP_DELETED_S
-        with self._store.writing.transaction() as tx:
-            gone = tx.connection.execute(
-                sa.update(at.artifact_versions)
-                .where(_v.deleted_unix_s < before, _v.manifest.is_not(None))
-                .values(manifest=None)
-            )
-        return int(gone.rowcount)
+        is_over = (_v.deleted_unix_s.is_not(None), _v.manifest.is_not(None), _v.deleted_unix_s < before)
+        return self._update_if_any(at.artifact_versions, is_over, manifest=None)
 
     def give_up_unfinished(self) -> int:
         """Let go of parts that nobody has finished for a long time; return how many."""
         before = self._clock.unix_s() - KEEP_UNFINISHED_S
+        is_old = (
+            _d.distributed_id.is_not(None),
+            _d.generation.is_(None),
+            _d.error.is_(None),
+            sa.func.coalesce(_d.arrived_unix_s, _d.heard_unix_s) < before,
+        )
+        return self._update_if_any(at.artifact_drafts, is_old, error="nobody has finished it")
+
+    def _update_if_any(self, table: sa.Table, where: Sequence[sa.ColumnElement[bool]], **values: Any) -> int:
+        """Update rows; the write lock is not taken while there are none."""
+        if not self._store.fetch(sa.select(sa.literal(1)).select_from(table).where(*where).limit(1)):
+            return 0
         with self._store.writing.transaction() as tx:
-            gone = tx.connection.execute(
-                sa.update(at.artifact_drafts)
-                .where(
-                    _d.distributed_id.is_not(None),
-                    _d.generation.is_(None),
-                    _d.version_pk.is_(None),
-                    _d.error.is_(None),
-                    sa.func.coalesce(_d.arrived_unix_s, _d.heard_unix_s) < before,
-                )
-                .values(error="nobody has finished it")
-            )
-        return int(gone.rowcount)
+            return int(tx.connection.execute(sa.update(table).where(*where).values(values)).rowcount)
 
     def _delete(self, tx: Transaction, version_pks: Collection[int]) -> None:
         now_unix_s = self._clock.unix_s()

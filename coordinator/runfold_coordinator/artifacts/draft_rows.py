@@ -21,15 +21,18 @@ UNKNOWN = ""
 _d = at.artifact_drafts.c
 
 
-def locked_draft(tx: Transaction, client_id: str) -> Any:
-    """Return the row of a draft, locked; None while nothing is known of it."""
-    return tx.connection.execute(
-        sa.select(at.artifact_drafts).where(_d.client_id == client_id).with_for_update()
-    ).one_or_none()
+def opened_draft(tx: Transaction, draft: Draft, now_unix_s: float) -> Any:
+    """Return the row of a draft, locked; made of what it says itself where nothing is known of it."""
+    mine = sa.select(at.artifact_drafts).where(_d.client_id == draft.client_id).with_for_update()
+    row = tx.connection.execute(mine).one_or_none()
+    if row is None:
+        # Another process may insert it in this moment: then its row is the one that counts.
+        tx.insert_new(at.artifact_drafts, [_new_row(draft, now_unix_s)])
+        row = tx.connection.execute(mine).one()
+    return row
 
 
-def new_draft_row(draft: Draft, sums: ManifestSums, now_unix_s: float) -> dict[str, Any]:
-    """Return the row of a draft of which nothing is known but what it says itself."""
+def _new_row(draft: Draft, now_unix_s: float) -> dict[str, Any]:
     return {
         "client_id": draft.client_id,
         "run_pk": draft.run_pk,
@@ -38,8 +41,8 @@ def new_draft_row(draft: Draft, sums: ManifestSums, now_unix_s: float) -> dict[s
         "name": draft.name,
         "type": draft.type,
         "digest": draft.digest,
-        "size": sums.size,
-        "count": sums.count,
+        "size": 0,
+        "count": 0,
         "distributed_id": draft.distributed_id,
         "finalize": draft.finalize,
         "writer_id": draft.writer_id,
@@ -69,8 +72,6 @@ def refuse_other_content(row: Any, draft: Draft) -> None:
 
 def note_arrival(tx: Transaction, draft: Draft, sums: ManifestSums, now_unix_s: float) -> None:
     """Write that the files of a draft are here."""
-    if locked_draft(tx, draft.client_id) is None:
-        tx.insert_new(at.artifact_drafts, [new_draft_row(draft, sums, now_unix_s)])
     update_draft(
         tx,
         draft.client_id,
@@ -90,13 +91,10 @@ def note_arrival(tx: Transaction, draft: Draft, sums: ManifestSums, now_unix_s: 
 
 
 def note_version(tx: Transaction, row: Any, made: Made, now_unix_s: float) -> None:
-    """Write what a draft has become; its run has logged that version.
-
-    Args:
-        row: Of the draft: client_id, run_pk, about.
-    """
-    told: dict[str, Any] = {"version_pk": made.version_pk, "error": None, "waits_for": None}
-    tx.connection.execute(sa.update(at.artifact_drafts).where(_d.client_id == row.client_id).values(told))
+    """Write what the draft of a row has become; its run has logged that version."""
+    links = "; ".join(f"not linked to {each['target']}: {each['error']}" for each in made.link_errors)
+    error = links[:MAX_ERROR_CHARS] or None
+    update_draft(tx, row.client_id, version_pk=made.version_pk, error=error, waits_for=None)
     settle_uses(tx, row.client_id, made.version_pk)
     if row.run_pk is not None:
         relate(

@@ -22,7 +22,7 @@ BEAT_MARGIN_S = 1.0
 #: A part is given up when nothing was heard of its process and its node for so long, seconds.
 UPLOAD_WAIT_S = 600.0
 #: ... and when its node lives, after so long.
-UPLOAD_WAIT_ALIVE_S = 86_400.0
+UPLOAD_WAIT_ALIVE_S = 6 * 3600.0
 _AT_ONCE = 500
 _w = t.writers.c
 

@@ -207,8 +207,9 @@ class Settler:
                 sa.select(_d.generation, _d.arrived_unix_s, _d.error, _d.version_pk)
                 .where(_d.client_id == row.client_id)
                 .with_for_update()
-            ).one()
-            if tuple(now) != (row.generation, row.arrived_unix_s, row.error, row.version_pk):
+            ).one_or_none()
+            was = (row.generation, row.arrived_unix_s, row.error, row.version_pk)
+            if now is None or tuple(now) != was:
                 return False
         return True
 
@@ -246,7 +247,7 @@ def _others_go_on(key: Sequence[Any]) -> Iterator[None]:
 
 def _is_here(row: Any) -> bool:
     """Return whether the files of a part are here, and were not given up."""
-    return row.arrived_unix_s is not None and row.error is None
+    return row.arrived_unix_s is not None and (row.error is None or row.version_pk is not None)
 
 
 def _who(row: Any, tellers: dict[str, Teller]) -> str:

@@ -112,7 +112,7 @@ class ArtifactsReader:
                 found = found.where(_v.digest == wanted).order_by(_m.index.desc())
             else:
                 found = found.where(_v.version_pk.in_(alias))
-            return self._first(connection, found, shown)
+            return self._first(connection, found, shown, _newest(connection, collection.collection_pk))
 
     def versions(
         self,
@@ -271,10 +271,12 @@ class ArtifactsReader:
         with self._store.snapshot() as connection:
             return self._first(connection, statement, name)
 
-    def _first(self, connection: sa.Connection, statement: sa.Select[Any], name: str) -> dict[str, Any]:
+    def _first(
+        self, connection: sa.Connection, statement: sa.Select[Any], name: str, hint: str | None = None
+    ) -> dict[str, Any]:
         rows = connection.execute(statement.limit(1)).all()
         if not rows:
-            raise _no_such(name)
+            raise _no_such(name, hint)
         return documents(connection, rows)[0]
 
     def _drafts(self, connection: sa.Connection, rows: Sequence[Any]) -> list[dict[str, Any]]:
@@ -315,5 +317,16 @@ def _use(row: Any) -> dict[str, Any]:
     }
 
 
-def _no_such(name: str) -> NoSuchArtifactError:
-    return NoSuchArtifactError("artifact_not_found", f"no artifact {name}", field="artifact")
+def _newest(connection: sa.Connection, collection_pk: int) -> str | None:
+    """Return what people may ask for instead."""
+    row = connection.execute(
+        members().where(_m.collection_pk == collection_pk).order_by(_m.index.desc()).limit(1)
+    ).first()
+    if row is None:
+        return "all of its versions have been deleted"
+    lacks = ", which lacks files of some processes" if row.incomplete is not None else ""
+    return f"its newest version is v{row.index}{lacks}"
+
+
+def _no_such(name: str, hint: str | None = None) -> NoSuchArtifactError:
+    return NoSuchArtifactError("artifact_not_found", f"no artifact {name}", field="artifact", hint=hint)

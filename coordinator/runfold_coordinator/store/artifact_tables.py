@@ -61,6 +61,13 @@ artifact_versions = sa.Table(
     sa.Column("updated_unix_s", Seconds, nullable=False),
     sa.Column("deleted_unix_s", Seconds),
     sa.Index("artifact_versions_by_digest", "collection_pk", "digest"),
+    #: The few that may end by themselves
+    sa.Index(
+        "artifact_versions_mortal",
+        "created_unix_s",
+        sqlite_where=sa.text("deleted_unix_s IS NULL AND ttl_s IS NOT NULL"),
+        postgresql_where=sa.text("deleted_unix_s IS NULL AND ttl_s IS NOT NULL"),
+    ),
     sa.Index(
         "artifact_versions_deleted",
         "deleted_unix_s",

@@ -61,6 +61,12 @@ def upgrade() -> None:
     )
     op.create_index("artifact_versions_by_digest", "artifact_versions", ["collection_pk", "digest"])
     _create_partial_index(
+        "artifact_versions_mortal",
+        "artifact_versions",
+        ["created_unix_s"],
+        "deleted_unix_s IS NULL AND ttl_s IS NOT NULL",
+    )
+    _create_partial_index(
         "artifact_versions_deleted",
         "artifact_versions",
         ["deleted_unix_s"],
