@@ -77,12 +77,13 @@ async def answer_blob(request: Request, blobs: Blobs, digest: str, *, name: str 
         headers["Content-Range"] = f"bytes {chosen.begin}-{chosen.end - 1}/{size}"
     headers["Content-Length"] = str(chosen.end - chosen.begin)
     try:
-        file, head = await run_in_threadpool(_open, blobs, digest, chosen.begin)
+        file, media_type = await run_in_threadpool(
+            _open, blobs, digest, chosen.begin, is_shown=name is not None
+        )
     except BlobMissingError as error:
         raise not_here(error) from error
     except (BlobUnavailableError, OSError) as error:
         raise UnavailableError(f"not now: {error}", hint="ask again") from error
-    media_type = _media_type(head)
     if request.method == "HEAD":
         await run_in_threadpool(file.close)
         return Response(status_code=chosen.status, headers=headers, media_type=media_type)
@@ -99,15 +100,16 @@ def not_here(error: BlobMissingError) -> ApiError:
     return NotFoundError("blob_not_found", str(error), field="digest")
 
 
-def _open(blobs: Blobs, digest: str, begin: int) -> tuple[BinaryIO, bytes]:
+def _open(blobs: Blobs, digest: str, begin: int, *, is_shown: bool) -> tuple[BinaryIO, str]:
+    """Open a blob at `begin`, and tell its type, for which its beginning has to be read."""
     file = blobs.open(digest)
     try:
-        head = file.read(_HEAD_BYTES)
+        media_type = _media_type(file.read(_HEAD_BYTES)) if is_shown else _PLAIN
         file.seek(begin)
     except BaseException:
         file.close()
         raise
-    return file, head
+    return file, media_type
 
 
 async def _pieces(file: BinaryIO, left: int) -> AsyncIterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import msgpack
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
 
 from runfold.protocol.file_names import is_digest
 from runfold_coordinator.api.backend import Backend
@@ -19,6 +21,7 @@ from runfold_coordinator.api.errors import ApiError, BadRequestError, OverLimitE
 from runfold_coordinator.api.gate import require_admission
 from runfold_coordinator.api.parameters import At
 from runfold_coordinator.blobs.errors import (
+    FULL_ERRNOS,
     BlobError,
     BlobMismatchError,
     BlobSpaceError,
@@ -26,7 +29,7 @@ from runfold_coordinator.blobs.errors import (
     UploadOffsetError,
 )
 from runfold_coordinator.blobs.uploads import Piece, Progress
-from runfold_coordinator.store.errors import StoreFullError
+from runfold_coordinator.store.errors import StoreError, StoreFullError
 
 router = APIRouter(prefix="/api/v1/blobs", tags=["blobs"], dependencies=[Depends(require_admission)])
 
@@ -44,6 +47,8 @@ MAX_BATCH = 10_000
 MAX_READ = 1000
 #: Bytes of a piece that are written at a time.
 _WRITE_BYTES = 1 * MIB
+#: What a small file takes of a disk beside its bytes.
+_BLOCK_BYTES = 4096
 #: For so long an upload's last request waits until the blob is in place; then the client asks again.
 FINISH_WAIT_S = 20.0
 
@@ -108,7 +113,10 @@ async def batch(request: Request, backend: At) -> Response:
 
     One that does not hash to its digest has the whole batch refused.
     """
-    body = await request.body()
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody is there to read it
     return await run_in_threadpool(_store_batch, request, backend, body)
 
 
@@ -155,11 +163,11 @@ async def upload(
             if piece.offset < size:
                 return answer(request, _document(Progress(piece.offset, is_complete=False)))
         return answer(request, _document(await _finished(backend, digest, size)))
-    except UploadOffsetError as error:
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody is there to read it
+    except (BlobError, StoreError, OSError) as error:
         # A client that is still sending would not read the answer.
         await _drain(request)
-        raise _offset_error(error) from error
-    except (BlobError, StoreFullError, OSError) as error:
         raise as_api_error(error) from error
 
 
@@ -172,13 +180,16 @@ async def content(request: Request, backend: At, digest: Digest) -> Response:
 
 def as_api_error(error: Exception) -> ApiError:
     """Return the answer to what the blob store raised."""
+    if isinstance(error, UploadOffsetError):
+        return _offset_error(error)
     if isinstance(error, BlobMismatchError):
         hint = "hash the file and send it again; did it change meanwhile?"
         return ApiError(422, "digest_mismatch", str(error), field="digest", hint=hint)
-    if isinstance(error, (BlobSpaceError, StoreFullError)):
+    is_full = isinstance(error, OSError) and error.errno in FULL_ERRNOS
+    if is_full or isinstance(error, (BlobSpaceError, StoreFullError)):
         hint = "free disk space on the server, or start it with --blobs elsewhere; the upload then goes on"
         return ApiError(507, "disk_full", str(error), hint=hint, headers={"Retry-After": "30"})
-    if isinstance(error, (BlobUnavailableError, OSError)):
+    if isinstance(error, (BlobUnavailableError, StoreError, OSError)):
         return UnavailableError(f"not now: {error}", hint="ask again", retry_after_s=5)
     raise error
 
@@ -196,8 +207,10 @@ def _offset_error(error: UploadOffsetError) -> ApiError:
 
 
 async def _drain(request: Request) -> None:
-    async for _ in request.stream():
-        pass
+    """Read the rest of the body, which has a limit."""
+    with contextlib.suppress(RuntimeError, ClientDisconnect):  # all of it was read; nobody sends any more
+        async for _ in request.stream():
+            pass
 
 
 async def _receive(request: Request, piece: Piece) -> None:
@@ -223,11 +236,12 @@ def _close(piece: Piece, waiting: list[bytes]) -> None:
 
 
 async def _finished(backend: Backend, digest: str, size: int) -> Progress:
-    done = asyncio.wrap_future(backend.uploads.finish(digest, size))
-    try:
-        await asyncio.wait_for(asyncio.shield(done), FINISH_WAIT_S)
-    except TimeoutError:
+    finishing = asyncio.wrap_future(backend.uploads.finish(digest, size))
+    await asyncio.wait([finishing], timeout=FINISH_WAIT_S)
+    if not finishing.done():
+        finishing.add_done_callback(lambda found: found.cancelled() or found.exception())
         return Progress(size, is_complete=False)
+    finishing.result()
     return Progress(size, is_complete=True)
 
 
@@ -238,9 +252,9 @@ def _document(found: Progress) -> dict[str, Any]:
 def _store_batch(request: Request, backend: Backend, body: bytes) -> Response:
     pieces = _batch_pieces(body)
     try:
-        backend.uploads.check_space(len(body))
+        backend.uploads.check_space(len(body) + len(pieces) * _BLOCK_BYTES)
         stored = backend.blobs.put_many(pieces)
-    except (BlobError, StoreFullError, OSError) as error:
+    except (BlobError, StoreError, OSError) as error:
         raise as_api_error(error) from error
     return answer(request, {"stored": stored})
 

@@ -10,6 +10,8 @@ BlobError
 
 from __future__ import annotations
 
+import errno
+
 
 class BlobError(Exception):
     """Base of what the blob store raises."""
@@ -41,6 +43,10 @@ class UploadOffsetError(BlobError):
 
 class BlobSpaceError(BlobError):
     """The disk has no room for it, less what the database needs to go on."""
+
+
+#: What the kernel says where a disk, a quota or a file's limit is full.
+FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class BlobUnavailableError(BlobError):

@@ -86,7 +86,9 @@ class LocalPlace:
         """
         self._root = root
         self.incoming = root / "incoming"
-        self.incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (root, self.incoming):
+            folder.mkdir(mode=0o700, exist_ok=True)
         self._preparing = threading.Lock()
         self._is_prepared = False
         self._pool = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="runfold-blob-sync")
@@ -135,8 +137,10 @@ class LocalPlace:
                 return
             for shard in SHARDS:
                 (self._root / shard).mkdir(mode=0o700, exist_ok=True)
-            for folder in (self._root, self._root.parent, self._root.parent.parent):
+            for folder in (self._root, self._root.parent):
                 sync_folder(folder)
+            with contextlib.suppress(PermissionError):  # the folder above ours may be closed to us
+                sync_folder(self._root.parent.parent)
             self._is_prepared = True
 
     def _write(self, piece: tuple[str, bytes]) -> None:

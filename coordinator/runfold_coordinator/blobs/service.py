@@ -65,7 +65,7 @@ def open_place(url: str | None, data_dir: Path, store: Store) -> Place:
     """
     where = url or str(data_dir / "blobs")
     scheme, found, path = where.partition("://")
-    if found and scheme != "file":
+    if found and scheme not in ("file", "local"):
         return RemotePlace(f"{where.rstrip('/')}/{store.server_id}", data_dir / "blob-spool")
     root = Path(path if found else where).expanduser().resolve() / store.server_id
     if not root.is_dir() and store.fetch(sa.select(b.c.digest).limit(1)):

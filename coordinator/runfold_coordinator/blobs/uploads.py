@@ -7,12 +7,12 @@ What has come lies in a file named by the digest; whoever knows the content may 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
 import stat
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +22,13 @@ from typing import Any
 
 from runfold.protocol import failpoints
 from runfold_coordinator.blobs.blobs import Blobs
-from runfold_coordinator.blobs.errors import BlobError, BlobMismatchError, BlobSpaceError, UploadOffsetError
+from runfold_coordinator.blobs.errors import (
+    FULL_ERRNOS,
+    BlobError,
+    BlobMismatchError,
+    BlobSpaceError,
+    UploadOffsetError,
+)
 
 MIB = 1024 * 1024
 #: Uploads whose hash so far is remembered; of others the file is read again at the end.
@@ -33,7 +39,8 @@ FINISHERS = 4
 KEEP_PARTIAL_S = 86400.0
 #: A small blob that is being written takes less.
 _KEEP_UNFINISHED_S = 3600.0
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: An upload that goes on has a claim to the room it still needs; who pauses longer has none.
+CLAIM_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,9 @@ class Uploads:
         self._finishing: dict[str, Future[None]] = {}
         #: (length, hash of so much) by digest.
         self._hashes: OrderedDict[str, tuple[int, Any]] = OrderedDict()
+        #: (bytes still to come, monotonic time of the last piece) by digest: without it, several that don't
+        #: all fit would fill the disk together, and none would ever be whole.
+        self._claims: dict[str, tuple[int, float]] = {}
         #: Why an upload failed after who sent its end had been told to wait.
         self._failed: OrderedDict[str, BlobError] = OrderedDict()
         self._pool = ThreadPoolExecutor(FINISHERS, thread_name_prefix="runfold-upload")
@@ -107,7 +117,7 @@ class Uploads:
                 raise UploadOffsetError(digest, length)
             if length == size > 0:
                 return None
-            self.check_space(size - length)
+            self._claim(digest, size - length, is_new=not length)
             known_length, known_hash = self._hashes.pop(digest, (0, None))
             if not length:
                 known_hash = hashlib.sha256()
@@ -137,6 +147,14 @@ class Uploads:
             raise BlobSpaceError(
                 f"the server's disk is full: {wanted_bytes} bytes are wanted, {max(0, free)} are free"
             )
+
+    def _claim(self, digest: str, wanted_bytes: int, *, is_new: bool) -> None:
+        """Claim room; a new upload takes none that others need to end."""
+        now_s = time.monotonic()
+        claims = {each: found for each, found in self._claims.items() if now_s - found[1] < CLAIM_S}
+        claims.pop(digest, None)
+        self.check_space(wanted_bytes + (sum(left for left, _ in claims.values()) if is_new else 0))
+        self._claims = claims | {digest: (wanted_bytes, now_s)}
 
     def remove_old(self, now_unix_s: float) -> int:
         """Remove what nobody goes on with; return how many files went."""
@@ -169,6 +187,7 @@ class Uploads:
         finally:
             with self._lock:
                 self._finishing.pop(digest, None)
+                self._claims.pop(digest, None)
 
     def _check(self, digest: str, size: int, path: Path) -> None:
         """Raise unless the file is the blob."""
@@ -184,10 +203,12 @@ class Uploads:
             path.unlink(missing_ok=True)
             raise BlobMismatchError(f"what was sent as {digest} is {found.hexdigest()}")
 
-    def end_piece(self, digest: str, length: int, known_hash: Any) -> None:
+    def end_piece(self, digest: str, length: int, size: int, known_hash: Any) -> None:
         """Take that a piece was written, up to `length`; for Piece."""
         with self._lock:
             self._busy.discard(digest)
+            if digest in self._claims:
+                self._claims[digest] = (max(0, size - length), time.monotonic())
             if known_hash is not None:
                 self._hashes[digest] = (length, known_hash)
                 while len(self._hashes) > KEPT_HASHES:
@@ -217,7 +238,7 @@ class Uploads:
 
 
 class Piece:
-    """Writes one piece; for one thread at a time. `close()` keeps what was written."""
+    """Writes one piece. `close()` keeps what was written."""
 
     def __init__(
         self, uploads: Uploads, digest: str, fd: int, *, at: int, size: int, known_hash: Any
@@ -225,6 +246,8 @@ class Piece:
         self._uploads = uploads
         self._digest = digest
         self._fd = fd
+        #: A request that is cancelled leaves a write at work while the piece is closed.
+        self._lock = threading.Lock()
         self._begin = at
         self._size = size
         #: Of all bytes up to `offset`; None: not known, the file is read at the end.
@@ -240,6 +263,11 @@ class Piece:
             BlobSpaceError: The disk is full; the piece is taken back.
             OSError: The disk failed.
         """
+        with self._lock:
+            if self._fd >= 0:
+                self._write(data)
+
+    def _write(self, data: Sequence[bytes]) -> None:
         if self.offset + sum(map(len, data)) > self._size:
             raise BlobMismatchError(f"more than the {self._size} bytes that were said")
         try:
@@ -252,17 +280,19 @@ class Piece:
                     self._hash.update(part)
         except OSError as error:
             self._take_back()
-            if error.errno in _FULL:
+            if error.errno in FULL_ERRNOS:
                 raise BlobSpaceError("the server's disk is full") from error
             raise
 
     def close(self) -> None:
-        """Let others go on."""
-        if self._fd >= 0:
+        """Let others go on; again does nothing."""
+        with self._lock:
+            if self._fd < 0:
+                return
             os.close(self._fd)
             self._fd = -1
             failpoints.hit("blobs.after_piece")
-            self._uploads.end_piece(self._digest, self.offset, self._hash)
+            self._uploads.end_piece(self._digest, self.offset, self._size, self._hash)
 
     def _take_back(self) -> None:
         # The hash has seen bytes that are not there any more.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgpack
 import pytest
 
@@ -14,8 +17,10 @@ from coordinator.api.conftest import HeardIntake, backend_over
 from runfold_coordinator.api import routes_blobs
 from runfold_coordinator.api.app import create_app
 from runfold_coordinator.api.gate import FILE_POLICY, GatePolicy
+from runfold_coordinator.api.server import HttpServer
 from runfold_coordinator.blobs.uploads import Uploads
 from runfold_coordinator.store.store import Store
+from support.processes import until
 
 DATA = bytes(range(256)) * 10_000
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -49,6 +54,42 @@ def test_an_upload_in_pieces(client: AsgiClient) -> None:
     assert client.get(f"{BLOBS}/{DIGEST}/upload").json() == {"offset": size, "complete": True}
     assert client.post(f"{BLOBS}/missing", json={"digests": [DIGEST]}).json() == {"missing": []}
     assert put(client, DATA, size=size).json() == {"offset": size, "complete": True}
+
+
+def test_who_sent_the_end_is_told_to_ask_again_where_it_takes_long(
+    store: Store, intake: HeardIntake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = backend_over(store, intake)
+    client, slow = AsgiClient(create_app(backend)), threading.Event()
+    take = backend.blobs.place.take
+    monkeypatch.setattr(backend.blobs.place, "take", lambda *found: (slow.wait(30), take(*found)))
+    monkeypatch.setattr(routes_blobs, "FINISH_WAIT_S", 0.05)
+    size = len(DATA)
+    for _ in range(2):
+        assert put(client, DATA, size=size).json() == {"offset": size, "complete": False}
+        assert put(client, b"", offset=size, size=size).json() == {"offset": size, "complete": False}
+    assert client.get(f"{BLOBS}/{DIGEST}/upload").json() == {"offset": size, "complete": False}
+    slow.set()
+    monkeypatch.setattr(routes_blobs, "FINISH_WAIT_S", 30.0)
+    assert put(client, b"", offset=size, size=size).json() == {"offset": size, "complete": True}
+
+
+def test_what_came_before_the_client_went_stays(
+    store: Store, intake: HeardIntake, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = HttpServer(create_app(backend_over(store, intake)), "127.0.0.1", 0).start()
+    try:
+        head = f"PUT {BLOBS}/{DIGEST}/upload?offset=0&size={len(DATA)} HTTP/1.1\r\n"
+        head += f"Host: 127.0.0.1\r\nContent-Length: {len(DATA)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", server.port)) as sock:
+            sock.sendall(head.encode() + DATA[:100_000])
+        path = f"{server.url}{BLOBS}/{DIGEST}/upload"
+        until(lambda: httpx.get(path).json()["offset"] == 100_000)
+        rest = httpx.put(path, params={"offset": 100_000, "size": len(DATA)}, content=DATA[100_000:])
+        assert rest.json()["complete"]
+    finally:
+        server.close()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_the_true_offset_is_told(client: AsgiClient) -> None:

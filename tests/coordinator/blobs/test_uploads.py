@@ -7,13 +7,14 @@ import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from runfold_coordinator.blobs.blobs import Blobs
 from runfold_coordinator.blobs.errors import BlobMismatchError, BlobSpaceError, UploadOffsetError
 from runfold_coordinator.blobs.places import LocalPlace
-from runfold_coordinator.blobs.uploads import KEEP_PARTIAL_S, Uploads
+from runfold_coordinator.blobs.uploads import CLAIM_S, KEEP_PARTIAL_S, Uploads
 from runfold_coordinator.clock import SystemClock
 from runfold_coordinator.store.store import Store
 
@@ -161,6 +162,23 @@ def test_what_the_database_needs_is_left_to_it(blobs: Blobs) -> None:
     uploads = Uploads(blobs, keep_free_bytes=2**60)
     with pytest.raises(BlobSpaceError, match=f"{SIZE} bytes are wanted, 0 are free"):
         uploads.begin(DIGEST, 0, SIZE)
+    uploads.close()
+
+
+def test_uploads_that_do_not_all_fit_do_not_stop_each_other(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 2 * SIZE - 3000
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    uploads, now_s = Uploads(blobs), [0.0]
+    monkeypatch.setattr("runfold_coordinator.blobs.uploads.time.monotonic", lambda: now_s[0])
+    other = hashlib.sha256(b"other").hexdigest()
+    write(uploads, DATA[:2000])
+    with pytest.raises(BlobSpaceError):
+        uploads.begin(other, 0, SIZE)  # the first one needs the room to end
+    write(uploads, DATA[2000:2500], 2000)
+    now_s[0] += CLAIM_S + 1  # which it does not claim for ever
+    write(uploads, DATA[:100], digest=other)
     uploads.close()
 
 
