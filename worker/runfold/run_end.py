@@ -35,6 +35,7 @@ class RunEnd(RunConsole):
         self._finish(Ending(int(code), "finish"), quiet=bool(quiet))
 
     def __enter__(self) -> Self:
+        """Return the run; leaving the block finishes it, and an exception marks it failed."""
         return self
 
     def __exit__(
