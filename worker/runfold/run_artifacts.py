@@ -15,7 +15,7 @@ from runfold.acknowledgement import registered_url
 from runfold.errors import CommError
 from runfold.protocol.file_records import ArtifactRecord, ArtifactUseRecord
 from runfold.protocol.records import RecordKind
-from runfold.run_part import RunPart
+from runfold.run_files import RunFiles
 
 if TYPE_CHECKING:
     from runfold.api.connection import Connection
@@ -27,7 +27,7 @@ _TYPE_CHECK_S = 2.0
 _TYPE_CHECK_AGAIN_S = 60.0
 
 
-class RunArtifacts(RunPart):
+class RunArtifacts(RunFiles):
     """W&B's methods. All raise UsageError when the run is finished."""
 
     _artifact_connection: Connection | None = None
@@ -221,6 +221,8 @@ class RunArtifacts(RunPart):
             writer=lambda: self._spool.writer_id or "",
             call_agent=self._spool.call_agent,
             is_offline=self._membership.is_offline,
+            node_place=self._job_place,
+            note_job=self._note_job,
         )
 
     def _say_artifact(self, record: ArtifactRecord) -> None:

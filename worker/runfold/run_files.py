@@ -179,6 +179,7 @@ class RunFiles(RunPart):
                 is_offline=self._membership.is_offline,
                 is_quiet=quiet or self._settings.quiet,
                 until_mono_s=since_mono_s + self._settings.finish_timeout,
+                may_wait_longer="finish_timeout" not in self._settings.said,
                 call_agent=self._spool.call_agent,
             )
 
@@ -247,15 +248,21 @@ class RunFiles(RunPart):
             "writer": self._spool.writer_id or "",
             "run": f"{identity.entity}/{identity.project}/{identity.run_id}",
             "created_unix_s": time.time(),
-            "place": place_of(identity.boot_id or identity.host or "", identity.pid_namespace),
+            "place": self._job_place,
         }
+
+    @property
+    def _job_place(self) -> str:
+        """Where this process's paths mean files."""
+        identity = self._spool.identity
+        return place_of(identity.boot_id or identity.host or "", identity.pid_namespace)
 
     def _put_job(self, job: AnyJob) -> str | None:
         """Leave a job to the agent; return its id, None: not kept, which is told. Never raises."""
-        self._jobs_count += 1
         try:
             self._outbox.put(job, is_synced=False)
         except OSError as error:
+            self._jobs_count += 1
             self._jobs_lost += 1
             terminal.warn_at_most_every(
                 _WARN_EVERY_S,
@@ -264,11 +271,16 @@ class RunFiles(RunPart):
                 f"since that can't be written down: {error}. Training goes on",
             )
             return None
+        self._note_job(job.id)
+        return job.id
+
+    def _note_job(self, job_id: str) -> None:
+        """A job of this process was left: finish() waits for it, and status() counts it."""
         with self._jobs_lock:
-            self._jobs.add(job.id)
+            self._jobs_count += 1
+            self._jobs.add(job_id)
             if len(self._jobs) >= self._forget_at:
                 done = self._jobs - waiting_jobs(self._outbox, self._jobs)
                 self._jobs_lost += len(failures(self._outbox, done))
                 self._jobs -= done
                 self._forget_at = len(self._jobs) + _FORGET_EVERY
-        return job.id

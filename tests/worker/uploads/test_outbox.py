@@ -51,9 +51,9 @@ def test_an_ended_job_leaves_its_result_and_nothing_else(tmp_path: Path) -> None
     assert (result.error, result.document, result.kind) == (None, {"size": 3}, "file")
     assert outbox.ids() == set()
     assert not outbox.staging(job.id).exists()
-    outbox.forget_results(result.ended_unix_s + 86_000)
+    outbox.tidy(result.ended_unix_s + 86_000)
     assert outbox.result(job.id) is not None
-    outbox.forget_results(result.ended_unix_s + 87_000)
+    outbox.tidy(result.ended_unix_s + 87_000)
     assert outbox.result(job.id) is None
 
 

@@ -29,6 +29,8 @@ class Place:
         run: "entity/project/run_id".
         writer: Returns the id of the process's writer, which a fork's child has only once it said something.
         call_agent: Makes sure that somebody works the outbox off.
+        node_place: Where the process runs, as jobs say it: its paths mean files there.
+        note_job: Gets the id of each job that was left: finish() waits for them.
     """
 
     target_dir: Path
@@ -36,6 +38,8 @@ class Place:
     writer: Callable[[], str]
     call_agent: Callable[[], object]
     is_offline: bool
+    node_place: str = ""
+    note_job: Callable[[str], object] = lambda _: None
 
 
 def prepare(
@@ -133,6 +137,7 @@ def deliver(
             id=job_id,
             writer=place.writer(),
             run=place.run,
+            place=place.node_place,
             created_unix_s=time.time(),
             client_id=client_id,
             about={**about, "digest": manifest.digest},
@@ -142,6 +147,7 @@ def deliver(
         )
     )
     hit("artifacts.after_job")
+    place.note_job(job_id)
     if not place.is_offline:  # there nobody answers, and wait() says so
         delivery = Delivery(
             outbox,

@@ -156,6 +156,7 @@ class Agent:
     def close(self) -> None:
         """Close link and spools; what is not delivered stays in the spools. Idempotent."""
         self.end_duties()
+        self._uploads.stop()
         self._disk_sync.stop()
         self._uplink.close()
         self.writers.close()
@@ -348,6 +349,8 @@ class Agent:
     # --- the end ----------------------------------------------------------------------------------------
 
     def _has_work(self) -> bool:
+        if self._uploads.is_at_work():
+            return True
         if not self._uplink.is_open:
             return False  # nobody takes it; the spools keep it for the next agent
         if self.shipper.coordinator_lives(self._clock()):

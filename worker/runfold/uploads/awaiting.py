@@ -17,6 +17,8 @@ from runfold.uploads.outbox import Outbox
 _POLL_S = 0.05
 #: The agent is asked for so often meanwhile.
 _CALL_AGENT_EVERY_S = 0.5
+#: Longest extra wait where the outbox would be lost with the container.
+LAST_CHANCE_S = 600.0
 #: Failures that are told one by one.
 _TOLD = 5
 
@@ -58,11 +60,17 @@ def wait_for_uploads(
     is_offline: bool,
     is_quiet: bool,
     until_mono_s: float,
+    may_wait_longer: bool,
     call_agent: Callable[[], object],
 ) -> bool:
-    """Wait until no job is left, but not longer than until then; tell of what is left, and of what failed."""
-    from runfold.acknowledgement import knows_a_server
+    """Wait until no job is left, but not longer than until then; tell of what is left, and of what failed.
+
+    Args:
+        may_wait_longer: Nobody set a limit: where the outbox dies with the container, a last chance is given.
+    """
+    from runfold.acknowledgement import dies_with_the_container, knows_a_server
     from runfold.node.connect import http_address
+    from runfold.settings import process_environment
 
     left = waiting_jobs(outbox, jobs)
     why = None
@@ -74,6 +82,13 @@ def wait_for_uploads(
         why = "files travel by HTTP, and no HTTP address is known: set RUNFOLD_URL"
     elif left:
         left = _wait(outbox, left, until_mono_s, call_agent)
+        if left and may_wait_longer and dies_with_the_container(outbox.directory, process_environment()):
+            terminal.warn(
+                f"run {run_id}: {len(left):,} files or artifacts are not uploaded yet, and their folder "
+                f"{outbox.directory} dies with this container: waiting up to {LAST_CHANCE_S:.0f} s more. "
+                "Mount a volume and set RUNFOLD_DIR to avoid it"
+            )
+            left = _wait(outbox, left, until_mono_s + LAST_CHANCE_S, call_agent)
         why = "the node agent goes on" if node.mode == "process" else "the next agent goes on"
     if left and not is_quiet:
         terminal.info(f"run {run_id}: {len(left):,} files or artifacts are not uploaded yet; {why}")

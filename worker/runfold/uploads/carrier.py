@@ -162,9 +162,7 @@ class Carrier:
         self._progress.later(work, 0.0)
 
     def _fail(self, task: Task, message: str) -> None:
-        logger.warning(
-            "an upload was given up: %s", message, extra={"event": "upload_failed", "run": task.job.run}
-        )
+        self._progress.say("an upload was given up: %s", message, "upload_failed")
         about = {"name": task.job.name} if isinstance(task.job, FileJob) else {}
         self._outbox.end(task.job, error=message, **about)
         self._progress.done(task, is_failed=True)

@@ -65,15 +65,27 @@ class Uploads:
         self._uploader.tell_ended(filter(self._has_ended, self._uploader.watched_writers()))
 
     def close(self) -> None:
-        """End the threads; what is under way is gone on from by the next agent."""
+        """No more steps: processes that ended by now have. The threads go on until `stop`."""
+        self._is_closed = True
+        if self._uploader is not None:
+            self._uploader.tell_ended(filter(self._has_ended, self._uploader.watched_writers()))
+
+    def stop(self) -> None:
+        """End the threads; what is under way is gone on from by the next agent. Idempotent."""
         self._is_closed = True
         if self._uploader is not None:
             self._uploader.stop()
 
+    def is_at_work(self) -> bool:
+        """Return whether jobs are left that get on at the moment."""
+        return self.may_get_on() and self._uploader is not None and not self._uploader.progress.is_held
+
     def may_get_on(self) -> bool:
         """Return whether jobs are left that this agent may still get done, the server being away or not."""
         uploader = self._uploader
-        if uploader is None or not uploader.unfinished_count or http_address(self._settings) is None:
+        if uploader is None or http_address(self._settings) is None:
+            return False
+        if uploader.has_looked and not uploader.unfinished_count:
             return False
         progress = uploader.progress
         patience_s = self._settings.unreachable_exit_s if progress.is_held else STUCK_S
@@ -107,7 +119,7 @@ class Uploads:
 
     def _is_mine(self, job: AnyJob) -> bool:
         """A path means a file where the process ran; another place's agent sees it, unless there is none."""
-        if job.place in ("", self._place):
+        if job.place in ("", self._place) or not job.place.replace("-", "").isalnum():
             return True
         if lock.is_held(self._target_dir, place=job.place):
             self._deserted_s.pop(job.place, None)

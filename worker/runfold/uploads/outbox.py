@@ -25,6 +25,8 @@ STAGING_NAME = "staging"
 MAX_JOB_BYTES = 16 * 1024 * 1024
 #: How long results are kept.
 KEEP_RESULTS_S = 86_400.0
+#: How long what became no job is kept: a draft may take days.
+KEEP_UNFINISHED_S = 7 * 86_400.0
 
 
 class Outbox:
@@ -61,7 +63,9 @@ class Outbox:
         found = []
         for job_id in ids:
             with contextlib.suppress(OSError, ProtocolError):
-                found.append(parse_job(self._read(self.directory / f"{job_id}.job")))
+                job = parse_job(self._read(self.directory / f"{job_id}.job"))
+                if job.id == job_id:  # what goes with it is found, and removed, by its id
+                    found.append(job)
         return sorted(found, key=lambda job: (job.created_unix_s, job.id))
 
     def ids(self) -> set[str]:
@@ -103,12 +107,18 @@ class Outbox:
         """Return the folder for copies that go with a job; the caller makes it."""
         return self.directory / STAGING_NAME / job_id
 
-    def forget_results(self, now_unix_s: float) -> None:
-        """Remove results that are old."""
+    def tidy(self, now_unix_s: float) -> None:
+        """Remove results that are old, and what a killed process left unfinished."""
         for path in self._files(".done"):
             with contextlib.suppress(OSError):
                 if now_unix_s - path.stat().st_mtime > KEEP_RESULTS_S:
                     path.unlink()
+        with contextlib.suppress(OSError):
+            waiting = self.ids()
+            for path in (*self.directory.glob(".*"), *(self.directory / STAGING_NAME).glob("*")):
+                is_old = now_unix_s - path.stat().st_mtime > KEEP_UNFINISHED_S
+                if is_old and path.name not in waiting:
+                    remove_tree(path) if path.is_dir() else path.unlink()
 
     def _files(self, suffix: str) -> list[Path]:
         try:

@@ -34,6 +34,8 @@ class Planner:
         self._passed_over: dict[str, float] = {}
         self._unsynced: list[str] = []
         self._forgot_s = -1e9
+        #: What lay in the outbox at the beginning is known.
+        self.has_looked = False
 
     def watched_writers(self) -> set[str]:
         """Return the writers whose end is waited for."""
@@ -74,6 +76,7 @@ class Planner:
         self._look_at_live()
         with turn:
             self._promote()
+        self.has_looked = True
         self._sync(found)
         self._forget_results()
 
@@ -129,7 +132,7 @@ class Planner:
     def _forget_results(self) -> None:
         if self._progress.clock() - self._forgot_s >= FORGET_EVERY_S:
             self._forgot_s = self._progress.clock()
-            self._outbox.forget_results(time.time())
+            self._outbox.tidy(time.time())
 
 
 def _size_of(job: AnyJob) -> int:

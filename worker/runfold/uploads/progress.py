@@ -37,7 +37,8 @@ class Progress:
         self.done_count = self.failed_count = 0
         self._waits = BackOff(0.25, 5.0)
         self._held_until_s = -1e9
-        self._logged_s = -1e9
+        #: event -> when it was logged last
+        self._said_s: dict[str, float] = {}
 
     @property
     def is_held(self) -> bool:
@@ -88,9 +89,11 @@ class Progress:
     def wait_for_more(self, work: Iterable[Task], error: TryLaterError) -> None:
         """These lack something that comes by another way; the server is well."""
         self._say(str(error))
-        for task in work:
-            task.drop_source()
-            self.later([task], max(task.waits.fail(), min(error.after_s, LONGEST_ASKED_WAIT_S)))
+        asked_s = min(error.after_s, LONGEST_ASKED_WAIT_S)
+        with self.turn:
+            for task in work:
+                task.drop_source()
+                self.board.put_back(task, not_before_s=self.clock() + max(task.waits.fail(), asked_s))
 
     def hold(self, work: Iterable[Task], error: TryLaterError) -> None:
         """The server is away or busy: all wait."""
@@ -106,11 +109,13 @@ class Progress:
         with self.turn:
             self.turn.notify_all()
 
+    def say(self, text: str, message: str, event: str) -> None:
+        """Log a warning, but one of a kind at most once a minute."""
+        now_s = self.clock()
+        if now_s - self._said_s.get(event, -LOG_EVERY_S) >= LOG_EVERY_S:
+            self._said_s[event] = now_s
+            logger.warning(text, message, extra={"event": event, "failed": self.failed_count})
+
     def _say(self, message: str) -> None:
         self.trouble = message
-        now_s = self.clock()
-        if now_s - self._logged_s >= LOG_EVERY_S:
-            self._logged_s = now_s
-            logger.warning(
-                "files can't be uploaded now, they wait: %s", message, extra={"event": "uploads_held"}
-            )
+        self.say("files can't be uploaded now, they wait: %s", message, "uploads_held")

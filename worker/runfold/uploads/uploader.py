@@ -83,6 +83,11 @@ class Uploader:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     @property
+    def has_looked(self) -> bool:
+        """The outbox was looked into: before, it is not known what there is to do."""
+        return self._planner.has_looked
+
+    @property
     def unfinished_count(self) -> int:
         """Jobs that wait or are under way, but for those that watch a live process's files."""
         with self.progress.turn:
@@ -127,7 +132,7 @@ class Uploader:
                     self._settings.api_key,
                     patience_s=self._settings.patience_s,
                     stop=self.progress.stopping,
-                    connections=2 * self._settings.threads,
+                    connections=4 * self._settings.threads,
                     on_bytes=lambda _: self.progress.heard(),
                 )
             return self._clients[url]
