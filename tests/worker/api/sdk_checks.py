@@ -266,6 +266,15 @@ def _in_a_run(code: Callable[[runfold.Run], Any], name: str, **arguments: Any) -
     return run
 
 
+def _preempting() -> bool:
+    run = _in_a_run(lambda run: run.mark_preempting(), "preempting")
+    api = runfold.Api()
+    is_told = _soon(lambda: [found.id for found in api.runs("digits", {"state": "preempting"})] == [run.id])
+    api.close()
+    run.finish()
+    return is_told
+
+
 def _context() -> bool:
     try:
         with runfold.init(project="digits", id="checklist-with", reinit="create_new") as run:
@@ -303,9 +312,7 @@ METHODS: dict[str, Do] = {
 
 #: Names that a run of their own is begun for.
 OWN_RUNS: dict[str, Callable[[], Any]] = {
-    "mark_preempting": lambda: (
-        _in_a_run(lambda run: run.mark_preempting(), "preempting").finish(exit_code=143) is None
-    ),
+    "mark_preempting": _preempting,
     "join": lambda: _in_a_run(lambda run: run.log({"a": 1}), "join").join() is None,
     "__enter__": _context,
 }
@@ -314,7 +321,6 @@ OWN_RUNS: dict[str, Callable[[], Any]] = {
 def all_stored() -> dict[str, Stored]:
     """Return what a fresh reader finds of the run, by name; of other names the process's word is enough."""
     own = {
-        "mark_preempting": ("checklist-preempting", "preempted"),
         "join": ("checklist-join", "finished"),
         "__enter__": ("checklist-with", "failed"),
         "finish": (RUN_ID, "finished"),
