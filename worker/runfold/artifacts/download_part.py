@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from runfold import terminal
-from runfold.artifacts.contents_part import ContentsPart
 from runfold.artifacts.facts_part import FactsPart
+from runfold.artifacts.objects_part import ObjectsPart
 from runfold.artifacts.references import fetch
 from runfold.blob_cache import BlobCache
 from runfold.downloads import Wanted, download, in_parallel
@@ -20,7 +20,7 @@ from runfold.settings import process_environment
 from runfold.target_folder import TargetFolder
 
 
-class DownloadPart(ContentsPart, FactsPart):
+class DownloadPart(ObjectsPart, FactsPart):
     """Every file is verified by its digest before it is in its place."""
 
     def download(

@@ -83,6 +83,8 @@ def _rows(artifact: Any, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
             return None if math.isnan(cell) else cell
         if isinstance(cell, Media):
             return _medium_json(artifact, cell)
+        if isinstance(cell, bytes):
+            return cell.decode()
         return milliseconds(cell)
 
     return formed(rows, form)

@@ -49,6 +49,9 @@ def _captured(cell: Any, depth: int = 0) -> Any:
         return _scalar(cell)
     if is_none(cell):
         return None
+    if isinstance(cell, bytes):
+        cell.decode()
+        return cell
     if hasattr(cell, "detach") and hasattr(cell, "cpu"):
         return plain(cell)
     return _captured(log_values.convert(cell), depth + 1)
@@ -109,6 +112,8 @@ def _formed(cell: Any, form: Callable[[Any], Any]) -> Any:
 
 
 def _for_pages(cell: Any) -> Any:
+    if isinstance(cell, bytes):
+        return list(cell)  # as W&B
     return type_name(cell) if isinstance(cell, Media) else cell
 
 

@@ -33,14 +33,17 @@ def confusion_matrix(  # noqa: PLR0917  # W&B's signature
     Raises:
         ValueError: Both of `probs` and `preds` are given, or they are more or fewer than `y_true`, or there
             are more classes than names.
-        IndexError: `probs` has no column for each class.
+        AxisError: (of NumPy) `probs` has no column for each class.
         KeyError: A label is no index of a name.
         TypeError: One is missing.
     """
     if probs is not None and preds is not None:
         raise ValueError("Only one of `probs` or `preds` should be provided, not both.")
+    class_count = 0
     if probs is not None:
-        preds = need("numpy", "a confusion matrix of scores").argmax(_scores(probs), axis=1).tolist()
+        scores = need("numpy", "a confusion matrix of scores").asarray(probs)
+        preds = scores.argmax(axis=1).tolist()
+        class_count = scores.shape[1]
     if preds is None or y_true is None:
         raise TypeError("a confusion matrix needs y_true, and probs or preds")
     if len(preds) != len(y_true):
@@ -52,7 +55,7 @@ def confusion_matrix(  # noqa: PLR0917  # W&B's signature
             raise ValueError("The number of unique predicted classes exceeds the number of class names.")
         places: dict[Any, int] = {place: place for place in range(len(names))}
     else:
-        labels = _in_order({*guesses, *truths}) if probs is None else list(range(_scores(probs).shape[1]))
+        labels = _in_order({*guesses, *truths}) if probs is None else list(range(class_count))
         names = [f"Class_{number}" for number in range(1, len(labels) + 1)]
         places = {label: place for place, label in enumerate(labels)}
     counts = Counter((places[truth], places[guess]) for truth, guess in zip(truths, guesses, strict=True))
@@ -64,15 +67,6 @@ def confusion_matrix(  # noqa: PLR0917  # W&B's signature
     fields = {name: name for name in ("Actual", "Predicted", "nPredictions")}
     table = Table(columns=list(fields), data=rows)
     return plot_table(charts.CONFUSION_MATRIX, table, fields, {"title": title}, split_table)
-
-
-def _scores(probs: Any) -> Any:
-    scores = need("numpy", "a confusion matrix of scores").asarray(probs)
-    if scores.ndim != 2:
-        raise IndexError(
-            f"probs has a row for each sample and a column for each class: its shape is {scores.shape}"
-        )
-    return scores
 
 
 def _plain(label: Any) -> Any:

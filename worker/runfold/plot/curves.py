@@ -28,7 +28,7 @@ def pr_curve(  # noqa: PLR0917  # W&B's signature
     title: str = "Precision-Recall Curve",
     split_table: bool = False,
 ) -> CustomChart:
-    """Return precision over recall of each class.
+    """Return precision over recall of each class: at each recall the best precision that reaches it.
 
     Args:
         y_true: The true class of each sample, (n,).
@@ -41,17 +41,19 @@ def pr_curve(  # noqa: PLR0917  # W&B's signature
 
     Raises:
         ValueError: They do not belong together, hold NaN, or no class is drawn.
+        IndexError: There is no column for a class, or no name for one.
         Error: NumPy is not installed.
     """
     numpy = need("numpy", "a precision-recall curve")
-    grid = numpy.linspace(1, 0, interp_size, endpoint=True)
+    grid = numpy.linspace(0, 1, interp_size)[::-1]
     rows = []
     for name, truth, scores in _classes(y_true, y_probas, labels, classes_to_plot):
         counts = _Counts.of(truth, scores)
-        # Of all thresholds that reach a recall, the highest; where nothing is to be found, nothing is wrong.
+        precision = counts.hits / (counts.hits + counts.alarms)
+        # The best of all thresholds that reach a recall; where nothing is to be found, nothing is wrong.
+        best = numpy.maximum.accumulate(precision[::-1])[::-1]
         reaching = numpy.searchsorted(counts.hits / counts.hits[-1], grid, side="left")
-        precision = (counts.hits / (counts.hits + counts.alarms))[reaching]
-        rows += _rounded(name, numpy.where(grid > 0, precision, 1.0), grid)
+        rows += _rounded(name, numpy.where(grid > 0, best[reaching], 1.0), grid)
     fields = {"x": "recall", "y": "precision", "class": "class"}
     texts = {"title": title, "x-axis-title": "Recall", "y-axis-title": "Precision"}
     table = Table(columns=["class", "precision", "recall"], data=_thinned(rows))
@@ -120,8 +122,8 @@ def _classes(y_true: Any, y_probas: Any, labels: Any, classes_to_plot: Any) -> l
     """
     import numpy
 
-    if y_true is None or y_probas is None:
-        raise ValueError("a curve needs y_true, the classes, and y_probas, their scores")
+    if y_true is None:
+        raise ValueError("a curve needs y_true, the class of each sample")
     truth, scores = numpy.asarray(_listed(y_true)), numpy.asarray(_listed(y_probas), dtype=float)
     if truth.ndim != 1:
         raise ValueError(f"y_true has one class for each sample: its shape is {truth.shape}")
@@ -149,7 +151,8 @@ def _classes(y_true: Any, y_probas: Any, labels: Any, classes_to_plot: Any) -> l
 
 
 def _listed(values: Any) -> Any:
-    return values if hasattr(values, "__array__") or isinstance(values, list) else list(values)
+    is_ready = values is None or hasattr(values, "__array__") or isinstance(values, list)
+    return values if is_ready else list(values)
 
 
 def _name(each: Any, labels: Any) -> Any:
