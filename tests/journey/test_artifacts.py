@@ -225,6 +225,39 @@ def test_what_was_logged_offline_comes_by_sync(
     assert [each.name for each in api.run("off/off1").logged_artifacts()] == ["thing:v0"]
 
 
+KILLED = """
+import runfold
+with runfold.init(project="killed", id="killed1") as run:
+    artifact = runfold.Artifact("thing", "dataset")
+    for number in range(5):
+        with artifact.new_file(f"{number}.bin", mode="wb") as file:
+            file.write(b"%d" % number * (400_000 if number == 0 else 10))
+    run.log_artifact(artifact)
+"""
+
+
+def test_an_upload_that_is_killed_anywhere_makes_one_version(
+    server: LocalServer, env: dict[str, str], tmp_path: Path
+) -> None:
+    home = {"RUNFOLD_DIR": str(tmp_path / "home")}
+    python(KILLED, {**env, **home, "RUNFOLD_MODE": "offline"}, tmp_path)
+
+    def sync(failpoint: str) -> int:
+        return subprocess.run(
+            [sys.executable, "-m", "runfold", "sync"],
+            env={**env, **home, "RUNFOLD_URL": server.url, "RUNFOLD_FAILPOINT": failpoint},
+            cwd=tmp_path, capture_output=True, timeout=120, check=False,
+        ).returncode  # fmt: skip
+
+    steps = ("large", "blobs", "manifest", "commit")
+    assert [sync(f"artifacts.after_{step}") for step in steps] == [-9] * len(steps)
+    assert sync("") == 0
+    found = runfold.Api(url=server.url).artifact("killed/thing")
+    assert (found.version, found.file_count, len(found.collection.versions())) == ("v0", 5, 1)
+    found.download(tmp_path / "got", skip_cache=True)
+    found.verify(tmp_path / "got")
+
+
 CHANGED = """
 import runfold
 from pathlib import Path

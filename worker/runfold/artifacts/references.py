@@ -230,6 +230,7 @@ def _fetch_stored(entry: Entry, fd: int) -> None:
     given = {"version_id": version} if version and urlsplit(uri).scheme.startswith("s3") else {}
     try:
         if entry.digest != uri and not given:
+            files.invalidate_cache()  # what a listing said a while ago is not what is there now
             found = _stored_entry(uri, files.info(path)).digest
             if found != entry.digest:
                 raise ReferenceChangedError(
