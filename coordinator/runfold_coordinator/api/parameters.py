@@ -10,6 +10,7 @@ from fastapi import Depends, Path, Query, Request
 from runfold.protocol.identity import NODE_ENTITY
 from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.errors import BadRequestError, NotFoundError
+from runfold_coordinator.readers.branches import history_keys
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 
@@ -117,7 +118,7 @@ def page_rows(store: Store, run: RunRow, keys: list[str] | None, limit: int) -> 
     """Return how many rows a page may have: pages of wide runs are short."""
     if limit <= SMALL_PAGE_ROWS:
         return limit
-    width = len(store.keys(run.run_pk)) if keys is None else len(keys)
+    width = len(history_keys(store, run)) if keys is None else len(keys)
     return min(limit, max(SMALL_PAGE_ROWS, MAX_PAGE_CELLS // max(1, width)))
 
 

@@ -30,6 +30,7 @@ from runfold_coordinator.api.parameters import (
 from runfold_coordinator.api.routes_catalogue import Include
 from runfold_coordinator.api.table_answers import answer_table, check_size
 from runfold_coordinator.api.turns import large_read
+from runfold_coordinator.readers.branches import history_keys
 from runfold_coordinator.readers.history_columns import ColumnsPage
 from runfold_coordinator.readers.metadata_reader import run_metadata
 from runfold_coordinator.readers.node_reader import devices_of_writers
@@ -159,18 +160,19 @@ def keys(request: Request, backend: At, run: TheRun, cursor: Cursor = None) -> R
 
     `key` tells a literal dot ("\\.") from nesting; `name` is what rows and columns say.
     """
-    found = backend.store.keys(run.run_pk)
-    if cursor is not None:
-        found = [row for row in found if row.key > cursor]
+    found = [
+        (key, kinds)
+        for key, kinds in history_keys(backend.store, run).items()
+        if cursor is None or key > cursor
+    ]
     page = found[:_KEYS_PER_PAGE]
     return answer(
         request,
         {
             "keys": [
-                {"key": row.key, "name": display_name(decode_path(row.key)), "kinds": row.kinds}
-                for row in page
+                {"key": key, "name": display_name(decode_path(key)), "kinds": kinds} for key, kinds in page
             ],
-            "next_cursor": page[-1].key if len(found) > len(page) else None,
+            "next_cursor": page[-1][0] if len(found) > len(page) else None,
         },
     )
 

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from runfold_coordinator.api.encoding import MSGPACK, accepts_msgpack, answer, pack
 from runfold_coordinator.api.errors import BadRequestError
 from runfold_coordinator.readers.answers import Table
+from runfold_coordinator.readers.branches import history_keys
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 
@@ -52,7 +53,7 @@ def check_size(
     rows = min(samples, sum(run.row_count for run in runs))
     if rows <= SMALL_SAMPLES:
         return
-    width = len(store.keys(runs[-1].run_pk)) if keys is None else len(keys)
+    width = len(history_keys(store, runs[-1])) if keys is None else len(keys)
     columns = _OWN_COLUMNS + width * (_STATS_WIDTH if stats else 1)
     if rows * columns <= most:
         return

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
+from runfold.protocol.branching import FORK
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.edits.changes import RunGoneError, locked_run
 from runfold_coordinator.store import tables as t
@@ -120,8 +121,15 @@ class Deletion:
         quiet_since_s = now_s - min(QUIET_S, self._keep_s)
         c, w = t.runs.c, t.writers.c
         heard = sa.exists().where(w.run_pk == c.run_pk, w.last_seen_unix_s > quiet_since_s)
+        # A fork's history begins with its base's rows: these stay for as long as the fork.
+        forked = sa.exists().where(
+            branches.c.base_path == c.entity + "/" + c.project + "/" + c.run_id, branches.c.kind == FORK
+        )
         return sa.and_(
-            c.deleted_unix_s <= now_s - self._keep_s, c.updated_unix_s <= quiet_since_s, sa.not_(heard)
+            c.deleted_unix_s <= now_s - self._keep_s,
+            c.updated_unix_s <= quiet_since_s,
+            sa.not_(heard),
+            sa.not_(forked),
         )
 
     def _next_run(self) -> int | None:

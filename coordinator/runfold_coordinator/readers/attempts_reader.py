@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runfold_coordinator.readers.run_lanes import RunLanes, Seat, load_lanes, top_step
+from runfold_coordinator.readers.run_lanes import RunLanes, Seat, facts_of, load_lanes, top_step
 from runfold_coordinator.states import FINISHED, TERMINAL, RunVerdict, run_state
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
@@ -31,7 +31,7 @@ class AttemptsReader:
         ended), first_failure (as a run's; None without), failures (writers that ended otherwise than
         finished), first_step and last_step (None without rows), cut_step (from here on a later attempt took
         over; None while none did), lost_steps, restart_s (from the end of the attempt before; None for the
-        first).
+        first), branch (kind and step where it resumed or rewound the run; None where it did not).
         """
         described: list[dict[str, Any]] = []
         for attempt, seats in attempts_of(load_lanes(self._store, run)).items():
@@ -70,6 +70,15 @@ def _verdict_of(seats: Sequence[Seat]) -> RunVerdict:
     return run_state([member_of(seat.writer) for seat in seats])
 
 
+def _branch_of(seats: Sequence[Seat]) -> dict[str, Any] | None:
+    """Return where an attempt went on from, by the word of its first writer that says so."""
+    for seat in sorted(seats, key=lambda seat: seat.writer.started_unix_ns):
+        branch = facts_of(seat.writer).goes_on
+        if branch is not None:
+            return {"kind": branch.kind, "step": branch.next_step - 1}
+    return None
+
+
 def _describe(attempt: int, seats: Sequence[Seat], ended_before_unix_s: float | None) -> dict[str, Any]:
     writers = [seat.writer for seat in seats]
     started_unix_s = min(writer.started_unix_ns for writer in writers) / 1e9
@@ -101,5 +110,6 @@ def _describe(attempt: int, seats: Sequence[Seat], ended_before_unix_s: float | 
         "last_step": reached if reached is None else max(top_step(seats), min(firsts, default=0) - 1),
         "cut_step": _cut_step(seats),
         "lost_steps": lost_steps_of(seats),
+        "branch": _branch_of(seats),
         "restart_s": None if ended_before_unix_s is None else max(0.0, started_unix_s - ended_before_unix_s),
     }

@@ -39,6 +39,13 @@ def load_histories(store: Store, runs: Sequence[RunRow]) -> list[RunLanes]:
     return [_with_base(store, lanes) for lanes in load_many(store, runs)]
 
 
+def history_keys(store: Store, run: RunRow) -> dict[str, str]:
+    """Return the keys of a run's history with their kinds, ordered by key."""
+    if run.fork is not None:
+        return load_history(store, run).keys
+    return {row.key: row.kinds for row in store.keys(run.run_pk)}
+
+
 def find_base(store: Store, run: RunRow) -> RunRow | None:
     """Return the run that this one was forked from, deleted or not; None: it is no fork, or of none that is
     known.

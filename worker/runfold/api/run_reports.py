@@ -66,6 +66,8 @@ class RunReports(RunDocument):
         superseded by a later attempt (None: none are), lost_steps: how many those are. restart_s: seconds
         from the end of the attempt before to the start of this one (None for the first). state and reason:
         how it stands or why it ended, first_failure: as a run's, failures: processes that did not finish.
+        branch: where it resumed or rewound the run: kind ("resume", "rewind") and step (the last before it);
+        None where it did not.
         """
         found: list[dict[str, Any]] = self._connection.get(self._route("attempts"))["attempts"]
         return found
