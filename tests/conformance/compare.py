@@ -11,6 +11,12 @@ from typing import Any
 
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 _CLIENT_ARTIFACT = re.compile(r"wandb-client-artifact://\w+")
+#: One of two tables that were joined, after the id of an object.
+_JOINED_PART = re.compile(r"^t([12])_\d+\.table\.json$")
+#: The sum of a name that holds the run's id.
+_NAME_SUM = re.compile(r"^(run-ID-xyz-)[\w-]{6}$")
+#: The number of a part of a table, where the client has one, and the time when it was made.
+_INCREMENT = re.compile(r"\b(?:None|\d+)-\d{13}\.")
 _RUN_ID = re.compile(r"Run \(\w+\)")
 _RUN_ARTIFACT = re.compile(r"run-[a-z0-9]{8}-")
 #: Media that libraries encode: each version has its own bytes, and so its own digest and size.
@@ -84,8 +90,9 @@ def _normal(value: Any) -> Any:
         value = _ENCODED_NAME.sub(r"\1<digest>\2", value)
         value = _ADDRESS.sub("0xADDR", value.replace(_RECORDED_MODULE, "scenarios."))
         value = _CLIENT_ARTIFACT.sub("wandb-client-artifact://X", value)
+        value = _INCREMENT.sub("N-TIME.", _JOINED_PART.sub(r"t\1_ID.table.json", value))
         value = _RUN_ID.sub("Run (ID)", value)
-        return _RUN_ARTIFACT.sub("run-ID-", value)
+        return _NAME_SUM.sub(r"\1SUM", _RUN_ARTIFACT.sub("run-ID-", value))
     return value
 
 

@@ -30,13 +30,8 @@ RULES = {
     "local": 'the entity is "local" where none is given',
 }
 
-#: Scenarios of files and media, which runfold does not have yet.
-NOT_YET = frozenset(
-    {
-        "media_plot_line",
-        "media_table",
-    }
-)
+#: Scenarios of what runfold does not have yet.
+NOT_YET: frozenset[str] = frozenset()
 
 _NAME_PLACE = re.compile(r"(runs\.\d+\.run|obs)\.name")
 _MADE_UP_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")

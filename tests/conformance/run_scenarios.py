@@ -43,7 +43,7 @@ def scenarios() -> dict[str, dict[str, Any]]:
     """Return the scenarios by name."""
     if str(HERE) not in sys.path:
         sys.path.insert(0, str(HERE))
-    modules = [importlib.import_module(name) for name in ("scenarios", "media_scenarios")]
+    modules = [importlib.import_module(name) for name in ("scenarios", "media_scenarios", "table_scenarios")]
     return {name: scenario for module in modules for name, scenario in module.SCENARIOS.items()}
 
 
