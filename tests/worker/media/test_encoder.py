@@ -132,3 +132,26 @@ def test_many_small_tasks_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> No
     assert (done, encoder.count("mine")) == (list(range(7)), 3)
     assert encoder.drain("mine", time.monotonic() + 30) == 0
     assert done == list(range(10))
+
+
+def test_a_fork_waits_for_the_task_under_way(held: Held) -> None:
+    order: list[str] = []
+    held.encoder.put(lambda: order.append("task"))
+    timer = threading.Timer(0.1, held.release)
+    timer.start()
+    held.encoder.pause_for_fork()
+    order.append("fork")
+    assert held.encoder.count(held) == 0  # the one that was under way is done
+    assert order[-1] == "fork"  # and none is begun
+    held.encoder.resume_after_fork()
+    until(lambda: sorted(order) == ["fork", "task"])
+    timer.join()
+
+
+def test_a_fork_does_not_wait_for_ever(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FORK_WAIT_S", 0.01)
+    held.encoder.pause_for_fork()
+    held.encoder.resume_after_fork()
+    held.put(1)
+    held.release()
+    until(lambda: held.done == [1])

@@ -91,3 +91,30 @@ def test_of_a_killed_process_rows_tell_what_they_lack(tmp_path: Path) -> None:
     assert len(list((tmp_path / "media").iterdir())) == 1
     until(lambda: run_program(tmp_path, "ends").returncode == 0)
     assert list((tmp_path / "media").iterdir()) == []
+
+
+CHILDREN = """
+import multiprocessing, numpy as np, runfold
+
+def work(number):
+    run.log({f"child{number}": runfold.Image(np.full((8, 8), number, np.uint8))})
+
+run = runfold.init(project="p")
+run.log({"parent": runfold.Image(np.zeros((300, 300), np.uint8))})
+children = [multiprocessing.get_context("fork").Process(target=work, args=(number,)) for number in range(2)]
+for child in children:
+    child.start()
+for child in children:
+    child.join()
+print([child.exitcode for child in children])
+"""
+
+
+def test_children_say_their_media_and_leave_nothing_behind(tmp_path: Path) -> None:
+    env = environment({"RUNFOLD_DIR": str(tmp_path), "RUNFOLD_MODE": "offline"})
+    done = subprocess.run(
+        [sys.executable, "-c", CHILDREN], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "[0, 0]"), done.stderr
+    assert job_names(tmp_path) == ["media/images/child0", "media/images/child1", "media/images/parent"]
+    assert list((tmp_path / "media").iterdir()) == []

@@ -61,6 +61,8 @@ class Content:
                 f"a media value of {held_bytes:,} bytes: at most {MAX_CAPTURED_BYTES:,} are captured. "
                 "Write it to a file, and log its path"
             )
+        with contextlib.suppress(OSError):  # a full disk is told of when it is full still
+            temporary.prepare()
         content = cls(suffix, is_ours=True)
         content._write = write
         waiting = weakref.ref(content)

@@ -18,6 +18,8 @@ from runfold import terminal
 MAX_WAITING_BYTES = 256 * 1024 * 1024
 #: The same of tasks, whatever they hold: who logs faster than files can be written waits for them.
 MAX_WAITING_TASKS = 1024
+#: A fork waits no longer than that: a film may take longer.
+_FORK_WAIT_S = 5.0
 #: How long the thread waits for more before it ends.
 _IDLE_S = 5.0
 
@@ -33,7 +35,8 @@ class _Task:
 class Encoder:
     """Does tasks one at a time, first come, first served. Thread-safe, also in signal handlers.
 
-    A fork's child begins with none: its parent does those that wait.
+    A fork's child begins with none: its parent does those that wait. A fork waits for the task under way: the
+    child would have its locks, and modules that it was importing, for ever half done.
     """
 
     def __init__(self) -> None:
@@ -47,6 +50,8 @@ class Encoder:
         #: Tasks that are not done, by the id of their owner.
         self._left: Counter[int] = Counter()
         self._has_thread = False
+        #: Of each thread that forks.
+        self._forking = threading.local()
         self.waiting_bytes = 0
 
     def put(self, run: Callable[[], None], held_bytes: int = 0, owner: object = None) -> None:
@@ -89,6 +94,15 @@ class Encoder:
     def count(self, owner: object) -> int:
         """Return how many tasks of the owner are not done."""
         return self._left[id(owner)]
+
+    def pause_for_fork(self) -> None:
+        """This process forks now."""
+        self._forking.holds_turn = self.turn.acquire(timeout=_FORK_WAIT_S)
+
+    def resume_after_fork(self) -> None:
+        """This is the parent of a fork."""
+        if self._forking.holds_turn:
+            self.turn.release()
 
     def reset_after_fork(self) -> None:
         """This is the child of a fork: whatever was held or under way is the parent's."""
@@ -133,4 +147,8 @@ class Encoder:
 
 
 encoder = Encoder()
-os.register_at_fork(after_in_child=encoder.reset_after_fork)
+os.register_at_fork(
+    before=encoder.pause_for_fork,
+    after_in_parent=encoder.resume_after_fork,
+    after_in_child=encoder.reset_after_fork,
+)

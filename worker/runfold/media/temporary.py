@@ -10,8 +10,10 @@ import atexit
 import contextlib
 import fcntl
 import os
+import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from runfold.settings import process_environment
 
@@ -39,8 +41,13 @@ class TemporaryFolder:
         with self._lock:
             if self._folder is None or not self._folder.exists():
                 self._folder = self._make()
+                _remove_at_end_of_child(self)
             self._count += 1
             return self._folder / f"{self._count}{suffix}"
+
+    def prepare(self) -> None:
+        """Make it here and now, with the imports that this takes. OSError: there is no place for it."""
+        self.new_path("")
 
     def owns(self, path: Path) -> bool:
         """Return whether a file lies in the folder of this very process."""
@@ -66,6 +73,15 @@ class TemporaryFolder:
             if folder.exists():  # else another process took it for ownerless before it was locked
                 return folder
             os.close(self._folder_fd)
+
+
+def _remove_at_end_of_child(folder: TemporaryFolder) -> None:
+    """Have it removed at the end of a multiprocessing child, which leaves past atexit, after its runs."""
+    process: Any = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        Finalize(None, folder.remove, exitpriority=-100)
 
 
 def _root() -> Path:

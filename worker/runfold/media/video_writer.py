@@ -26,7 +26,7 @@ _OPTIONS = {
 def check_can_write(file_type: str) -> None:
     """Raise Error when a format can't be written here; says what to install."""
     if file_type == "gif":
-        need("PIL.Image", "runfold.Video of frames")
+        need("PIL.Image", "runfold.Video of frames").preinit()  # now, and not in the encoder's thread
     else:
         _encoder(file_type)
 
