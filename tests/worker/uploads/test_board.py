@@ -143,3 +143,16 @@ def test_a_file_that_was_written_a_moment_ago_may_be_written_again_unseen() -> N
     assert live.sent_mark is None
     live.rest((1, 2, 3), "d", modified_unix_s=7.0, read_unix_s=10.0)
     assert live.sent_mark == (1, 2, 3)
+
+
+def test_what_has_its_last_time_while_it_is_worked_at_goes_again_at_once() -> None:
+    live = file("live", policy="live")
+    board = board_of(live)
+    board.take()
+    live.end()
+    board.put_back(live, not_before_s=100.0)
+    board.promote(1.0)
+    assert board.take() == [live]
+    board.put_back(live, not_before_s=100.0)
+    board.promote(99.0)
+    assert board.take() == [], "now it is the last time that waits"

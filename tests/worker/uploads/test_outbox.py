@@ -74,3 +74,31 @@ def test_what_is_no_job_is_left_alone(tmp_path: Path) -> None:
 def test_a_text_that_is_no_job_is_refused(text: bytes) -> None:
     with pytest.raises(DecodeError):
         parse_job(text)
+
+
+def test_a_job_under_another_name_is_none(tmp_path: Path) -> None:
+    """Its id names the folder that is removed with it."""
+    outbox = Outbox(tmp_path)
+    outbox.put(ARTIFACT)
+    (outbox.directory / f"{ARTIFACT.id}.job").rename(outbox.directory / "other.job")
+    assert outbox.waiting() == []
+    assert outbox.ids() == {"other"}
+
+
+def test_what_became_no_job_goes_after_a_week(tmp_path: Path) -> None:
+    outbox, job = Outbox(tmp_path), file_job(1)
+    outbox.put(job, is_synced=False)
+    outbox.sync([job.id, "gone"])
+    for staged in (job.id, "never"):
+        outbox.staging(staged).mkdir(parents=True)
+    (outbox.directory / ".x.job.1").write_text("{")
+    now = outbox.staging("never").stat().st_mtime
+    outbox.tidy(now + 6 * 86_400)
+    assert outbox.staging("never").exists()
+    outbox.tidy(now + 8 * 86_400)
+    assert not outbox.staging("never").exists()
+    assert not (outbox.directory / ".x.job.1").exists()
+    assert outbox.staging(job.id).exists()
+    assert outbox.waiting() == [job]
+    outbox.forget(job)
+    assert not outbox.staging(job.id).exists()

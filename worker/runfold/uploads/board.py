@@ -82,10 +82,11 @@ class Board:
         task.drop_source()
 
     def put_back(self, task: Task, *, not_before_s: float = 0.0) -> None:
-        """It is not done: it waits until then."""
+        """It is not done: it waits until then, unless its last time has come meanwhile."""
         self._end_turn(task)
         if task.job.id in self._tasks:
-            task.not_before_s = not_before_s
+            has_ended_meanwhile = task.is_final and not task.began_final
+            task.not_before_s = 0.0 if has_ended_meanwhile else not_before_s
             self._waiting[task.job.id] = task
 
     def promote(self, now_s: float) -> None:

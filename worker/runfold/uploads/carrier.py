@@ -134,8 +134,7 @@ class Carrier:
             task.rest(
                 sent.mark, sent.digest, modified_unix_s=sent.modified_unix_s, read_unix_s=sent.read_unix_s
             )
-            is_over = task.is_final  # meanwhile: once more, at once
-        self._progress.later([task], 0.0 if is_over else max(self._live_interval_s, REST_RATIO * took_s))
+        self._progress.later([task], max(self._live_interval_s, REST_RATIO * took_s))
 
     def _source_failed(self, task: Task, error: SourceError) -> None:
         is_watched = task.is_live and not task.began_final
