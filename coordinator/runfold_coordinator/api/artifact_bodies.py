@@ -167,7 +167,9 @@ def run_of(backend: Backend, path: str) -> RunRow:
     parts = path.split("/")
     if len(parts) != 3 or "\0" in path:
         raise BadRequestError('a run is "entity/project/run_id"', field="run")
-    run = backend.store.find_run(*(clean_text(part) for part in parts))
+    names = [clean_text(part) for part in parts]
+    # Of a deleted run too: its process is not told, and what it makes is no part of it.
+    run = backend.store.find_run(*names) or backend.store.find_run(*names, deleted=True)
     if run is None or run.entity == NODE_ENTITY:
         raise NotFoundError(
             "run_not_found",

@@ -14,6 +14,7 @@ from runfold_coordinator.api.blob_answers import answer_blob
 from runfold_coordinator.api.encoding import answer
 from runfold_coordinator.api.errors import ApiError, BadRequestError, NotFoundError
 from runfold_coordinator.api.gate import require_admission
+from runfold_coordinator.api.hidden_runs import SendingRun
 from runfold_coordinator.api.parameters import At, Cursor, TheRun, checked_name
 from runfold_coordinator.api.routes_blobs import checked_digest
 from runfold_coordinator.readers.files_reader import FileRow
@@ -67,7 +68,7 @@ class FilesBody(BaseModel):
 
 
 @router.put("")
-def put_files(request: Request, backend: At, run: TheRun, said: FilesBody) -> Response:
+def put_files(request: Request, backend: At, run: SendingRun, said: FilesBody) -> Response:
     """Store files whose blobs are here; the same again changes nothing.
 
     Answers {"files": [{"name", "outcome", "why"}]}: stored, unchanged, older (a later one stays) or refused.

@@ -2,7 +2,8 @@
 
 A run that was deleted is in no list and under no path; its processes are told nothing, and what they say is
 stored as before. A purge removes its rows a bounded number at a time, the row of the run last: killed at any
-moment, the next one goes on.
+moment, the next one goes on. A run from which another was forked stays as long as that one is there, whose
+history begins with its rows.
 """
 
 from __future__ import annotations
@@ -121,15 +122,14 @@ class Deletion:
         quiet_since_s = now_s - min(QUIET_S, self._keep_s)
         c, w = t.runs.c, t.writers.c
         heard = sa.exists().where(w.run_pk == c.run_pk, w.last_seen_unix_s > quiet_since_s)
-        # A fork's history begins with its base's rows: these stay for as long as the fork.
-        forked = sa.exists().where(
-            branches.c.base_path == c.entity + "/" + c.project + "/" + c.run_id, branches.c.kind == FORK
-        )
+        path = c.entity + "/" + c.project + "/" + c.run_id
+        b = branches.c
+        is_base = sa.exists().where(b.base_path == path, b.kind == FORK, b.run_pk != c.run_pk)
         return sa.and_(
             c.deleted_unix_s <= now_s - self._keep_s,
             c.updated_unix_s <= quiet_since_s,
             sa.not_(heard),
-            sa.not_(forked),
+            sa.not_(is_base),
         )
 
     def _next_run(self) -> int | None:

@@ -231,3 +231,44 @@ def test_a_deleted_run_is_nowhere_and_comes_back(stored: StoredRun, client: Asgi
     assert (deleted["id"], deleted["purged_after"] > deleted["deleted_at"]) == ("r", True)
     found = api.undelete("e/p/r")
     assert (found.id, api.run("e/p/r").summary["kept"], api.deleted_runs()) == ("r", 1, [])
+
+
+def test_a_run_without_processes_is_read_by_every_route(client: AsgiClient, api: Api) -> None:
+    run = api.create_run(run_id="empty", project="p", entity="e")
+    for rest in (
+        *(
+            "",
+            "/config",
+            "/summary",
+            "/definitions",
+            "/writers",
+            "/live",
+            "/accounting",
+            "/attempts",
+            "/goodput",
+        ),
+        *(
+            "/system",
+            "/metadata",
+            "/keys",
+            "/history",
+            "/series",
+            "/series?stream=system",
+            "/stop",
+            "/alerts",
+        ),
+        *("/console", "/files"),
+    ):
+        answer = client.get(f"/api/v1/runs/e/p/empty{rest}")
+        assert answer.status_code == 200, (rest, answer.text)
+    assert client.get("/metrics").status_code == 200
+    assert client.post("/api/v1/runs/e/p/empty/stop", json={}).status_code == 409
+    assert (run.metadata, run.commit, run.user, run.sweep, run.lastHistoryStep) == (
+        None,
+        None,
+        None,
+        None,
+        -1,
+    )
+    assert list(run.scan_history()) == []
+    assert run.history(pandas=False) == []

@@ -16,7 +16,7 @@ from runfold.protocol.records import AlertRecord, RecordKind
 from runfold_coordinator.edits import deletion as module
 from runfold_coordinator.edits.changes import Change, RunEdits, RunGoneError
 from runfold_coordinator.edits.deletion import OF_RUN, QUIET_S, Deletion
-from runfold_coordinator.store import tables
+from runfold_coordinator.store import branch_tables, tables
 from runfold_coordinator.store.store import Store
 from support.frames import Bench, Speaker, only_run
 
@@ -135,3 +135,23 @@ def test_a_project_made_by_hand_is_listed_without_runs(bench: Bench) -> None:
     Process(bench).hello()
     assert bench.store.list_projects() == [("local", "demo", 1), ("local", "empty", 0)]
     assert bench.store.list_projects("other") == []
+
+
+def test_a_run_stays_while_another_one_is_its_fork(bench: Bench) -> None:
+    bench.feed(Speaker(b"f" * 16, run_path="local/demo/fork").hello())
+    Process(bench).hello()
+    fork = bench.store.find_run("local", "demo", "fork")
+    assert fork is not None
+    with bench.store.transaction() as tx:
+        row = {"run_pk": fork.run_pk, "kind": "fork", "base_path": "local/demo/run1", "step": 5}
+        tx.insert(branch_tables.branches, [row])
+    deletion = Deletion(bench.store, bench.clock)
+    base = bench.store.find_run("local", "demo", "run1")
+    assert base is not None
+    deletion.delete(base, by="ann")
+    bench.clock.now_s += KEEP_S + 1
+    assert purge(deletion) == 0
+    deletion.delete(fork, by="ann")
+    bench.clock.now_s += KEEP_S + 1
+    assert purge(deletion) >= 2
+    assert counts(bench.store)["runs"] == 0
