@@ -13,11 +13,12 @@ from runfold_coordinator.artifacts.drafts import Draft
 from runfold_coordinator.artifacts.errors import NoSuchArtifactError
 from runfold_coordinator.artifacts.participants import (
     DELIVERY_WAIT_S,
+    JOIN_WAIT_S,
     UPLOAD_WAIT_ALIVE_S,
     UPLOAD_WAIT_S,
 )
 from runfold_coordinator.store.store import Store
-from support.artifact_desk import Desk, Process
+from support.artifact_desk import DAY_S, Desk, Process
 
 
 class Job(Desk):
@@ -147,6 +148,37 @@ def test_processes_that_have_ended_are_not_waited_for(job: Job) -> None:
     assert job.names(job.version(0)) == ["a", "b"]
 
 
+def test_spools_of_an_offline_job_may_come_one_by_one_and_days_apart(job: Job) -> None:
+    ranks: list[Process] = []
+    drafts: list[Draft] = []
+
+    def sync(rank: int) -> None:
+        ranks.append(job.process("job", rank, world_size=3))
+        facts = {"said_unix_ns": 1_700_000_000_000_000_000 + (rank == 0)}
+        files = {f"{rank}": b"x"}
+        drafts.append(job.part(ranks[-1], files, finish=rank == 0, **facts))
+        job.commit(drafts[-1])  # its bytes are here before its record, which was written long ago
+        ranks[-1].ends()
+
+    sync(0)
+    job.settle()
+    assert "2 processes" in job.reader.draft(drafts[0].client_id)["waits_for"]
+    job.settle(5)
+    sync(1)
+    job.settle(1)
+    assert job.reader.draft(drafts[0].client_id)["state"] == "pending"
+    job.settle(JOIN_WAIT_S)
+    assert job.names(job.version(0)) == ["0", "1"]
+    assert job.find("ckpt")["version"] == "v0"
+    job.pass_s(DAY_S)
+    sync(2)
+    job.settle()
+    found = job.find("ckpt")
+    assert (found["version"], job.names(found), found["incomplete"]) == ("v1", ["0", "1", "2"], None)
+    assert {job.reader.draft(draft.client_id)["version"] for draft in drafts} == {"v1"}
+    assert job.artifacts.settler.turn() == 0
+
+
 def test_ranks_that_are_runs_of_a_group_write_one_version(job: Job) -> None:
     ranks = [job.process(f"run{rank}", rank, group="g") for rank in range(2)]
     part = job.part(ranks[1], {"b": b"2"})
@@ -180,13 +212,18 @@ def test_two_files_by_one_name_fail_the_version_and_say_whose(job: Job) -> None:
         assert "rank 1 on node1, rank 2 on node2" in found["error"]
     with pytest.raises(NoSuchArtifactError):
         job.find("ckpt")
+    late = job.process("job", 3)  # a process that was not known then
+    drafts.append(job.part(late, {"d": b"4"}, said_unix_ns=drafts[0].said_unix_ns))
+    job.commit(drafts[-1])
+    job.settle()
+    assert "'shard'" in job.reader.draft(drafts[-1].client_id)["error"]
     job.commit(drafts[1])  # said again by its agent: it stays as it is
     job.settle()
     assert job.reader.draft(drafts[1].client_id)["state"] == "failed"
     again = job.part(ranks[0], {"shard": b"3"}, finish=True)  # the next version is not hurt
     ranks[0].logs(again)
     job.commit(again)
-    job.catch_up(ranks)
+    job.catch_up([*ranks, late])
     assert job.names(job.version(0)) == ["shard"]
 
 

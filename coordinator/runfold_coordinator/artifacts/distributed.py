@@ -4,6 +4,9 @@ A finish ends a version: what was said before it belongs to that one, what was s
 a process the order is that of its records; between processes it is that of their clocks. A process that had
 said no part before the finish, by the clock of another machine, is given CLOCK_TOLERANCE_NS: with a barrier
 between its part and the finish, that the clocks differ must not put the part into the next version.
+
+A process that nobody knew of when its version was closed (its node was away, or was offline) belongs to it
+all the same: the version is made anew.
 """
 
 from __future__ import annotations
@@ -54,6 +57,32 @@ def next_version(said: Iterable[Said]) -> tuple[Said, list[Said]] | None:
             parts.append(each)
             has_spoken.add(each.writer)
     return finish, parts
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A version that was closed: its number, its finish, and the processes that it knew of then."""
+
+    number: int
+    finish: Said
+    writers: frozenset[str]
+
+
+def late_parts(said: Iterable[Said], closed: Iterable[Closed]) -> dict[str, int]:
+    """Return the number of the closed version that each of these parts belongs to, by client id.
+
+    Only processes that a version knew nothing of are late for it: of those that it knew, all that they said
+    before the finish was there.
+    """
+    ordered = sorted(closed, key=lambda version: version.number)
+    found = {}
+    for each in _in_order(said):
+        for place, version in enumerate(ordered):
+            if _is_before(each, version.finish):
+                if each.writer and all(each.writer not in later.writers for later in ordered[place:]):
+                    found[each.client_id] = version.number
+                break
+    return found
 
 
 def _in_order(said: Iterable[Said]) -> list[Said]:

@@ -17,6 +17,9 @@ from runfold_coordinator.store.store import Store
 
 #: Whatever is not known by then of processes that may have said a part before the finish, seconds after it.
 DELIVERY_WAIT_S = 60.0
+#: Ranks of the job that are not known here at all are waited for so long, seconds: their spools may be on the
+#: way, or only some ranks ever log.
+JOIN_WAIT_S = 15.0
 #: A heartbeat that comes so long after the finish, seconds, was made after it.
 BEAT_MARGIN_S = 1.0
 #: A part is given up when nothing was heard of its process and its node for so long, seconds.
@@ -43,6 +46,7 @@ class Teller:
 
     writer_id: str
     rank: int | None
+    world_size: int | None
     host: str | None
     boot_id: str | None
     last_seen_unix_s: float
@@ -67,9 +71,14 @@ class Participants:
                 )
             )
             for row in rows:
-                rank = unpack_stored(row.identity).get("rank")
+                said = unpack_stored(row.identity)
                 found[row.writer_id] = Teller(
-                    row.writer_id, rank, row.host, row.boot_id, row.last_seen_unix_s
+                    row.writer_id,
+                    said.get("rank"),
+                    said.get("world_size"),
+                    row.host,
+                    row.boot_id,
+                    row.last_seen_unix_s,
                 )
         return found
 
@@ -77,17 +86,21 @@ class Participants:
         """Return what to add to the process's times to have ours."""
         return 0 if teller is None else self._heads.clock_offset_ns(teller.host, teller.boot_id)
 
-    def behind(self, finish: Any, parts: Sequence[Any], finish_ns: int) -> int:
+    def behind(self, finish: Any, parts: Sequence[Any], finish_ns: int, teller: Teller | None) -> int:
         """Return how many processes may have said parts before the finish that are not known here.
 
         Args:
             finish, parts: Rows of drafts.
             finish_ns: When the finish was said, by our clock.
+            teller: Who said the finish.
         """
-        if self._clock.unix_s() - finish.heard_unix_s >= DELIVERY_WAIT_S:
+        since_s = self._clock.unix_s() - finish.heard_unix_s
+        if since_s >= DELIVERY_WAIT_S:
             return 0
         run_pks = sorted({row.run_pk for row in parts if row.run_pk is not None} | self._group(finish.run_pk))
         count = 0
+        if since_s < JOIN_WAIT_S and teller is not None:
+            count += self._unknown_ranks(run_pks, teller.world_size or 1)
         for start in range(0, len(run_pks), _AT_ONCE):
             is_done = sa.and_(_w.state.in_(sorted(TERMINAL)), _w.last_seq >= _w.head_seq)
             rows = self._store.fetch(
@@ -97,6 +110,17 @@ class Participants:
             )
             count += sum(not self._is_past(row, finish, finish_ns) for row in rows)
         return count
+
+    def _unknown_ranks(self, run_pks: Sequence[int], world_size: int) -> int:
+        """Return of how many ranks of a job nothing was heard yet."""
+        if world_size <= 1:
+            return 0
+        ranks = set()
+        for start in range(0, len(run_pks), _AT_ONCE):
+            some = (_w.run_pk.in_(run_pks[start : start + _AT_ONCE]), _w.role == "process")
+            rows = self._store.fetch(sa.select(_w.identity).where(*some))
+            ranks |= {unpack_stored(row.identity).get("rank") for row in rows}
+        return max(0, world_size - len(ranks - {None}))
 
     def is_lost(self, part: Any, teller: Teller | None, finish: Any) -> bool:
         """Return whether the upload of a part is not worth waiting for any longer."""

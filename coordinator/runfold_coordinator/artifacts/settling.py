@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from runfold.protocol import failpoints
 from runfold.protocol.errors import ProtocolError
-from runfold_coordinator.artifacts.distributed import Said, next_version
+from runfold_coordinator.artifacts.distributed import Closed, Said, late_parts, next_version
 from runfold_coordinator.artifacts.draft_rows import as_draft, note_version, update_draft
 from runfold_coordinator.artifacts.drafts import About
 from runfold_coordinator.artifacts.errors import ArtifactRefusedError
@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 _d = at.artifact_drafts.c
 _SET = (_d.entity, _d.project, _d.name, _d.distributed_id)
+#: Closed versions of one distributed id that late parts are looked for in.
+REMEMBERED = 10
 GIVEN_UP = "its node was not heard of any more before its files were uploaded"
 
 
@@ -54,8 +56,10 @@ class Settler:
             StoreUnavailableError: Not now; what was closed is closed.
         """
         closed = 0
-        is_open = (_d.distributed_id.is_not(None), _d.generation.is_(None), _d.finalize)
+        is_open = (_d.distributed_id.is_not(None), _d.generation.is_(None))
         for key in self._store.fetch(sa.select(*_SET).distinct().where(*is_open)):
+            self._join_late(tuple(key))
+        for key in self._store.fetch(sa.select(*_SET).distinct().where(*is_open, _d.finalize)):
             with _others_go_on(key):
                 while self._close_next(tuple(key)):
                     closed += 1
@@ -74,29 +78,75 @@ class Settler:
             return False
         finish = rows[found[0].client_id]
         parts = [rows[each.client_id] for each in found[1]]
-        behind = self._participants.behind(finish, list(rows.values()), found[0].said_ns)
+        behind = self._participants.behind(
+            finish, list(rows.values()), found[0].said_ns, tellers.get(finish.writer_id or "")
+        )
         if behind:
             return self._wait(finish, f"{behind} processes may have said parts that have not come yet")
+        lost = self._lost_of(finish, parts)
+        return lost is not None and self._close(key, finish, parts, lost)
+
+    def _complete(self, key: tuple[str, ...], generation: int) -> bool:
+        """Make a closed version anew, with parts that have come since; return whether it was."""
+        rows = self._rows(key, _d.generation == generation)
+        if failed := _failure(rows):
+            self._fail([row for row in rows if _is_here(row)], failed)
+            return False
+        finish = next((row for row in rows if row.finalize and not row.is_late), rows[-1])
+        lost = self._lost_of(finish, rows)
+        if lost is None or not any(_is_here(row) and row.version_pk is None for row in rows):
+            return False
+        return self._close(key, finish, rows, lost, generation=generation)
+
+    def _fail(self, rows: Sequence[Any], why: str) -> None:
+        with self._store.writing.transaction() as tx:
+            for row in rows:
+                update_draft(tx, row.client_id, error=why)
+
+    def _join_late(self, key: tuple[str, ...]) -> None:
+        """Put parts of processes that nobody knew of to the closed versions that they belong to."""
+        newest = self._newest_generation(key)
+        rows = self._rows(key, _d.generation.is_(None)) if newest else []
+        if not rows:
+            return
+        before = self._rows(key, _d.generation > newest - REMEMBERED, ~_d.is_late)
+        tellers = self._participants.tellers(row.writer_id for row in (*rows, *before))
+        closed = [
+            Closed(
+                finish.generation,
+                self._said(finish, tellers.get(finish.writer_id or "")),
+                frozenset(row.writer_id for row in before if row.generation == finish.generation),
+            )
+            for finish in reversed(before)  # of two finishes in one version the earlier one has ended it
+            if finish.finalize
+        ]
+        by_number = {version.number: version for version in closed}
+        said = [self._said(row, tellers.get(row.writer_id or "")) for row in rows]
+        late = late_parts(said, by_number.values())
+        if late:
+            with self._store.writing.transaction() as tx:
+                for client_id, number in late.items():
+                    tx.connection.execute(
+                        sa.update(at.artifact_drafts)
+                        .where(_d.client_id == client_id, _d.generation.is_(None))
+                        .values(generation=number, is_late=True)
+                    )
+
+    def _lost_of(self, finish: Any, parts: Sequence[Any]) -> list[dict[str, Any]] | None:
+        """Return the parts that will not come; None while some may, which the finish says then."""
         missing = [row for row in parts if not _is_here(row)]
-        given_up = [
+        tellers = self._participants.tellers(row.writer_id for row in missing)
+        lost = [
             row
             for row in missing
             if row.error is not None
             or self._participants.is_lost(row, tellers.get(row.writer_id or ""), finish)
         ]
-        if len(given_up) < len(missing):
-            names = sorted(_who(row, tellers) for row in missing if row not in given_up)
-            return self._wait(finish, f"the upload of parts of {', '.join(names[:8])}")
-        lost = [self._lost(row, tellers.get(row.writer_id or "")) for row in given_up]
-        return self._close(key, finish, parts, lost)
-
-    def _complete(self, key: tuple[str, ...], generation: int) -> bool:
-        """Make a version that was closed without some parts anew, when these are all here."""
-        rows = self._rows(key, _d.generation == generation)
-        if not all(_is_here(row) for row in rows):
-            return False
-        finish = next((row for row in rows if row.finalize), rows[-1])
-        return self._close(key, finish, rows, [], generation=generation)
+        if len(lost) < len(missing):
+            names = sorted(_who(row, tellers) for row in missing if row not in lost)
+            self._wait(finish, f"the upload of parts of {', '.join(names[:8])}")
+            return None
+        return [self._lost(row, tellers.get(row.writer_id or "")) for row in lost]
 
     def _close(
         self,
@@ -114,7 +164,7 @@ class Settler:
                 return True  # another process has closed it, or a part came: look again
             if merged is not None and self._blobs.hold(tx, [merged.manifest]):
                 return False  # it was damaged meanwhile: it is merged again
-            number = self._next_generation(tx, key) if generation is None else generation
+            number = self._newest_generation(key, tx) + 1 if generation is None else generation
             for row in parts:
                 update_draft(tx, row.client_id, generation=number, waits_for=None)
             for gone in lost:
@@ -213,10 +263,12 @@ class Settler:
                 return False
         return True
 
-    def _next_generation(self, tx: Transaction, key: tuple[str, ...]) -> int:
+    def _newest_generation(self, key: tuple[str, ...], tx: Transaction | None = None) -> int:
+        """Return the number of the version that was closed last; 0: none was."""
         is_it = [column == value for column, value in zip(_SET, key, strict=True)]
-        newest = tx.connection.execute(sa.select(sa.func.max(_d.generation)).where(*is_it)).scalar_one()
-        return (newest or 0) + 1
+        statement = sa.select(sa.func.max(_d.generation).label("newest")).where(*is_it)
+        rows = self._store.fetch(statement) if tx is None else tx.connection.execute(statement).all()
+        return rows[0].newest or 0
 
     def _lost(self, row: Any, teller: Teller | None) -> dict[str, Any]:
         r = t.runs.c
@@ -243,6 +295,13 @@ def _others_go_on(key: Sequence[Any]) -> Iterator[None]:
             "an artifact waits for its blobs",
             extra={"event": "artifact_waits", "artifact": "/".join(key[:3]), "why": str(error)},
         )
+
+
+def _failure(rows: Sequence[Any]) -> str | None:
+    """Return why a closed version can't be made whatever still comes, by its drafts; None: it can."""
+    if any(row.version_pk is not None for row in rows):
+        return None
+    return next((row.error for row in rows if row.arrived_unix_s is not None and row.error), None)
 
 
 def _is_here(row: Any) -> bool:

@@ -134,6 +134,8 @@ artifact_drafts = sa.Table(
     sa.Column("about", Blob),
     #: Of a part: the version that it belongs to, 1, 2, ... of its distributed id; NULL while it can change
     sa.Column("generation", Big),
+    #: It was not known of when that version was closed
+    sa.Column("is_late", sa.Boolean, nullable=False, server_default=sa.false()),
     #: What became of it
     sa.Column("version_pk", Big),
     sa.Column("error", sa.String),

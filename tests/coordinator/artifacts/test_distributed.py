@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runfold_coordinator.artifacts.distributed import CLOCK_TOLERANCE_NS, Said, next_version
+from runfold_coordinator.artifacts.distributed import (
+    CLOCK_TOLERANCE_NS,
+    Closed,
+    Said,
+    late_parts,
+    next_version,
+)
 
 S = 1_000_000_000
 HERE, THERE = ("n1", "boot1"), ("n2", "boot2")
@@ -89,6 +95,26 @@ def test_two_finishes_at_once_on_two_machines_end_one_version() -> None:
         part("b", 1.2, writer="w2", place=THERE, is_finish=True),
     ]
     assert versions(said) == [["a", "b"], []]
+
+
+def test_a_process_that_nobody_knew_of_belongs_to_what_it_was_said_for() -> None:
+    closed = [
+        Closed(1, part("f1", 10, seq=3, is_finish=True), frozenset({"w1", "w2"})),
+        Closed(2, part("f2", 20, seq=6, is_finish=True), frozenset({"w1"})),
+    ]
+    said = [
+        part("a", 5, writer="w3", seq=1),
+        part("b", 9, writer="w3", seq=2),
+        part("c", 15, writer="w3", seq=3),
+        part("d", 25, writer="w3", seq=4),  # of a version that is still open
+        part("e", 9, writer="w2", seq=9),  # its clock may be behind: version 1 knew all that it had said
+        part("g", 12, writer="w2", seq=10),
+        part("h", 9, writer="w1", seq=7),
+        part("i", 9, writer=""),
+    ]
+    assert late_parts(said, closed) == {"a": 1, "b": 1, "c": 2, "g": 2}
+    assert late_parts(reversed(said), reversed(closed)) == {"a": 1, "b": 1, "c": 2, "g": 2}
+    assert late_parts(said, []) == {}
 
 
 @st.composite

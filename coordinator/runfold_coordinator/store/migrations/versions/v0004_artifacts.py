@@ -119,6 +119,7 @@ def upgrade() -> None:
         sa.Column("manifest", sa.String(64)),
         sa.Column("about", sa.LargeBinary()),
         sa.Column("generation", BIG),
+        sa.Column("is_late", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("version_pk", BIG),
         sa.Column("error", sa.String()),
         sa.Column("waits_for", sa.String()),
