@@ -76,6 +76,11 @@ def object_of(store: Store, digest: str) -> str:
     return str(row.object)
 
 
+def _where(place: Place) -> tuple[str, Path]:
+    assert isinstance(place, RemotePlace)
+    return f"s3://{place._root}", place.incoming
+
+
 def corrupt(place: Place, name: str, data: bytes) -> None:
     """Do to an object what a disk does."""
     if isinstance(place, LocalPlace):
@@ -131,6 +136,21 @@ def test_an_upload_in_pieces_is_in_place_with_its_last_byte(blobs: Blobs, place:
     assert list(place.incoming.iterdir()) == []
     with blobs.open(digest) as file:
         assert file.read() == data
+
+
+def test_a_server_that_ends_does_not_wait_for_an_upload_to_its_object_store(
+    blobs: Blobs, place: Place, store: Store, tmp_path: Path
+) -> None:
+    if place.is_local:
+        pytest.skip("nothing is copied into a local folder")
+    place.close()
+    source = place.incoming / "large"
+    source.write_bytes(b"content")
+    with pytest.raises(BlobUnavailableError, match="ending"):
+        blobs.adopt(digest_of(b"content"), 7, source)
+    again = Blobs(store, RemotePlace(*_where(place)), SystemClock(), min_age_s=DAY_S)
+    again.adopt(digest_of(b"content"), 7, source)
+    assert again.size(digest_of(b"content")) == 7
 
 
 def test_two_uploads_of_one_content_at_once_leave_one_object(

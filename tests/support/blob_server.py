@@ -32,7 +32,6 @@ def live(folder: Path, url: str | None, failpoint: str) -> None:
     service = BlobService(store, SystemClock(), url, folder, min_age_s=0.5)
     files = RunFiles(store, service.blobs, SystemClock())
     service.collector.add_roots(files.roots)
-    service.start()
     backend = backend_over(
         store,
         HeardIntake(),
@@ -43,6 +42,7 @@ def live(folder: Path, url: str | None, failpoint: str) -> None:
     )
     server = HttpServer(create_app(backend), "127.0.0.1", 0).start()
     print(server.url, flush=True)
+    service.start()
     threading.Event().wait()
 
 

@@ -72,6 +72,9 @@ class Place(Protocol):
     def list_shard(self, shard: str) -> Iterator[ObjectFacts]:
         """List the objects of a shard, in any order."""
 
+    def close(self) -> None:
+        """End; what is being taken in may fail, and is taken in again later. Idempotent."""
+
 
 class LocalPlace:
     """Objects are files of a folder."""
@@ -129,6 +132,9 @@ class LocalPlace:
                 with contextlib.suppress(FileNotFoundError):
                     found = entry.stat(follow_symlinks=False)
                     yield ObjectFacts(f"{shard}/{entry.name}", found.st_size, found.st_mtime)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False)
 
     def _prepare(self) -> None:
         """Make the folders of the shards, durably, before the first blob comes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,6 +48,7 @@ class RemotePlace:
         self._root = str(root).rstrip("/")
         self.incoming = incoming
         incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._closing = threading.Event()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="runfold-blob-store")
 
     def take(self, source: Path, name: str) -> None:
@@ -58,7 +59,10 @@ class RemotePlace:
             open(source, "rb") as file,
             self._fs.open(self._path(name), "wb", block_size=part) as to,
         ):
-            shutil.copyfileobj(file, to, MIB)
+            while data := file.read(MIB):
+                if self._closing.is_set():  # gigabytes would hold up the end of the process
+                    raise BlobUnavailableError("the server is ending")
+                to.write(data)
         self._check(name, size)
         failpoints.hit("blobs.after_put")
 
@@ -83,6 +87,10 @@ class RemotePlace:
             found = self._fs.find(f"{self._root}/{shard}", detail=True)
         for path, facts in found.items():
             yield ObjectFacts(path[len(self._root) + 1 :], int(facts.get("size") or 0), _modified(facts))
+
+    def close(self) -> None:
+        self._closing.set()
+        self._pool.shutdown(wait=False)
 
     def _put(self, piece: tuple[str, bytes]) -> None:
         name, data = piece

@@ -52,6 +52,7 @@ class BlobService:
     def stop(self) -> None:
         """End. Idempotent; uploads go on where they are after the next start."""
         self._upkeep.stop()
+        self.blobs.place.close()
         self.uploads.close()
 
 
