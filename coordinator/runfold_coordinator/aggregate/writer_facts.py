@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runfold.protocol.branching import FORK, Branch
+from runfold.protocol.branching import FORK, RESUME, REWIND, Branch
 
 #: A rank, or the label and the job of a writer without one.
 SeatName = int | tuple[str, str]
@@ -58,6 +58,6 @@ class WriterFacts:
     @property
     def goes_on(self) -> Branch | None:
         """Where it goes on from in this run; None for a fork, which begins one, and for a child."""
-        if self.branch is None or self.branch.kind == FORK or self.forked_from is not None:
+        if self.branch is None or self.branch.kind not in (RESUME, REWIND) or self.forked_from is not None:
             return None
         return self.branch

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runfold.protocol.branching import FORK, Branch
+from runfold.protocol.branching import RESUME, REWIND, Branch
 from runfold.protocol.history.definitions import MetricDefinition, MetricDefinitions
 from runfold.protocol.keypath import decode_path, display_name, encode_path, parse_name
 from runfold_coordinator.aggregate.attempts import Placement, WriterFacts, lanes_of, place_writers
@@ -176,7 +176,7 @@ def _clock_of(run: RunRow, lanes: Iterable[Lane]) -> RunClock:
     resumed: dict[int, tuple[int, float | None]] = {}
     for seat in (seat for lane in lanes for seat in lane.seats):
         branch = branch_of(seat.writer.identity)
-        if branch is not None and branch.kind != FORK and branch.runtime_s is not None:
+        if branch is not None and branch.kind in (RESUME, REWIND) and branch.runtime_s is not None:
             said = (seat.writer.started_unix_ns, branch.runtime_s)
             resumed[seat.placement.attempt] = min(said, resumed.get(seat.placement.attempt, said))
     return RunClock.of(run.started_unix_ns, resumed.values())
