@@ -177,6 +177,18 @@ def test_spools_of_an_offline_job_may_come_one_by_one_and_days_apart(job: Job) -
     assert (found["version"], job.names(found), found["incomplete"]) == ("v1", ["0", "1", "2"], None)
     assert {job.reader.draft(draft.client_id)["version"] for draft in drafts} == {"v1"}
     assert job.artifacts.settler.turn() == 0
+    lost = job.process("job", 3)  # one that said a part, and whose node is never seen again
+    draft = job.part(lost, {"3": b"x"}, said_unix_ns=1_700_000_000_000_000_000)
+    job.clock.now_s -= 3 * DAY_S
+    record = lost.logs(draft, feed=False)
+    job.clock.now_s += 3 * DAY_S
+    job.bench.feed(record)
+    job.settle()
+    assert "rank 3" in job.reader.draft(drafts[0].client_id)["waits_for"]
+    job.settle(UPLOAD_WAIT_S + 1)
+    assert job.reader.draft(draft.client_id)["state"] == "failed"
+    assert job.reader.draft(drafts[0].client_id)["waits_for"] is None
+    assert job.find("ckpt")["version"] == "v1"
 
 
 def test_ranks_that_are_runs_of_a_group_write_one_version(job: Job) -> None:

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 _d = at.artifact_drafts.c
 _SET = (_d.entity, _d.project, _d.name, _d.distributed_id)
+#: What tells when a part was said, by whom; without what it says, which may be long.
+_WHEN = (_d.client_id, _d.writer_id, _d.seq, _d.said_unix_ns, _d.finalize, _d.generation)
 #: Closed versions of one distributed id that late parts are looked for in.
 REMEMBERED = 10
 GIVEN_UP = "its node was not heard of any more before its files were uploaded"
@@ -57,7 +59,7 @@ class Settler:
         """
         closed = 0
         is_open = (_d.distributed_id.is_not(None), _d.generation.is_(None))
-        for key in self._store.fetch(sa.select(*_SET).distinct().where(*is_open)):
+        for key in self._store.fetch(sa.select(*_SET).distinct().where(*is_open, _d.error.is_(None))):
             self._join_late(tuple(key))
         for key in self._store.fetch(sa.select(*_SET).distinct().where(*is_open, _d.finalize)):
             with _others_go_on(key):
@@ -94,8 +96,11 @@ class Settler:
             return False
         finish = next((row for row in rows if row.finalize and not row.is_late), rows[-1])
         lost = self._lost_of(finish, rows)
-        if lost is None or not any(_is_here(row) and row.version_pk is None for row in rows):
+        if lost is None:
             return False
+        if not any(_is_here(row) and row.version_pk is None for row in rows):
+            self._fail([row for row in rows if not _is_here(row) and row.error is None], GIVEN_UP)
+            return self._wait(finish, None)
         return self._close(key, finish, rows, lost, generation=generation)
 
     def _fail(self, rows: Sequence[Any], why: str) -> None:
@@ -106,10 +111,10 @@ class Settler:
     def _join_late(self, key: tuple[str, ...]) -> None:
         """Put parts of processes that nobody knew of to the closed versions that they belong to."""
         newest = self._newest_generation(key)
-        rows = self._rows(key, _d.generation.is_(None)) if newest else []
+        rows = self._rows(key, _d.generation.is_(None), columns=_WHEN) if newest else []
         if not rows:
             return
-        before = self._rows(key, _d.generation > newest - REMEMBERED, ~_d.is_late)
+        before = self._rows(key, _d.generation > newest - REMEMBERED, ~_d.is_late, columns=_WHEN)
         tellers = self._participants.tellers(row.writer_id for row in (*rows, *before))
         closed = [
             Closed(
@@ -227,10 +232,15 @@ class Settler:
         except ProtocolError as error:
             return None, f"its parts can't be one version: {error}"
 
-    def _rows(self, key: tuple[str, ...], *where: sa.ColumnElement[bool]) -> list[Any]:
+    def _rows(
+        self,
+        key: tuple[str, ...],
+        *where: sa.ColumnElement[bool],
+        columns: Sequence[sa.ColumnElement[Any]] = tuple(_d),
+    ) -> list[Any]:
         is_it = [column == value for column, value in zip(_SET, key, strict=True)]
         return self._store.fetch(
-            sa.select(at.artifact_drafts)
+            sa.select(*columns)
             .where(*is_it, *where)
             .order_by(_d.said_unix_ns, _d.writer_id, _d.seq, _d.client_id)
         )
@@ -245,7 +255,7 @@ class Settler:
             is_finish=row.finalize,
         )
 
-    def _wait(self, finish: Any, why: str) -> bool:
+    def _wait(self, finish: Any, why: str | None) -> bool:
         if finish.waits_for != why:
             with self._store.writing.transaction() as tx:
                 update_draft(tx, finish.client_id, waits_for=why)
