@@ -109,7 +109,10 @@ class Service:
         """
         # Refused before anything is opened: a public address without a key.
         gate = GatePolicy.for_address(
-            self.settings.host, api_key=self.settings.api_key, body_limits=BODY_LIMITS
+            self.settings.host,
+            api_key=self.settings.api_key,
+            body_limits=BODY_LIMITS,
+            notebooks=self.settings.notebooks,
         )
         try:
             self._start(gate)

@@ -54,6 +54,8 @@ class CoordinatorSettings:
     blob_min_age_s: float = 86400.0
     #: How long a deleted run can be brought back before it is purged, seconds (RUNFOLD_DELETED_KEEP_S).
     deleted_keep_s: float = 30 * 86400.0
+    #: Origins of notebooks on other machines that may show runs, by comma (RUNFOLD_NOTEBOOKS).
+    notebooks: str = ""
     #: Names of metrics for /metrics, by comma; "*" and "?" stand for anything (RUNFOLD_METRICS_KEYS).
     metrics_keys: str = "*"
 
@@ -120,6 +122,7 @@ _VARIABLES: dict[str, tuple[str, Any]] = {
     "ballast_bytes": ("RUNFOLD_BALLAST", int),
     "blobs_url": ("RUNFOLD_BLOBS", str),
     "blob_min_age_s": ("RUNFOLD_BLOB_MIN_AGE_S", float),
+    "notebooks": ("RUNFOLD_NOTEBOOKS", str),
     "metrics_keys": ("RUNFOLD_METRICS_KEYS", str),
 }
 assert set(_VARIABLES) == {found.name for found in fields(CoordinatorSettings)}, "each setting has a variable"

@@ -10,6 +10,7 @@ import binascii
 import hmac
 import ipaddress
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -42,8 +43,13 @@ _ANSWER_HEADERS = {
 }
 _CONTENT_POLICY = (
     "default-src 'self'; script-src 'self'; object-src 'none'; base-uri 'none'; "
-    "frame-ancestors 'none'; form-action 'self'"
+    "frame-ancestors {framed_by}; form-action 'self'"
 )
+#: Set in a request's scope by a route whose page may be shown inside of a notebook: it changes nothing.
+MAY_BE_FRAMED = "runfold.may_be_framed"
+#: Notebooks on the machine in front of which a person sits.
+LOCAL_NOTEBOOKS = "'self' http://localhost:* http://127.0.0.1:* https://localhost:* vscode-webview:"
+_ORIGIN = re.compile(r"https?://(\*\.)?[A-Za-z0-9.-]+(:([0-9]{1,5}|\*))?")
 #: For what users sent: opened in a browser it loads nothing, runs nothing and has no origin.
 FILE_POLICY = "sandbox; default-src 'none'; frame-ancestors 'none'"
 #: What a route may answer in place of the policy of our own pages.
@@ -60,18 +66,28 @@ class GatePolicy:
     api_key: str | None = field(default=None, repr=False)
     #: Largest body by path, in bytes; "{}" stands for any one part. Other paths have MAX_BODY_BYTES.
     body_limits: Mapping[str, int] = field(default_factory=dict)
+    #: Pages that may show a run's page inside of them, as frame-ancestors has it.
+    framed_by: str = LOCAL_NOTEBOOKS
 
     @classmethod
     def for_address(
-        cls, host: str, *, api_key: str | None = None, body_limits: Mapping[str, int] | None = None
+        cls,
+        host: str,
+        *,
+        api_key: str | None = None,
+        body_limits: Mapping[str, int] | None = None,
+        notebooks: str = "",
     ) -> "GatePolicy":
         """Return the policy for a server bound to `host`.
 
         A loopback server answers only to loopback names: a page of a foreign site whose name resolves to
         127.0.0.1 (DNS rebinding) would otherwise read everything.
 
+        Args:
+            notebooks: Origins of notebooks on other machines, by comma.
+
         Raises:
-            ValueError: `host` can be reached from other machines and there is no key.
+            ValueError: `host` can be reached from other machines and there is no key; or what is no origin.
         """
         local = is_loopback(host)
         if not local and not api_key:
@@ -79,7 +95,21 @@ class GatePolicy:
                 f"refusing to listen on {host!r} without a key: set RUNFOLD_API_KEY, or listen on 127.0.0.1"
             )
         hosts = frozenset({"localhost", "127.0.0.1", "::1", host}) if local else None
-        return cls(hosts, api_key, dict(body_limits or {}))
+        framed_by = " ".join([LOCAL_NOTEBOOKS, *origins(notebooks)])
+        return cls(hosts, api_key, dict(body_limits or {}), framed_by)
+
+
+def origins(text: str) -> list[str]:
+    """Return the origins in a list by comma, such as "https://hub.example.com, http://lab:8888".
+
+    Raises:
+        ValueError: Something else is in it.
+    """
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    for each in found:
+        if _ORIGIN.fullmatch(each) is None:
+            raise ValueError(f"{each!r} is no origin: scheme://host[:port], without a path")
+    return found
 
 
 def is_loopback(host: str) -> bool:
@@ -115,7 +145,7 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})  # no such routes yet, so no such door
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = _Answer(send, scope["path"])
+        answer = _Answer(send, scope, self._policy.framed_by)
         body = None
         try:
             self._admit(scope)
@@ -217,9 +247,10 @@ class _BoundedBody:
 class _Answer:
     """The request's `send`, which adds the security headers and knows whether an answer has begun."""
 
-    def __init__(self, send: Send, path: str) -> None:
+    def __init__(self, send: Send, scope: Scope, framed_by: str) -> None:
         self._send = send
-        self._path = path
+        self._scope = scope
+        self._framed_by = framed_by
         self._begun = False
 
     async def __call__(self, message: Message) -> None:
@@ -230,8 +261,11 @@ class _Answer:
                 headers[name] = value
             # A route may forbid a page more than this, never less: see files.
             if headers.get("content-security-policy") not in STRICTER_POLICIES:
-                headers["Content-Security-Policy"] = _CONTENT_POLICY
-            if self._path.startswith("/api/"):
+                framed_by = self._framed_by if self._scope.get(MAY_BE_FRAMED) else "'none'"
+                headers["Content-Security-Policy"] = _CONTENT_POLICY.format(framed_by=framed_by)
+                if framed_by != "'none'":
+                    del headers["X-Frame-Options"]  # it can't name who may
+            if self._scope["path"].startswith("/api/"):
                 headers.setdefault("Cache-Control", "no-store")
         await self._send(message)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from importlib import resources
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from runfold_coordinator.api.errors import NotFoundError
-from runfold_coordinator.api.gate import require_admission
+from runfold_coordinator.api.gate import MAY_BE_FRAMED, require_admission
 
 router = APIRouter(tags=["pages"], include_in_schema=False, dependencies=[Depends(require_admission)])
 
@@ -15,6 +15,7 @@ router = APIRouter(tags=["pages"], include_in_schema=False, dependencies=[Depend
 _FILES = {
     "runs.js": "text/javascript",
     "run.js": "text/javascript",
+    "run_files.js": "text/javascript",
     "page.css": "text/css",
     "icon.svg": "image/svg+xml",
 }
@@ -27,8 +28,15 @@ def runs_page() -> Response:
 
 
 @router.get("/{entity}/{project}/runs/{run_id}")
-def run_page(entity: str, project: str, run_id: str) -> Response:  # noqa: ARG001 - the script reads the address
-    """Serve a run's page; its script reads which run from the address."""
+def run_page(
+    request: Request,
+    entity: str,  # noqa: ARG001 - the script reads the address
+    project: str,  # noqa: ARG001 - same
+    run_id: str,  # noqa: ARG001 - same
+    jupyter: bool = False,
+) -> Response:
+    """Serve a run's page, whose script reads which run from the address; with `jupyter` for a notebook."""
+    request.scope[MAY_BE_FRAMED] = jupyter
     return _file("run.html", "text/html")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.api.asgi import AsgiClient
+from runfold_coordinator.api.gate import GatePolicy
 
 PAGES = Path(str(resources.files("runfold_coordinator.api"))) / "pages"
 
@@ -20,6 +21,7 @@ PAGES = Path(str(resources.files("runfold_coordinator.api"))) / "pages"
         ("/e/p/runs/any%20id", "text/html"),
         ("/static/runs.js", "text/javascript"),
         ("/static/run.js", "text/javascript"),
+        ("/static/run_files.js", "text/javascript"),
         ("/static/page.css", "text/css"),
         ("/static/icon.svg", "image/svg+xml"),
     ],
@@ -58,3 +60,27 @@ def test_scripts_never_parse_text_as_html() -> None:
             "DOMParser",
         ):
             assert word not in text, (script, word)
+
+
+def test_a_runs_page_may_be_framed_by_notebooks_here_and_by_nobody_else(client: AsgiClient) -> None:
+    plain, framed = client.get("/e/p/runs/r"), client.get("/e/p/runs/r?jupyter=true")
+    assert "frame-ancestors 'none'" in plain.headers["content-security-policy"]
+    assert plain.headers["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'self' http://localhost:*" in framed.headers["content-security-policy"]
+    assert "script-src 'self'" in framed.headers["content-security-policy"]
+    assert "x-frame-options" not in framed.headers
+    other = client.get("/api/v1/runs/e/p/r?jupyter=true")
+    assert "frame-ancestors 'none'" in other.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "text", ["lab", "https://a/b", "https://a; script-src *", "javascript:x", "https://a b", "*"]
+)
+def test_what_is_no_origin_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no origin"):
+        GatePolicy.for_address("127.0.0.1", notebooks=f"https://hub.example.com, {text}")
+
+
+def test_notebooks_elsewhere_may_be_named() -> None:
+    policy = GatePolicy.for_address("127.0.0.1", notebooks="https://hub.example.com,http://lab:8888")
+    assert policy.framed_by.endswith("https://hub.example.com http://lab:8888")

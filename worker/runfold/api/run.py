@@ -9,6 +9,7 @@ import time
 
 from runfold.api.artifacts import RunArtifacts
 from runfold.api.run_changes import RunChanges
+from runfold.api.run_display import RunDisplay
 from runfold.api.run_facts import TERMINAL_STATES, RunFacts
 from runfold.api.run_history import RunHistory
 from runfold.api.run_reports import RunReports
@@ -17,7 +18,17 @@ from runfold.api.run_stored_files import RunStoredFiles
 from runfold.api.verdicts import Verdicts
 
 
-class Run(RunChanges, RunFacts, RunHistory, RunReports, RunArtifacts, RunStop, RunStoredFiles, Verdicts):
+class Run(
+    RunChanges,
+    RunDisplay,
+    RunFacts,
+    RunHistory,
+    RunReports,
+    RunArtifacts,
+    RunStop,
+    RunStoredFiles,
+    Verdicts,
+):
     """One run. What was loaded stays as it was until `load(force=True)`. Not thread-safe.
 
     Attributes come with the run; `config`, `summary` and `history_keys` are fetched when first read if the

@@ -14,10 +14,21 @@ function pairs(id, entries) {
     row.insertCell().textContent = key;
     const right = row.insertCell();
     right.className = "number";
-    right.textContent = typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
+    right.textContent = shown(value);
     return row;
   }));
 }
+
+function shown(value) {
+  if (value === null || typeof value !== "object") return String(value);
+  if ("_type" in value) {
+    const size = value.nrows !== undefined ? `${value.nrows} × ${value.ncols}` : value.width ? `${value.width} × ${value.height}` : "";
+    return [value._type, size, value.path].filter(Boolean).join(" · ");
+  }
+  return JSON.stringify(value);
+}
+
+const visible = (tree) => Object.fromEntries(Object.entries(tree).filter(([key]) => key !== "_wandb"));
 
 function leaves(tree, prefix = "") {
   return Object.entries(tree).flatMap(([key, value]) =>
@@ -103,8 +114,8 @@ async function refresh() {
   element("state").classList.add(run.state);
   element("state").textContent = run.unreachable ? `${run.state} (unreachable)` : run.state;
   element("reason").textContent = run.reason;
-  pairs("summary", leaves(run.summary));
-  pairs("config", leaves(run.config));
+  pairs("summary", leaves(visible(run.summary)));
+  pairs("config", leaves(visible(run.config)));
   pairs("facts", [
     ["id", run.id], ["group", run.group ?? ""], ["job type", run.job_type ?? ""], ["tags", run.tags.join(", ")],
     ["notes", run.notes ?? ""], ["started", new Date(run.created_at).toLocaleString()],
