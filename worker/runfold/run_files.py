@@ -20,6 +20,7 @@ from runfold.uploads.awaiting import (
     count_uploads,
     failures,
     is_empty,
+    tell_failures,
     wait_for_uploads,
     waiting_jobs,
 )
@@ -163,6 +164,8 @@ class RunFiles(RunPart):
         self._jobs_count = self._jobs_lost = 0
         self._jobs_lock = threading.Lock()
         self._forget_at = _FORGET_EVERY
+        #: When failures are looked for next: while files are saved, once a minute.
+        self._tell_at_s = 0.0
         #: (name, source, policy) of what is watched.
         self._watched: set[tuple[str, str, str]] = set()
         self._folder_job = None
@@ -276,6 +279,10 @@ class RunFiles(RunPart):
 
     def _note_job(self, job_id: str) -> None:
         """A job of this process was left: finish() waits for it, and status() counts it."""
+        now_s = time.monotonic()
+        if now_s >= self._tell_at_s:
+            self._tell_at_s = now_s + _WARN_EVERY_S
+            tell_failures(self._outbox, self._jobs, self._recorder.run_id)
         with self._jobs_lock:
             self._jobs_count += 1
             self._jobs.add(job_id)

@@ -85,16 +85,17 @@ def place(chosen: Chosen, folder: Path) -> Iterator[Placed]:
 
     A symbolic link, else a hard link, else a copy. Of folders there is a link only: their files have to be
     named.
-
-    Raises:
-        OSError: The folder can't be written to.
     """
     done: set[Path] = set()
     for text in sorted(globbing.glob(str(_escaped(chosen) / chosen.relative))):  # noqa: PTH207  # the base too
         source = Path(text).absolute()
         link = folder.joinpath(*source.parts[len(chosen.base.parts) :])
         done.add(link)
-        how = _place_one(source, link)
+        try:
+            how = _place_one(source, link)
+        except OSError as error:
+            terminal.warn(f"{source} was not saved, it can't be linked or copied to {link}: {error}")
+            continue
         yield Placed(link, link if how == "copy" else source, how)
     for link in sorted(folder.glob(chosen.relative)):
         if link not in done:

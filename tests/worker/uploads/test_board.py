@@ -129,8 +129,12 @@ def test_what_waits_has_its_time() -> None:
     assert (len(board), board.unfinished_count) == (4, 1)
     board.promote(5.0)
     assert board.take() == [plain]
-    for task in (live, end, watch):
-        task.end()
+    assert board.watches == [live, end, watch]
+    board.end_watches({"other"})
+    board.promote(5.0)
+    assert board.take() == []
+    board.end_watches({"w"})
+    assert (board.watches, board.unfinished_count) == ([], 4)
     board.promote(5.0)
     assert sorted(names(board.take())) == ["end", "live"]
     assert names(board.take()) == ["folder"]
@@ -149,7 +153,7 @@ def test_what_has_its_last_time_while_it_is_worked_at_goes_again_at_once() -> No
     live = file("live", policy="live")
     board = board_of(live)
     board.take()
-    live.end()
+    board.end_watches({"w"})
     board.put_back(live, not_before_s=100.0)
     board.promote(1.0)
     assert board.take() == [live]

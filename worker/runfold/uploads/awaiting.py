@@ -92,7 +92,7 @@ def wait_for_uploads(
         why = "the node agent goes on" if node.mode == "process" else "the next agent goes on"
     if left and not is_quiet:
         terminal.info(f"run {run_id}: {len(left):,} files or artifacts are not uploaded yet; {why}")
-    _tell_failures(outbox, jobs, run_id)
+    tell_failures(outbox, jobs, run_id)
     return not left
 
 
@@ -120,7 +120,8 @@ def waiting_jobs(outbox: Outbox, jobs: set[str]) -> set[str]:
         return jobs
 
 
-def _tell_failures(outbox: Outbox, jobs: set[str], run_id: str) -> None:
+def tell_failures(outbox: Outbox, jobs: set[str], run_id: str) -> None:
+    """Warn of those of the jobs that were given up, the first few by name."""
     failed = failures(outbox, jobs)
     for result in failed[:_TOLD]:
         what = result.document.get("name") or result.kind

@@ -6,7 +6,7 @@ Small files of a run go together. Two files of one name never go at once, and th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container
 
 from runfold.uploads.jobs import FileJob
 from runfold.uploads.tasks import Task
@@ -25,6 +25,8 @@ class Board:
         """`most_artifacts`: how many artifacts may be under way at once; files need threads too."""
         self._most_artifacts = most_artifacts
         self._tasks: dict[str, Task] = {}
+        #: those that watch for a live process.
+        self._watches: dict[str, Task] = {}
         #: run -> id -> task, oldest first: those that may go now.
         self._ready: dict[str, dict[str, Task]] = {}
         #: those that wait for their time, or for the end of a process.
@@ -35,9 +37,6 @@ class Board:
         #: run -> when it was served last, in turns.
         self._served: dict[str, int] = {}
         self._turn = 0
-
-    def __iter__(self) -> Iterator[Task]:
-        return iter(list(self._tasks.values()))
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -55,12 +54,30 @@ class Board:
     @property
     def unfinished_count(self) -> int:
         """Jobs that don't just watch."""
-        return sum(not task.is_watch or task.is_final for task in self._tasks.values())
+        return len(self._tasks) - len(self._watches)
+
+    @property
+    def watches(self) -> list[Task]:
+        """Those that go on until the writer's process has ended."""
+        return list(self._watches.values())
+
+    def find(self, job_id: str) -> Task | None:
+        """Return the task of a job."""
+        return self._tasks.get(job_id)
+
+    def end_watches(self, writers: Container[str]) -> None:
+        """These writers' processes have ended: what is watched for them goes a last time."""
+        for task in self.watches:
+            if task.job.writer in writers:
+                task.end()
+                del self._watches[task.job.id]
 
     def add(self, task: Task) -> Task | None:
         """Take a task in; return an older one that it makes needless: of the same name, and not begun."""
         self._tasks[task.job.id] = task
         self._waiting[task.job.id] = task
+        if task.is_watch:
+            self._watches[task.job.id] = task
         key = task.name_key
         if key is None:
             return None
@@ -74,6 +91,7 @@ class Board:
         """Forget a task: it is done."""
         self._end_turn(task)
         self._tasks.pop(task.job.id, None)
+        self._watches.pop(task.job.id, None)
         self._waiting.pop(task.job.id, None)
         self._ready.get(task.job.run, {}).pop(task.job.id, None)
         key = task.name_key

@@ -40,7 +40,7 @@ class Planner:
     def watched_writers(self) -> set[str]:
         """Return the writers whose end is waited for."""
         with self._progress.turn:
-            return {task.job.writer for task in self._progress.board if task.is_watch and not task.is_final}
+            return {task.job.writer for task in self._progress.board.watches}
 
     def tell_ended(self, writers: Iterable[str]) -> None:
         """These will write no more: their files are uploaded a last time."""
@@ -48,7 +48,7 @@ class Planner:
         if new:
             with self._progress.turn:
                 self._ended |= new
-                self._end_watches()
+                self._progress.board.end_watches(self._ended)
                 self._promote()
 
     def look(self) -> None:
@@ -64,10 +64,11 @@ class Planner:
             for job in found:
                 task = Task(job, size_bytes=sizes[job.id])
                 needless.append(board.add(task))
-            for task in board:
-                if task.job.id in known - ids and not task.is_running:
-                    board.remove(task)  # somebody else did it
-            self._end_watches()
+            for job_id in known - ids:
+                gone = board.find(job_id)
+                if gone is not None and not gone.is_running:
+                    board.remove(gone)  # somebody else did it
+            board.end_watches(self._ended)
             if found:
                 self._progress.heard_s = self._progress.clock()
         for older in needless:
@@ -90,11 +91,6 @@ class Planner:
             self._passed_over[job_id] = now_s + ASK_AGAIN_S
         return found
 
-    def _end_watches(self) -> None:
-        for task in self._progress.board:
-            if task.is_watch and not task.is_final and task.job.writer in self._ended:
-                task.end()
-
     def _promote(self) -> None:
         self._progress.board.promote(self._progress.clock())
         self._progress.turn.notify_all()
@@ -103,7 +99,7 @@ class Planner:
         """Let the watched files go whose rest is over, and that are not as the server has them."""
         now_s = self._progress.clock()
         with self._progress.turn:
-            due = [task for task in self._progress.board if task.rests and now_s >= task.not_before_s]
+            due = [task for task in self._progress.board.watches if task.rests and now_s >= task.not_before_s]
         for task in due:
             assert isinstance(task.job, FileJob), "only files are watched"
             try:
