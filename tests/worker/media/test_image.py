@@ -42,16 +42,14 @@ def pixels(image: runfold.Image) -> np.ndarray:
         (RGB.astype(np.float32), RGB),
         (np.asfortranarray(RGB), RGB),
         (RGB[::-1, ::2], RGB[::-1, ::2]),
-        (RGB.astype(int) * 3 - 200, (RGB.astype(int) * 3 - 200).clip(0, 255)),
-        (np.array([[True, False]]), [[255, 0]]),
-        (np.array([[0.0, 0.5, 1.0]]), [[0, 127, 255]]),
-        (np.array([[-1.0, 0.0, 1.0]]), [[0, 127, 255]]),
+        (RGB.astype(int) * 3 - 200, (RGB.astype(int) * 3 - 200) % 256),
+        (np.array([[True, False]]), [[1, 0]]),
         (np.array([[0, 1]], np.uint8), [[0, 1]]),
         (RGB.tolist(), RGB),
         (torch.from_numpy(RGB).permute(2, 0, 1), RGB),
         (torch.from_numpy(RGB[:, :, 0]), RGB[:, :, 0]),
-        (torch.tensor([[[0.0, 1.0]]], requires_grad=True), [[0, 255]]),
-        (torch.tensor([[[0.0, 1.0]]], dtype=torch.bfloat16), [[0, 255]]),
+        (torch.tensor([[[0.0, 255.5]]], requires_grad=True), [[0, 255]]),
+        (torch.tensor([[[0.0, 64.0]]], dtype=torch.bfloat16), [[0, 64]]),
         (PIL.fromarray(RGB), RGB),
     ],
 )
@@ -65,7 +63,18 @@ def test_pixels_come_out_as_they_went_in(data: Any, expected: Any) -> None:
 def test_stretching_can_be_chosen() -> None:
     ones = np.array([[0, 1]])
     assert pixels(runfold.Image(ones, normalize=True)).tolist() == [[0, 255]]
+    assert pixels(runfold.Image(ones.astype(bool), normalize=True)).tolist() == [[0, 255]]
+    assert pixels(runfold.Image(np.array([[-1.0, 0.0, 1.0]]), normalize=True)).tolist() == [[0, 127, 255]]
+    assert pixels(runfold.Image(np.array([[-5.0, 300.0]]), normalize=True)).tolist() == [[0, 255]]
     assert pixels(runfold.Image(ones.astype(float), normalize=False)).tolist() == [[0, 1]]
+
+
+def test_values_are_taken_as_the_client_takes_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pixels(runfold.Image(np.array([[0, 256, 300, -1]]))).tolist() == [[0, 0, 44, 255]]
+    assert pixels(runfold.Image(np.array([[0.9, 254.9, 257.0, -1.0]]))).tolist() == [[0, 254, 1, 255]]
+    assert capsys.readouterr().err == ""
+    assert pixels(runfold.Image(np.array([[0.0, 0.5, 1.0]]))).tolist() == [[0, 0, 1]]
+    assert "normalize=True" in capsys.readouterr().err
 
 
 def test_nan_is_drawn_black_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,7 +99,7 @@ def test_gray_transparent_and_float_frames_are_drawn() -> None:
     assert np.array_equal(gray[0], np.repeat(FRAMES[0, :1], 3, axis=0).transpose(1, 2, 0))
     clear = np.concatenate([FRAMES, FRAMES[:, :1]], axis=1)
     assert np.array_equal(decoded(runfold.Video(clear)), FRAMES.transpose(0, 2, 3, 1))
-    floats = decoded(runfold.Video(torch.from_numpy(FRAMES / 255.0)))
+    floats = decoded(runfold.Video(torch.from_numpy(FRAMES / 1.0)))
     assert np.abs(floats.astype(int) - FRAMES.transpose(0, 2, 3, 1)).max() <= 1
 
 

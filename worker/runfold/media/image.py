@@ -54,8 +54,8 @@ class Image(Media):
             boxes: Boxes by the name of their layer; see BoundingBoxes2D.
             masks: Masks by the name of their layer; see ImageMask.
             file_type: png, jpg, jpeg or bmp; for arrays, PIL images and figures.
-            normalize: Whether values in [0, 1] and [-1, 1] are stretched to [0, 255]; by default of floats
-                and bools only.
+            normalize: Whether values in [0, 1] and [-1, 1] are stretched to [0, 255]; by default they are
+                not, as in W&B, and floats in [0, 1] are warned of.
 
         Raises:
             ValueError: It is no picture, or too large. OSError: The file is not there, or no image.

@@ -68,33 +68,41 @@ def as_array(data: Any) -> Any:
 
 
 def to_uint8(array: Any, *, normalize: bool | None) -> Any:
-    """Return values in [0, 255] as uint8.
+    """Return values as uint8.
 
     Args:
-        normalize: True: what lies in [0, 1] is multiplied by 255, and [-1, 1] is mapped to [0, 255]. False:
-            values are taken as they are. None: True for floats and bools, False for integers. What is out of
-            range is clipped.
+        normalize: True: what lies in [0, 1] is multiplied by 255, [-1, 1] is mapped to [0, 255], and what is
+            out of range is clipped. Else values are taken as they are, as W&B does since 0.31: without their
+            fraction, modulo 256. None, unlike False, warns of floats in [0, 1], of which little is seen then.
     """
     numpy = need("numpy", "runfold.Image of an array")
     if array.dtype == numpy.uint8 and not normalize:
         return array
-    if normalize is None:
-        normalize = array.dtype.kind in "fb"
     if array.dtype.kind not in "fbiu":
         return array.astype(numpy.uint8)  # raises, or makes numbers of text, as W&B does
     if array.dtype.kind == "b":
         array = array.astype(numpy.uint8)
     if array.size == 0:
         return array.astype(numpy.uint8)
-    if array.dtype.kind == "f" and not numpy.isfinite(array).all():
+    is_float = array.dtype.kind == "f"
+    if is_float and not numpy.isfinite(array).all():
         terminal.warn_once("an image holds NaN or infinite values: NaN is drawn as 0")
         array = numpy.nan_to_num(array, nan=0.0, posinf=255.0, neginf=0.0)
+    if normalize:
+        return _stretched(array).clip(0, 255).astype(numpy.uint8)
+    if is_float and normalize is None and array.min() >= 0 and 0 < array.max() <= 1:
+        terminal.warn_once(
+            "floats in [0, 1] are drawn almost black, as pixels go from 0 to 255: multiply by 255, or use "
+            "Image(..., normalize=True)"
+        )
+    return array.astype(numpy.int64).astype(numpy.uint8) if is_float else array.astype(numpy.uint8)
+
+
+def _stretched(array: Any) -> Any:
     lowest, highest = array.min(), array.max()
-    if normalize and lowest >= 0 and highest <= 1:
-        array = array * 255.0
-    elif normalize and lowest >= -1 and highest <= 1:
-        array = (array + 1.0) * 127.5
-    return array.clip(0, 255).astype(numpy.uint8)
+    if lowest >= 0 and highest <= 1:
+        return array * 255.0
+    return (array + 1.0) * 127.5 if lowest >= -1 and highest <= 1 else array
 
 
 def _without_trivial_axes(array: Any) -> Any:
