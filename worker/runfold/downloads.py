@@ -94,7 +94,7 @@ def download(
         in_parallel(bring, _batches(small), threads=threads)
     if cache is not None:
         cache.trim()
-    return [target.path(file.name) for file in files]
+    return [target.root / file.name for file in files]
 
 
 def fetch(
@@ -205,7 +205,17 @@ def _bring(
     if target.holds(file.name, file.sha256, file.size):
         on_bytes(file.size)
     else:
-        target.write(file.name, file.sha256, lambda fd: _fill(connection, file, fd, cache, on_bytes))
+        _write(connection, file, target, cache, on_bytes)
+
+
+def _write(
+    connection: Connection,
+    file: Wanted,
+    target: TargetFolder,
+    cache: BlobCache | None,
+    on_bytes: Callable[[int], None],
+) -> None:
+    target.write(file.name, file.sha256, lambda fd: _fill(connection, file, fd, cache, on_bytes))
 
 
 def _bring_small(
@@ -223,7 +233,7 @@ def _bring_small(
     for file in absent:
         content = found.get(file.sha256)
         if content is None:  # alone, in the cache, or what the server did not give
-            _bring(connection, file, target, cache, on_bytes)
+            _write(connection, file, target, cache, on_bytes)
             continue
         if cache is not None:
             cache.put(file.sha256, content)

@@ -37,6 +37,8 @@ class TargetFolder:
         """Make the folder. That the root itself is a link is its owner's business."""
         root.mkdir(parents=True, exist_ok=True)
         self.root = root.resolve()
+        #: Names that were checked: the check costs more than the rest of a small file.
+        self._checked: set[str] = set()
 
     def path(self, name: str) -> Path:
         """Return where the file of this name goes; FileNameError if it means another place."""
@@ -56,6 +58,7 @@ class TargetFolder:
         for name in names:
             self.path(name)
             known.add(name)
+        self._checked |= known
         for name in known:
             folder = name.rpartition("/")[0]
             while folder:
@@ -111,7 +114,6 @@ class TargetFolder:
         Raises:
             TargetError: Something on its way is a symbolic link, or no folder. OSError: It can't be written.
         """
-        place = self.path(name)
         with self._folder_of(name, make=True) as (folder, last):
             assert folder is not None, "it was made"
             self._check_place(folder, last, name)
@@ -119,7 +121,7 @@ class TargetFolder:
             with locked_part(part, folder) as fd:
                 fill(fd)
                 os.rename(part, last, src_dir_fd=folder, dst_dir_fd=folder)
-        return place
+        return self.root / name
 
     def _check_place(self, folder: int, last: str, name: str) -> None:
         try:
@@ -134,7 +136,10 @@ class TargetFolder:
     @contextlib.contextmanager
     def _folder_of(self, name: str, *, make: bool) -> Iterator[tuple[int | None, str]]:
         """Yield a descriptor of the folder of a file (None: there is none), and its name in it."""
-        *parts, last = self.path(name).relative_to(self.root).parts
+        if name not in self._checked:
+            self.path(name)
+            self._checked.add(name)
+        *parts, last = name.split("/")
         fd = os.open(self.root, _FOLDER)
         try:
             for part in parts:
