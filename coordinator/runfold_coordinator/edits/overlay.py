@@ -12,10 +12,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from runfold.protocol.errors import ProtocolError
 from runfold.protocol.keypath import KeyPath, decode_path
-from runfold.protocol.records import RecordKind, SummaryRecord
-from runfold_coordinator.edits.said import Edit, Node, Place, is_at_or_below
+from runfold_coordinator.edits.by_hand import SaidByHand
+from runfold_coordinator.edits.said import Edit, Node, is_at_or_below
 from runfold_coordinator.edits.stored import edit_of
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.edit_tables import run_edits
@@ -25,15 +24,22 @@ from runfold_coordinator.store.store import Store
 SaidSince = Callable[[Edit, KeyPath], bool]
 
 
-def edited_summary(store: Store, run_pk: int, summary: dict[str, Any]) -> dict[str, Any]:
-    """Return the summary of a run with its edits; the one that was given is not changed."""
-    c = run_edits.c
-    rows = store.fetch(sa.select(run_edits).where(c.run_pk == run_pk).order_by(c.t_ns, c.edit_pk))
-    edits = [edit for row in rows if (edit := edit_of(row)).summary]
-    if not edits:
-        return summary
-    later = LaterWords(store, run_pk, edits)
-    return overlay(summary, edits, is_set=later.were_set, is_logged=later.were_logged)
+class EditedSummaries:
+    """Gives summaries of runs with their edits. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._by_hand = SaidByHand(store)
+
+    def edited(self, run_pk: int, summary: dict[str, Any]) -> dict[str, Any]:
+        """Return the summary of a run with its edits; the one that was given is not changed."""
+        c = run_edits.c
+        rows = self._store.fetch(sa.select(run_edits).where(c.run_pk == run_pk).order_by(c.t_ns, c.edit_pk))
+        edits = [edit for row in rows if (edit := edit_of(row)).summary]
+        if not edits:
+            return summary
+        later = LaterWords(self._store, self._by_hand, run_pk, edits)
+        return overlay(summary, edits, is_set=later.were_set, is_logged=later.were_logged)
 
 
 def overlay(
@@ -79,13 +85,14 @@ def _without(tree: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
 
 
 class LaterWords:
-    """What processes said of the summary after edits. Reads what it needs, once."""
+    """What processes said of the summary after edits. Reads what it needs."""
 
-    def __init__(self, store: Store, run_pk: int, edits: list[Edit]) -> None:
+    def __init__(self, store: Store, by_hand: SaidByHand, run_pk: int, edits: list[Edit]) -> None:
         self._store = store
+        self._by_hand = by_hand
         self._run_pk = run_pk
-        self._oldest_ns = min(edit.t_ns for edit in edits)
-        self._slowest_ns = max((ns for edit in edits for ns in edit.clocks.values()), default=0)
+        slowest_ns = max((ns for edit in edits for ns in edit.clocks.values()), default=0)
+        self._since_ns = min(edit.t_ns for edit in edits) - max(0, slowest_ns)
         c = t.writers.c
         writers = store.fetch(
             sa.select(c.writer_pk, c.last_seq, c.host, c.boot_id).where(
@@ -94,7 +101,6 @@ class LaterWords:
         )
         self._last_seq = {row.writer_pk: row.last_seq for row in writers}
         self._nodes: dict[int, Node] = {row.writer_pk: (row.host or "", row.boot_id or "") for row in writers}
-        self._by_hand: list[tuple[KeyPath, Place, int]] | None = None
         self._keys: list[tuple[KeyPath, str]] | None = None
 
     def were_set(self, edit: Edit, path: KeyPath) -> bool:
@@ -102,7 +108,9 @@ class LaterWords:
         return any(
             (is_at_or_below(said, path) or is_at_or_below(path, said))
             and edit.is_before(place, writer_pk, self._nodes.get(writer_pk))
-            for said, place, writer_pk in self._set_by_hand()
+            for said, place, writer_pk in self._by_hand.places(
+                self._run_pk, self._last_seq, self._since_ns, path[0]
+            )
         )
 
     def were_logged(self, edit: Edit, path: KeyPath) -> bool:
@@ -123,31 +131,7 @@ class LaterWords:
                     return True
         return False
 
-    def _set_by_hand(self) -> list[tuple[KeyPath, Place, int]]:
-        if self._by_hand is None:
-            c = t.records.c
-            rows = self._store.fetch(
-                sa.select(c.writer_pk, c.seq, c.t_ns, c.payload).where(
-                    c.run_pk == self._run_pk,
-                    c.kind == int(RecordKind.SUMMARY),
-                    c.t_ns > self._oldest_ns - self._slowest_ns,
-                )
-            )
-            self._by_hand = [
-                (path, Place(row.seq, row.t_ns), row.writer_pk)
-                for row in rows
-                for path in _paths(bytes(row.payload))
-            ]
-        return self._by_hand
-
     def _logged_keys(self) -> list[tuple[KeyPath, str]]:
         if self._keys is None:
             self._keys = [(decode_path(row.key), row.key) for row in self._store.keys(self._run_pk)]
         return self._keys
-
-
-def _paths(payload: bytes) -> list[KeyPath]:
-    try:
-        return [tuple(change[1]) for change in SummaryRecord.unpack(payload).changes]
-    except ProtocolError:
-        return []  # ingest keeps it as a dead letter

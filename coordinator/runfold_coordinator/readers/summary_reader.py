@@ -14,7 +14,7 @@ from typing import Any
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.history.saved_values import pack_saved, unpack_saved
 from runfold.protocol.history.summary import SummaryTree
-from runfold_coordinator.edits.overlay import edited_summary
+from runfold_coordinator.edits.overlay import EditedSummaries
 from runfold_coordinator.readers.branches import load_history
 from runfold_coordinator.readers.lane_summary import LaneSummary
 from runfold_coordinator.readers.run_lanes import RunLanes
@@ -46,6 +46,7 @@ class SummaryReader:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._edits = EditedSummaries(store)
         #: By run: the version that was saved last, and (monotonic seconds) when and how long that took.
         self._kept: dict[int, tuple[int, float, float]] = {}
 
@@ -81,7 +82,7 @@ class SummaryReader:
         """Return the summary, and whether the fold was saved: it is when so many records more were folded."""
         lanes = load_history(self._store, run)
         if not lanes.lanes:
-            return edited_summary(self._store, run.run_pk, {}), False
+            return self._edits.edited(run.run_pk, {}), False
         packed_before = self._store.load_fold(run.run_pk)
         saved_said, saved = _unpack(packed_before)
         tree: SummaryTree
@@ -99,7 +100,7 @@ class SummaryReader:
             many = saved if isinstance(saved, LaneSummary) else LaneSummary(run.run_pk)
             many = many.catch_up(self._store, lanes)
             tree, state = many.tree(self._store, lanes), [MANY, many.to_state()]
-        summary = edited_summary(self._store, run.run_pk, tree.as_dict())
+        summary = self._edits.edited(run.run_pk, tree.as_dict())
         said = sum(seat.writer.last_seq for seat in lanes.seats)
         if said - saved_said < save_after:
             return summary, False
