@@ -20,18 +20,25 @@ from runfold.run_files import RunFiles
 if TYPE_CHECKING:
     from runfold.api.connection import Connection
     from runfold.artifacts.artifact import Artifact
+    from runfold.artifacts.logging import Place
 
 #: Longest look at a collection's type before an artifact is logged.
 _TYPE_CHECK_S = 2.0
 #: After it was in vain, the next ones do without for so long.
 _TYPE_CHECK_AGAIN_S = 60.0
+#: Types that are remembered.
+_TYPES_KEPT = 100
 
 
 class RunArtifacts(RunFiles):
     """W&B's methods. All raise UsageError when the run is finished."""
 
     _artifact_connection: Connection | None = None
+    #: For looks that nobody waits for long.
+    _hasty_connection: Connection | None = None
     _type_check_after_mono_s: float = 0.0
+    #: Of collections that were looked at, or that this process logs into: a type is for ever.
+    _types_of_artifacts: tuple[tuple[str, str], ...] = ()
 
     def log_artifact(
         self,
@@ -211,7 +218,7 @@ class RunArtifacts(RunFiles):
             terminal.warn(f"artifact {artifact.name} can't be kept: {error}. Training goes on")
         self._spool.call_agent()
 
-    def _outbox_place(self) -> Any:
+    def _outbox_place(self) -> Place:
         from runfold.artifacts.logging import Place
 
         identity, node = self._membership.identity, self._membership.node
@@ -238,41 +245,46 @@ class RunArtifacts(RunFiles):
     def _check_type(self, artifact: Artifact) -> None:
         """Raise ValueError, in W&B's words, where the collection has another type. In doubt, do nothing."""
         now = time.monotonic()
-        if self._membership.is_offline or now < self._type_check_after_mono_s:
+        pair = (artifact._base_name, artifact.type)  # noqa: SLF001  # one product
+        if self._membership.is_offline or pair in self._types_of_artifacts:
             return
-        from runfold.artifacts.lookup import type_of_collection
-
-        identity = self._membership.identity
-        try:
-            found = type_of_collection(
-                self._server_connection(_TYPE_CHECK_S),
-                identity.entity,
-                identity.project,
-                artifact._base_name,  # noqa: SLF001  # one product
-            )
-        except CommError:
-            self._type_check_after_mono_s = now + _TYPE_CHECK_AGAIN_S
-            return
+        found = dict(self._types_of_artifacts).get(pair[0])
+        if found is None and now >= self._type_check_after_mono_s:
+            try:
+                found = self._look_up_type(pair[0])
+            except CommError:
+                self._type_check_after_mono_s = now + _TYPE_CHECK_AGAIN_S
+                return
         if found is not None and found != artifact.type:
             raise ValueError(
                 f"Artifact {artifact.name} already exists with type '{found}'; "
                 f"cannot create another with type '{artifact.type}'"
             )
+        self._types_of_artifacts = (*self._types_of_artifacts[-_TYPES_KEPT:], pair)
+
+    def _look_up_type(self, name: str) -> str | None:
+        from runfold.artifacts.lookup import type_of_collection
+
+        if self._hasty_connection is None:
+            self._hasty_connection = self._new_connection(_TYPE_CHECK_S)
+        identity = self._membership.identity
+        return type_of_collection(self._hasty_connection, identity.entity, identity.project, name)
 
     # -- the server --
 
-    def _server_connection(self, timeout_s: float | None = None) -> Connection:
+    def _server_connection(self) -> Connection:
         """Return the server's connection. CommError where no address is known."""
+        if self._artifact_connection is None:
+            self._artifact_connection = self._new_connection(None)
+        return self._artifact_connection
+
+    def _new_connection(self, timeout_s: float | None) -> Connection:
         from runfold.api.connection import Connection
 
-        url = self._settings.base_url or registered_url(self._membership.node)
+        node = self._membership.node
+        url = self._settings.base_url or node.url or registered_url(node)
         if url is None:
             raise CommError(
                 "no HTTP address of a runfold server is known: set RUNFOLD_URL, or start `runfold up`"
             )
-        if timeout_s is not None:
-            return Connection(url, self._settings.api_key, timeout_s)
-        if self._artifact_connection is None:
-            object.__setattr__(self, "_artifact_connection", Connection(url, self._settings.api_key, None))
-        found: Connection = self._artifact_connection  # type: ignore[assignment]  # it was made
-        return found
+        return Connection(url, self._settings.api_key or node.api_key, timeout_s)
