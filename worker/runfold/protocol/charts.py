@@ -19,7 +19,7 @@ LINE_SERIES, CURVE = "wandb/lineseries/v0", "wandb/area-under-curve/v0"
 CONFUSION_MATRIX = "wandb/confusion_matrix/v1"
 #: Folder of the tables of charts that are shown apart from them.
 SPLIT_FOLDER = "Custom Chart Tables"
-VEGA_LITE = "https://vega.github.io/schema/vega-lite/v5.json"
+VEGA_LITE = "https://vega.github.io/schema/vega-lite/v6.json"
 #: Name of the data set that a spec draws; who draws it fills it with the table's rows.
 DATA_NAME = "table"
 
