@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -265,3 +266,16 @@ def test_runs_go_on_offline_as_far_as_the_spools_know_them(stage: Stage, name: s
         10.0,
     ]
     assert run.config == {"lr": 1} and run.tags == ["x"]
+
+
+def test_the_documents_example_runs_as_written(stage: Stage) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "resume.md").read_text()
+    program = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+    finish([start("support.program", program, env=stage.server.env)])
+    api = runfold.Api(url=stage.server.url)
+    run, fork = api.run("vision/job-18"), api.run("vision/job-18-b")
+    assert [row["_step"] for row in run.scan_history()] == [0, 1, 2, 3, 4, 5]
+    assert run.config["lr"] == 0.05
+    assert [row["loss"] for row in fork.scan_history()] == [1.0, 0.5, 1 / 3, 0.3]
+    assert len(list(run.scan_history(superseded=True, per_writer=True))) == 12
+    assert [row["_step"] for row in run.scan_history(attempt=1, superseded=True)] == list(range(10))
