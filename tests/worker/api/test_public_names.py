@@ -344,7 +344,13 @@ def test_a_failure_is_told_with_its_traceback(api: runfold.Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "after"), [("README.md", "### Read it back"), ("docs/api.md", "## Python")]
+    ("document", "after"),
+    [
+        ("README.md", "### Read it back"),
+        ("docs/api.md", "## Python"),
+        ("docs/run.md", "# The run"),
+        ("docs/edits.md", "# Changing runs"),
+    ],
 )
 def test_the_examples_of_the_documents_run_as_written(server: LocalServer, document: str, after: str) -> None:
     text = (ROOT / document).read_text().split(after, 1)[1]
