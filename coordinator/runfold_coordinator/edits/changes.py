@@ -143,31 +143,38 @@ class RunEdits:
             RunGoneError: It was deleted.
             TransitionError: Its state is another one than those from which it can be set to this.
         """
-        c, w = t.runs.c, t.writers.c
         with self._store.writing.transaction() as tx:
             row = locked_run(tx, run.run_pk)
-            newest_pk = tx.connection.execute(
-                sa.select(sa.func.max(w.writer_pk)).where(w.run_pk == run.run_pk)
-            ).scalar()
-            has_no_process = newest_pk is None and row.state == "running"
-            if row.state not in TRANSITIONS[state] and not (state == "failed" and has_no_process):
-                allowed = " or ".join(sorted(TRANSITIONS[state]))
-                raise TransitionError(
-                    f"invalid state transition from {row.state} to {state}: only from {allowed}"
-                )
-            is_end = state == "failed"
-            values: dict[str, Any] = {
-                "said_state": state,
-                "said_state_pk": newest_pk or 0,
-                "state": state,
-                "reason": f"set to {state} by {by}",
-                "ended_unix_ns": int(self._clock.unix_s() * 1e9) if is_end else None,
-                "confidence": "said" if is_end else "",
-                "unreachable": False,
-                "version": c.version + 1,
-            }
-            tx.connection.execute(sa.update(t.runs).where(c.run_pk == run.run_pk).values(values))
-            tx.touch(run.run_pk)
+            is_set = self._set_state(tx, row, state, by)
+        # Raised inside, it would roll back, and empty the caches of ingest.
+        if not is_set:
+            allowed = " or ".join(sorted(TRANSITIONS[state]))
+            raise TransitionError(
+                f"invalid state transition from {row.state} to {state}: only from {allowed}"
+            )
+
+    def _set_state(self, tx: Transaction, row: Any, state: str, by: str) -> bool:
+        c, w = t.runs.c, t.writers.c
+        newest_pk = tx.connection.execute(
+            sa.select(sa.func.max(w.writer_pk)).where(w.run_pk == row.run_pk)
+        ).scalar()
+        has_no_process = newest_pk is None and row.state == "running"
+        if row.state not in TRANSITIONS[state] and not (state == "failed" and has_no_process):
+            return False
+        is_end = state == "failed"
+        values: dict[str, Any] = {
+            "said_state": state,
+            "said_state_pk": newest_pk or 0,
+            "state": state,
+            "reason": f"set to {state} by {by}",
+            "ended_unix_ns": int(self._clock.unix_s() * 1e9) if is_end else None,
+            "confidence": "said" if is_end else "",
+            "unreachable": False,
+            "version": c.version + 1,
+        }
+        tx.connection.execute(sa.update(t.runs).where(c.run_pk == row.run_pk).values(values))
+        tx.touch(row.run_pk)
+        return True
 
     def _insert(self, tx: Transaction, entity: str, project: str, run_id: str, state: str) -> int:
         now_s = self._clock.unix_s()
