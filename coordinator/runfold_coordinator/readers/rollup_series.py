@@ -67,8 +67,9 @@ def _points_of(store: Store, key: str, seat: Seat, pieces: Sequence[Rollup]) -> 
     cut = seat.placement.cut_step
     own_cut = None if cut is None else cut - seat.placement.step_offset
     whole = len(low) if own_cut is None else int(np.searchsorted(high, own_cut))
+    last = None if own_cut is None else own_cut - 1
     if whole == 0:
-        return _read(store, key, seat, low[0], None)
+        return _read(store, key, seat, low[0], last)
     is_known = _joined(pieces, "count")[:whole] > 0
     lowest, highest = _joined(pieces, "min")[:whole], _joined(pieces, "max")[:whole]
     at_low = _thin(np.where(is_known, lowest, np.inf), smallest=True)
@@ -92,7 +93,7 @@ def _points_of(store: Store, key: str, seat: Seat, pieces: Sequence[Rollup]) -> 
         _read(store, key, seat, at, at)
         for at in (_joined(pieces, "step_first")[0], _joined(pieces, "step_last")[whole - 1])
     ]
-    tail = [] if whole == len(low) else [_read(store, key, seat, low[whole], None)]
+    tail = [] if whole == len(low) else [_read(store, key, seat, low[whole], last)]
     return merge_columns([in_run_steps(column, seat.placement), *looked_up, *ends, *tail])
 
 
