@@ -271,6 +271,8 @@ def _checked(columns: Any) -> list[Any]:
 
 def _is_plain(kind: CellType, cell: Any) -> bool:
     """Return whether a column takes every value of the cell's class, whatever it is."""
+    if cell is None:
+        return kind.taking(None) is kind
     own = type_of_cell(cell)
     takes_nan = type(cell) is not float or kind.taking(None) is not None
     return isinstance(own, Named) and own.name in _PLAIN_NAMES and kind.taking(cell) is kind and takes_nan
