@@ -23,7 +23,8 @@ from runfold.protocol.file_names import fold
 from runfold.safe_path import safe_path
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_PART_SUFFIX = ".runfold-part"
+#: How names of unfinished files end.
+PART_SUFFIX = ".runfold-part"
 
 
 class TargetError(Error, ValueError):
@@ -103,13 +104,14 @@ class TargetFolder:
             finally:
                 os.close(fd)
 
-    def write(self, name: str, key: str, fill: Callable[[int], None]) -> Path:
+    def write(self, name: str, key: str, fill: Callable[[int], None], *, keeps_part: bool = True) -> Path:
         """Have `fill` write a file, and put it into its place when it returns. Return the place.
 
         Args:
             key: What the content is known by: an attempt that was cut off is gone on with under the same one.
             fill: Gets a descriptor of a file with what an earlier attempt left, opened to read and write,
                 offset 0. When it raises, what it wrote stays for the next attempt.
+            keeps_part: False: it does not stay.
 
         Raises:
             TargetError: Something on its way is a symbolic link, or no folder. OSError: It can't be written.
@@ -117,9 +119,14 @@ class TargetFolder:
         with self._folder_of(name, make=True) as (folder, last):
             assert folder is not None, "it was made"
             self._check_place(folder, last, name)
-            part = "." + hashlib.sha256(f"{key}\0{last}".encode()).hexdigest()[:32] + _PART_SUFFIX
+            part = "." + hashlib.sha256(f"{key}\0{last}".encode()).hexdigest()[:32] + PART_SUFFIX
             with locked_part(part, folder) as fd:
-                fill(fd)
+                try:
+                    fill(fd)
+                except BaseException:
+                    if not keeps_part:
+                        os.unlink(part, dir_fd=folder)
+                    raise
                 os.rename(part, last, src_dir_fd=folder, dst_dir_fd=folder)
         return self.root / name
 

@@ -115,3 +115,9 @@ def test_whether_case_counts_is_tried_out(target: TargetFolder) -> None:
     (target.root / "x").write_text("")
     assert target.ignores_case() == (target.root / "X").exists()
     assert [path.name for path in target.root.iterdir()] == ["x"]
+
+
+def test_an_attempt_that_nobody_can_go_on_with_is_removed(target: TargetFolder) -> None:
+    with pytest.raises(RuntimeError):
+        target.write("a", "key", _stop, keeps_part=False)
+    assert list(target.root.iterdir()) == []

@@ -13,7 +13,8 @@ from runfold.protocol.artifact_names import ArtifactNameError, ArtifactPath
 
 if TYPE_CHECKING:
     from runfold.artifacts.artifact import Artifact
-    from runfold.artifacts.collections import ArtifactCollection, ArtifactType, Pages
+    from runfold.artifacts.collections import ArtifactCollection, ArtifactType
+    from runfold.artifacts.pages import Pages
 
 
 class ApiArtifacts:
@@ -183,7 +184,7 @@ class RunArtifacts(RunDocument):
 
     def _artifacts(self, relation: str, per_page: int) -> Pages[Artifact]:
         from runfold.artifacts.artifact import Artifact
-        from runfold.artifacts.collections import Pages
+        from runfold.artifacts.pages import Pages
 
         return Pages(
             self._connection,

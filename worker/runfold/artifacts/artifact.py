@@ -12,7 +12,13 @@ import secrets
 from typing import Any
 
 from runfold.artifacts.draft import Draft
-from runfold.artifacts.labels import check_description, check_metadata, check_name, check_type
+from runfold.artifacts.labels import (
+    check_aliases,
+    check_description,
+    check_metadata,
+    check_name,
+    check_type,
+)
 from runfold.artifacts.relations_part import RelationsPart
 from runfold.current_run import current_run
 from runfold.errors import UnsupportedError
@@ -84,6 +90,49 @@ class Artifact(RelationsPart):
         for name, entry in self._manifest.entries.items():
             contents.add_entry(name, entry)
         return draft
+
+    def save(self, project: str | None = None, settings: Settings | dict[str, Any] | None = None) -> None:
+        """Tell the server what was changed; a draft is logged, by the current run or one that is made for it.
+
+        Raises:
+            CommError: The server can't be reached, or refused.
+        """
+        document = self._refresh()
+        if document is None:
+            self._save_draft(project, settings)
+            return
+        changes = self._changes()
+        if changes:
+            changes["collection"] = document["collection_id"]
+            self._take(self._server().patch_json(self._route(), changes)["artifact"])
+
+    def link(self, target_path: str, aliases: list[str] | str | None = None) -> Artifact:
+        """Show the version in another collection too, such as a registry's; a draft is logged first.
+
+        Args:
+            target_path: "collection", "project/collection" or "entity/project/collection".
+            aliases: In that collection; "latest" always moves.
+
+        Returns:
+            The version as that collection shows it.
+
+        Raises:
+            ValueError: The path or an alias can't be one. CommError: The server can't be reached, or refused.
+        """
+        parts = target_path.split("/")
+        if not all(parts) or len(parts) > 3:
+            raise ValueError(
+                f"{target_path!r} is no target: use collection, project/collection or "
+                "entity/project/collection"
+            )
+        said = check_aliases(aliases)
+        if self.is_draft():
+            if self._delivery is None:
+                self.save()
+            self.wait()
+        body = {"target": target_path, "aliases": said}
+        document = self._server().post(self._route("links"), body)["artifact"]
+        return Artifact._of_server(self._server(), document)
 
     def _save_draft(self, project: str | None, settings: Settings | dict[str, Any] | None) -> None:
         run = current_run()

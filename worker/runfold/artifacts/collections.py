@@ -3,82 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Self
 
-from runfold.api.connection import Connection, Parameters
+from runfold.api.connection import Connection
 from runfold.api.errors import NotFoundError
 from runfold.api.paths import route
 from runfold.artifacts.artifact import Artifact
 from runfold.artifacts.facts_part import iso_time
 from runfold.artifacts.labels import check_description, check_name, check_tags
+from runfold.artifacts.pages import Pages
 from runfold.protocol.artifact_names import check_name as check_path_name
-
-_T = TypeVar("_T")
-#: What the server gives of one request.
-MAX_PAGE = 1000
-
-
-class Pages(Sequence[_T], Generic[_T]):
-    """A lazy list: pages are fetched as they are reached. Not thread-safe."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        path: str,
-        parameters: Parameters,
-        key: str,
-        make: Callable[[dict[str, Any]], _T],
-        *,
-        per_page: int,
-    ) -> None:
-        if isinstance(per_page, bool) or not isinstance(per_page, int) or per_page < 1:
-            raise ValueError("per_page must be a whole number, 1 or more")
-        self._connection, self._path, self._key, self._make = connection, path, key, make
-        self._parameters = {**parameters, "limit": min(per_page, MAX_PAGE)}
-        self._found: list[_T] = []
-        self._cursor: str | None = None
-        self._is_whole = False
-        self._total: int | None = None
-
-    def __len__(self) -> int:
-        if self._total is None:
-            self._load(0)
-        if self._total is None:
-            self._load(None)
-            return len(self._found)
-        return self._total
-
-    def __iter__(self) -> Iterator[_T]:
-        place = 0
-        while self._load(place):
-            yield self._found[place]
-            place += 1
-
-    @overload
-    def __getitem__(self, place: int) -> _T: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[_T]: ...
-    def __getitem__(self, place: int | slice) -> _T | list[_T]:
-        if isinstance(place, slice) or place < 0:
-            self._load(None)
-            return self._found[place]
-        if not self._load(place):
-            raise IndexError(f"there are {len(self._found)}")
-        return self._found[place]
-
-    def __repr__(self) -> str:
-        return f"<{self._key} of {self._path}>"
-
-    def _load(self, place: int | None) -> bool:
-        """Fetch pages up to a place, None: all; say whether there is something at it."""
-        while not self._is_whole and (place is None or place >= len(self._found)):
-            answer = self._connection.get(self._path, {**self._parameters, "cursor": self._cursor})
-            self._found += [self._make(each) for each in answer[self._key]]
-            self._total = answer.get("total", self._total)
-            self._cursor = answer.get("next_cursor")
-            self._is_whole = self._cursor is None
-        return place is not None and place < len(self._found)
 
 
 class ArtifactCollection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -41,7 +42,7 @@ class ContentsPart(VersionState):
         if there is not None and not set(mode).isdisjoint("ar+"):
             source = draft.source_of(there.digest)
             if source is not None:
-                Path(path).write_bytes(Path(source).read_bytes())
+                shutil.copyfile(source, path)
         try:
             with open(path, mode, encoding=encoding) as file:
                 yield file

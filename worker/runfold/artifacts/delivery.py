@@ -74,23 +74,27 @@ class Delivery:
             WaitTimeoutError: It took longer. ValueError: It will never be one. CommError: No server is known.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        call_at = 0.0
+        look_after_s = 0.0
         while True:
+            now = time.monotonic()
             found = self._of_the_job()
+            if found is None and now >= look_after_s:
+                look_after_s = now + _CALL_AGENT_EVERY_S
+                self._call_agent()
+                if self._is_forgotten():
+                    found = self._of_the_server()
+                    if found is None or found["state"] == "said":
+                        raise ValueError("the artifact was not kept: nobody knows of its upload any more")
             if found is not None and found["state"] != "committed" and not self._is_part:
                 found = self._of_the_server()
             if found is not None and found["state"] == "committed":
                 return found
             if found is not None and self._is_part:
                 return None
-            now = time.monotonic()
             if deadline is not None and now >= deadline:
                 raise WaitTimeoutError(
                     "Artifact upload wait timed out, failed to fetch Artifact response; the upload goes on"
                 )
-            if now >= call_at:
-                call_at = now + _CALL_AGENT_EVERY_S
-                self._call_agent()
             pause_s = _POLL_OUTBOX_S if found is None else _POLL_SERVER_S
             time.sleep(pause_s if deadline is None else max(0.0, min(pause_s, deadline - now)))
 
@@ -107,6 +111,10 @@ class Delivery:
             raise ValueError(f"the artifact was not kept: {result.error}")
         found: Document = result.document["artifact"]
         return found
+
+    def _is_forgotten(self) -> bool:
+        """Say whether the job is gone with its result: results are kept for a day."""
+        return self._job_id not in self._outbox.ids() and self._outbox.result(self._job_id) is None
 
     def _of_the_server(self) -> Document | None:
         try:

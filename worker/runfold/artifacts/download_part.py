@@ -17,7 +17,7 @@ from runfold.errors import Error
 from runfold.file_copies import hash_path
 from runfold.protocol.manifest import Entry
 from runfold.settings import process_environment
-from runfold.target_folder import TargetFolder
+from runfold.target_folder import PART_SUFFIX, TargetFolder
 
 
 class DownloadPart(ObjectsPart, FactsPart):
@@ -78,7 +78,8 @@ class DownloadPart(ObjectsPart, FactsPart):
         self._version("verify")
         folder, entries = self._folder(root), self._manifest.entries
         for path in _files_in(folder):
-            if os.path.relpath(path, folder) not in entries:
+            is_unfinished = path.name.endswith(PART_SUFFIX)
+            if not is_unfinished and os.path.relpath(path, folder) not in entries:
                 raise ValueError(f"Found file {path} which is not a member of artifact {self.name}")
         files = {name: entry for name, entry in entries.items() if entry.ref is None}
         in_parallel(lambda file: _verify(folder, *file), files.items())
@@ -139,7 +140,7 @@ def _dereference(target: TargetFolder, name: str, entry: Entry, *, may_fail: boo
         fetch(entry, fd)
 
     try:
-        target.write(name, f"{entry.ref}\0{entry.digest}", fill)
+        target.write(name, f"{entry.ref}\0{entry.digest}", fill, keeps_part=False)
     except (OSError, ValueError, Error) as error:
         if may_fail:
             terminal.warn(f"Failed to download reference {name!r}: {error}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import mimetypes
 import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, overload
+from typing import IO, TYPE_CHECKING, Any
 
 from runfold.api.paths import route
+from runfold.artifacts.pages import Pages
 from runfold.protocol.manifest import Entry
 
 if TYPE_CHECKING:
@@ -94,53 +94,24 @@ class ArtifactFile:
         return f"<ArtifactFile {self.name} ({self.mimetype}) {self.size} bytes>"
 
 
-class ArtifactFiles(Sequence[ArtifactFile]):
-    """A lazy list by name: pages are fetched as they are reached. Not thread-safe."""
+class ArtifactFiles(Pages[ArtifactFile]):
+    """The files of a version by name, a lazy list. Not thread-safe."""
 
     def __init__(self, artifact: Artifact, names: list[str] | None, per_page: int) -> None:
         self._artifact = artifact
-        self._names = list(names) if names is not None else None
-        self._limit = max(1, min(int(per_page), 10_000))
-        self._found: list[ArtifactFile] = []
-        self._cursor: str | None = None
-        self._is_whole = False
+        self._is_all = names is None
+        super().__init__(
+            artifact._server(),  # noqa: SLF001  # one thing
+            artifact._route("files"),  # noqa: SLF001  # same
+            {"names": names},
+            "files",
+            lambda said: ArtifactFile(artifact, said),
+            per_page=per_page,
+            max_page=10_000,
+        )
 
     def __len__(self) -> int:
-        if self._names is None:
-            return self._artifact.file_count
-        self._load(None)
-        return len(self._found)
-
-    def __iter__(self) -> Iterator[ArtifactFile]:
-        place = 0
-        while self._load(place):
-            yield self._found[place]
-            place += 1
-
-    @overload
-    def __getitem__(self, place: int) -> ArtifactFile: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[ArtifactFile]: ...
-    def __getitem__(self, place: int | slice) -> ArtifactFile | list[ArtifactFile]:
-        if isinstance(place, slice) or place < 0:
-            self._load(None)
-            return self._found[place]
-        if not self._load(place):
-            raise IndexError(f"there are {len(self._found)} files")
-        return self._found[place]
+        return self._artifact.file_count if self._is_all else super().__len__()
 
     def __repr__(self) -> str:
         return f"<ArtifactFiles {self._artifact.name} ({len(self)})>"
-
-    def _load(self, place: int | None) -> bool:
-        """Fetch pages up to a place, None: all; say whether there is a file at it."""
-        while not self._is_whole and (place is None or place >= len(self._found)):
-            document = self._artifact._version("files")  # noqa: SLF001  # one thing
-            answer = self._artifact._server().get(  # noqa: SLF001  # same
-                route("artifacts", document["id"], "files"),
-                {"names": self._names, "limit": self._limit, "cursor": self._cursor},
-            )
-            self._found += [ArtifactFile(self._artifact, each) for each in answer["files"]]
-            self._cursor = answer["next_cursor"]
-            self._is_whole = self._cursor is None
-        return place is not None and place < len(self._found)

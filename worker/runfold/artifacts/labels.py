@@ -30,12 +30,12 @@ def check_type(type: str) -> str:  # noqa: A002  # W&B's name
 
 def check_aliases(aliases: str | Iterable[str] | None) -> list[str]:
     """Return aliases as a list without repeats; a text is one alias. ValueError for what can't be one."""
-    return list(dict.fromkeys(_plainly(names.check_alias, alias) for alias in as_list(aliases)))
+    return _few([_plainly(names.check_alias, alias) for alias in as_list(aliases)], "aliases")
 
 
 def check_tags(tags: str | Iterable[str] | None) -> list[str]:
     """Return tags as a list without repeats; a text is one tag. ValueError for what can't be one."""
-    return list(dict.fromkeys(_plainly(names.check_tag, tag) for tag in as_list(tags)))
+    return _few([_plainly(names.check_tag, tag) for tag in as_list(tags)], "tags")
 
 
 def with_latest(aliases: list[str]) -> list[str]:
@@ -77,6 +77,13 @@ def as_list(said: str | Iterable[str] | None) -> list[str]:
     if said is None:
         return []
     return [said] if isinstance(said, str) else list(said)
+
+
+def _few(labels: list[str], what: str) -> list[str]:
+    found = list(dict.fromkeys(labels))
+    if len(found) > names.MAX_LABELS:
+        raise ValueError(f"an artifact has at most {names.MAX_LABELS} {what}, not {len(found)}")
+    return found
 
 
 def _plainly(check: Callable[[_T], _T], value: _T) -> _T:

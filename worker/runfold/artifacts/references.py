@@ -35,7 +35,6 @@ _FINGERPRINTS = (
     "LastModified",
     "last_modified",
 )
-_VERSIONS = ("VersionId", "version_id", "generation")
 
 
 class ReferenceChangedError(ValueError):
@@ -216,27 +215,22 @@ def _stored(uri: str, name: str | None, *, checksum: bool) -> Iterator[tuple[str
 
 def _stored_entry(uri: str, about: dict[str, Any]) -> Entry:
     fingerprint = next((str(about[key]).strip('"') for key in _FINGERPRINTS if about.get(key)), uri)
-    version = next((str(about[key]) for key in _VERSIONS if about.get(key) not in (None, "null")), None)
     extra = {"etag": fingerprint} if fingerprint != uri else {}
-    if version:
-        extra["versionID"] = version
     return Entry(fingerprint, about.get("size"), uri, extra)
 
 
 def _fetch_stored(entry: Entry, fd: int) -> None:
     uri = entry.ref or ""
     files, path = _open(uri)
-    version = entry.extra.get("versionID")
-    given = {"version_id": version} if version and urlsplit(uri).scheme.startswith("s3") else {}
     try:
-        if entry.digest != uri and not given:
+        if entry.digest != uri:
             files.invalidate_cache()  # what a listing said a while ago is not what is there now
             found = _stored_entry(uri, files.info(path)).digest
             if found != entry.digest:
                 raise ReferenceChangedError(
                     f"Digest mismatch for object {uri}: expected {entry.digest} but found {found}"
                 )
-        with files.open(path, "rb", **given) as source:
+        with files.open(path, "rb") as source:
             while piece := source.read(PIECE_BYTES):
                 write_all(fd, piece)
     except FileNotFoundError as error:

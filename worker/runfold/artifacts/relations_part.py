@@ -11,14 +11,13 @@ from runfold.artifacts.errors import ArtifactNotLoggedError
 from runfold.artifacts.files import ArtifactFiles
 from runfold.artifacts.labels import check_aliases, check_description, check_metadata, check_tags
 from runfold.artifacts.ttl import ArtifactTTL
-from runfold.settings import Settings
 
 if TYPE_CHECKING:
     from runfold.api.run import Run
 
 
 class RelationsPart(DownloadPart):
-    """What is told to the server, and asked of it. `_save_draft` is the whole's: it logs a draft."""
+    """What is told to the server, and asked of it."""
 
     def finalize(self) -> None:
         """Fix the contents: no more files. log_artifact() does so."""
@@ -48,21 +47,6 @@ class RelationsPart(DownloadPart):
                 self._take(document)
         return self
 
-    def save(self, project: str | None = None, settings: Settings | dict[str, Any] | None = None) -> None:
-        """Tell the server what was changed; a draft is logged, by the current run or one that is made for it.
-
-        Raises:
-            CommError: The server can't be reached, or refused.
-        """
-        document = self._refresh()
-        if document is None:
-            self._save_draft(project, settings)
-            return
-        changes = self._changes()
-        if changes:
-            changes["collection"] = document["collection_id"]
-            self._take(self._server().patch_json(self._route(), changes)["artifact"])
-
     def _changes(self) -> dict[str, Any]:
         edited, saved = self._edited, self._saved
         changes: dict[str, Any] = {}
@@ -83,9 +67,6 @@ class RelationsPart(DownloadPart):
             changes["ttl_s"] = "inherit" if ttl is ArtifactTTL.INHERIT else ttl
         return changes
 
-    def _save_draft(self, project: str | None, settings: Settings | dict[str, Any] | None) -> None:
-        raise NotImplementedError
-
     def delete(self, delete_aliases: bool = False) -> None:
         """Delete the version; of a link, the link only. Its files go a day later, unless others have them.
 
@@ -101,34 +82,6 @@ class RelationsPart(DownloadPart):
             return
         self._server().delete(self._route(), {"force": delete_aliases})
         self._stored_state = "DELETED"
-
-    def link(self, target_path: str, aliases: list[str] | str | None = None) -> Self:
-        """Show the version in another collection too, such as a registry's; a draft is logged first.
-
-        Args:
-            target_path: "collection", "project/collection" or "entity/project/collection".
-            aliases: In that collection; "latest" always moves.
-
-        Returns:
-            The version as that collection shows it.
-
-        Raises:
-            ValueError: The path or an alias can't be one. CommError: The server can't be reached, or refused.
-        """
-        parts = target_path.split("/")
-        if not all(parts) or len(parts) > 3:
-            raise ValueError(
-                f"{target_path!r} is no target: use collection, project/collection or "
-                "entity/project/collection"
-            )
-        said = check_aliases(aliases)
-        if self.is_draft():
-            if self._delivery is None:
-                self.save()
-            self.wait()
-        body = {"target": target_path, "aliases": said}
-        document = self._server().post(self._route("links"), body)["artifact"]
-        return type(self)._of_server(self._server(), document)  # noqa: SLF001  # its own kind
 
     def unlink(self) -> None:
         """Take the version out of the collection that it is linked into.
