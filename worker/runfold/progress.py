@@ -71,7 +71,14 @@ class Progress:
         from rich.progress import Progress as Bar
 
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+        # Not to be redirected: what the script prints is its own.
+        self._bar = Bar(
+            *columns,
+            console=Console(stderr=True),
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
         self._task = self._bar.add_task(self._label, total=self._size)
         self._bar.start()
 

@@ -16,8 +16,8 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def screen(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def screen_of(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Return a terminal that is standard error now; called in the test, as pytest sets it between phases."""
     found = Terminal()
     monkeypatch.setattr(sys, "stderr", found)
     monkeypatch.setenv("TERM", "xterm")
@@ -26,7 +26,8 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return found
 
 
-def test_a_long_transfer_is_shown(screen: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_transfer_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = screen_of(monkeypatch)
     monkeypatch.setattr(progress, "_SHOW_AFTER_S", 0.0)
     with Progress("downloading data:v0", 2_000_000, 3) as bar:
         bar.add(1_000_000)
@@ -35,7 +36,8 @@ def test_a_long_transfer_is_shown(screen: Terminal, monkeypatch: pytest.MonkeyPa
     assert bar.done == 2_000_000
 
 
-def test_a_short_one_is_not(screen: Terminal) -> None:
+def test_a_short_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = screen_of(monkeypatch)
     with Progress("downloading", 10, 1) as bar:
         bar.add(10)
     assert screen.getvalue() == ""
