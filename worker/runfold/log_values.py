@@ -191,7 +191,8 @@ def as_media(value: Any) -> Media | None:
     """Return a value that is a medium, or a figure or a DataFrame as one; else None."""
     if isinstance(value, Media):
         return value
-    if type(value).__module__.startswith("pandas") and type(value).__name__ == "DataFrame":
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(value, getattr(pandas, "DataFrame", ())):
         from runfold.media.table import Table
 
         return Table(dataframe=value)

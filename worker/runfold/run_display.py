@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from runfold import run_card, terminal
+from runfold import terminal
 from runfold.run_facts import RunFacts
 
 
@@ -21,6 +21,8 @@ class RunDisplay(RunFacts):
             height: Of the frame, in pixels.
             hidden: Show it after a click only.
         """
+        from runfold import run_card
+
         url = None if self.offline or self.disabled else self.url
         if url is not None:
             return run_card.frame(url, height=height, hidden=hidden)

@@ -105,8 +105,12 @@ class RunMedia(RunHistory, RunAttributes, RunFiles):
             self._config._pin("visualize", {**there, spec.key: spec.config_value})  # noqa: SLF001  # ours
 
     def _tell_lost_media(self, key: str, step: int, error: BaseException) -> None:
+        self._tell_lost(f"{key} of step {step}", error)
+
+    def _tell_lost(self, what: str, error: BaseException) -> None:
+        """Say that something of a row is lost, here and to people who look at the run."""
         reason = redact_text(f"{type(error).__name__}: {error}")
-        text = f"{key} of step {step} could not be kept: {reason}"
+        text = f"{what} could not be kept: {reason}"
         terminal.warn_at_most_every(
             _WARN_EVERY_S, "media", f"run {self._recorder.run_id}: {text}. Its row stays without it"
         )

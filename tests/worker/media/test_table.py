@@ -257,3 +257,50 @@ def _text(sources: dict[str, str], entry: dict[str, Any]) -> str:
 
 def _until_said(spool: Path, text: bytes) -> None:
     until(lambda: any(text in part.read_bytes() for part in spool.glob("*.seg")))
+
+
+def test_an_artifact_that_cannot_be_written_is_told_and_the_row_stays(
+    run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from runfold.media import run_table
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(run_table, "write_table", refuse)
+    run.log({"t": runfold.Table(columns=["a"], data=[[1]])})
+    assert run.summary["t"]["nrows"] == 1
+    run.finish()
+    assert f"artifact run-{run.id}-t could not be kept: OSError: no space left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"columns": ["a"]},
+        {"columns": "a", "data": []},
+        {"columns": ["a"], "data": [1]},
+        {"columns": ["a"], "data": [[1, 2]]},
+        {"columns": [1.5], "data": []},
+        {"columns": ["a"], "data": [], "column_types": []},
+        {"columns": ["a"], "data": [], "column_types": {"params": {"type_map": {"a": 3}}}},
+        {"columns": ["a"], "data": [], "log_mode": "no such mode"},
+    ],
+)
+def test_what_is_no_table_in_an_artifact_is_refused(told: dict[str, Any]) -> None:
+    from runfold.media.table_artifact import table_of
+
+    with pytest.raises(ValueError, match="no table"):
+        table_of(told, None)
+
+
+def test_one_text_beyond_the_limit_is_refused_and_nothing_of_its_row_is_stored(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runfold.media import content
+
+    monkeypatch.setattr(content, "MAX_CAPTURED_BYTES", 1000)
+    with pytest.raises(ValueError, match="Write it to a file"):
+        run.log({"t": runfold.Table(columns=["a"], data=[["x" * 2000]]), "x": 1})
+    assert run.step == 0

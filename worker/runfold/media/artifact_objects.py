@@ -72,7 +72,10 @@ def read_json(artifact: Any, name: str) -> dict[str, Any]:
     entry = artifact.get_entry(name)
     if (entry.size or 0) > MAX_OBJECT_BYTES:
         raise ValueError(f"{name} has {entry.size:,} bytes: at most {MAX_OBJECT_BYTES:,} are read whole")
-    found = json.loads(Path(entry.download()).read_text(encoding="utf-8"))
+    try:
+        found = json.loads(Path(entry.download()).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{name} is nested too deep") from error
     if not isinstance(found, dict):
         raise ValueError(f"{name} holds no object")  # noqa: TRY004  # it is the content that is wrong
     return found

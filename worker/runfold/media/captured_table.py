@@ -12,6 +12,9 @@ from runfold.media.table_cells import captured_rows
 if TYPE_CHECKING:
     from runfold.media.table import Table
 
+#: What a cell that is no text holds, roughly.
+_CELL_BYTES = 32
+
 
 @dataclass(frozen=True, slots=True)
 class CapturedTable:
@@ -38,6 +41,14 @@ class CapturedTable:
             row_count=len(table.data),
             log_mode=table.log_mode,
         )
+
+    @property
+    def held_bytes(self) -> int:
+        """What it holds in memory, roughly."""
+        texts = sum(
+            len(cell) for row in self.rows for cell in row if type(cell) is str or type(cell) is bytes
+        )
+        return len(self.rows) * len(self.columns) * _CELL_BYTES + texts
 
     @property
     def size_facts(self) -> dict[str, Any]:

@@ -38,10 +38,13 @@ def keep_artifact(run: Any, captured: CapturedTable, name: str, kind: str, entry
     artifact, place = new_artifact(run, name, kind), file_name(entry)
 
     def log() -> None:
-        write_table(artifact, captured, place)
-        log_own(run, artifact)
+        try:
+            write_table(artifact, captured, place)
+            log_own(run, artifact)
+        except Exception as error:  # noqa: BLE001  # the row and its file stay
+            run._tell_lost(f"artifact {artifact.name}", error)  # noqa: SLF001  # one product
 
-    encoder.put(log, owner=run)
+    encoder.put(log, captured.held_bytes, owner=run)
     return {
         "artifact_path": client_path(artifact, place),
         "_latest_artifact_path": f"{_CLIENT_ARTIFACT}{_sequence_id(run, artifact)}:{LATEST}/{place}",

@@ -117,9 +117,12 @@ def table_of(told: dict[str, Any], artifact: Any) -> Table:
     columns, rows = told.get("columns"), told.get("data")
     if not isinstance(columns, list) or not isinstance(rows, list):
         raise ValueError("no table: it has neither columns nor data")  # noqa: TRY004  # it is the content
-    kinds = told.get("column_types", {}).get("params", {}).get("type_map", {})
-    reads = [_reader(kinds.get(str(name), {}), artifact) for name in columns]
-    table = Table(columns=columns, allow_mixed_types=True, log_mode=told.get("log_mode", "IMMUTABLE"))
+    try:
+        kinds = told.get("column_types", {}).get("params", {}).get("type_map", {})
+        reads = [_reader(kinds.get(str(name), {}), artifact) for name in columns]
+        table = Table(columns=columns, allow_mixed_types=True, log_mode=told.get("log_mode", "IMMUTABLE"))
+    except (AttributeError, TypeError, AssertionError) as error:
+        raise ValueError(f"no table: what it says of its columns can't be read: {error}") from error
     for row in rows:
         if not isinstance(row, list) or len(row) != len(columns):
             raise ValueError("no table: a row has more or fewer cells than there are columns")

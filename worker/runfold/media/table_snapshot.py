@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 #: Rows that become text at once.
 _CHUNK_ROWS = 256
-#: What a cell holds in memory, roughly.
-_CELL_BYTES = 64
 
 
 class TableSnapshot(Media):
@@ -44,7 +42,7 @@ class TableSnapshot(Media):
         self._content = Content.captured(
             ".table.json",
             lambda path: _write_file(path, captured.columns, shown),
-            len(captured.rows) * len(captured.columns) * _CELL_BYTES,
+            captured.held_bytes,
         )
 
     def facts(self) -> Mapping[str, Any]:
