@@ -186,6 +186,10 @@ class Recorder:
         """
         self._append(lambda: self._append_rest(row, said))
 
+    def begin(self) -> None:
+        """Open the spool if nothing was said in this process yet: from then on it has a writer of its own."""
+        self._append(lambda: None)
+
     def append(self, kind: RecordKind, payload: bytes) -> None:
         """Append one record that is not a row."""
         self._append(lambda: self._append_payload(kind, payload))

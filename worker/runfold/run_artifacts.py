@@ -225,12 +225,16 @@ class RunArtifacts(RunFiles):
         return Place(
             target_dir=node.target_dir,
             run=f"{identity.entity}/{identity.project}/{identity.run_id}",
-            writer=lambda: self._spool.writer_id or "",
+            writer=self._begin_writer,
             call_agent=self._spool.call_agent,
             is_offline=self._membership.is_offline,
             node_place=self._job_place,
             note_job=self._note_job,
         )
+
+    def _begin_writer(self) -> str:
+        self._recorder.begin()
+        return self._spool.writer_id or ""
 
     def _say_artifact(self, record: ArtifactRecord) -> None:
         self._recorder.append(RecordKind.ARTIFACT, record.pack())

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from runfold import terminal
 from runfold.node.lock import place_of
+from runfold.protocol.failpoints import hit
 from runfold.protocol.file_names import FileNameError, check_file_name
 from runfold.protocol.file_records import FileRecord
 from runfold.protocol.records import RecordKind
@@ -45,6 +46,7 @@ class RunFiles(RunPart):
         """
         folder = self._files_folder()
         if not self._recorder.is_ended and self._folder_job is None:
+            self._recorder.begin()
             job = self._folder_job = FolderJob(**self._job_facts(), source=str(folder))
             self._put_job(job)
         return str(folder)
@@ -230,8 +232,10 @@ class RunFiles(RunPart):
             UsageError: The run is finished.
         """
         record = FileRecord(check_file_name(name), policy, size, sha256, what)
-        self._recorder.append(RecordKind.FILE, record.pack())
-        return self._put_job(
+        self._recorder.begin()
+        # The job first: who is killed in between leaves a file that comes unannounced, not one that is
+        # announced and never comes.
+        job_id = self._put_job(
             FileJob(
                 id=job_id or new_id(),
                 **self._job_facts(),
@@ -243,9 +247,12 @@ class RunFiles(RunPart):
                 what=what,
             )
         )
+        hit("files.after_job")
+        self._recorder.append(RecordKind.FILE, record.pack())
+        return job_id
 
     def _job_facts(self) -> dict[str, Any]:
-        """Return what each job of this process says of itself; after a record was appended."""
+        """Return what each job of this process says of itself; after `Recorder.begin`, or a record."""
         identity = self._spool.identity
         return {
             "writer": self._spool.writer_id or "",

@@ -220,6 +220,18 @@ def test_a_run_in_another_process_has_jobs_of_its_own(run: runfold.Run, tree: Pa
     assert len({writer for _, writer in writers}) == 2
 
 
+def test_a_child_that_only_asks_for_the_folder_is_a_writer_of_its_own(
+    run: runfold.Run, outbox: Outbox
+) -> None:
+    pid = os.fork()
+    if not pid:
+        os._exit(0 if Path(run.dir).is_dir() else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    (job,) = outbox.waiting()
+    assert run.dir
+    assert len({job.writer, *(each.writer for each in outbox.waiting())}) == 2
+
+
 def test_a_disabled_run_saves_nothing(tree: Path, tmp_path: Path) -> None:
     run = runfold.init(mode="disabled")
     assert run.save("top.txt") is False  # type: ignore[comparison-overlap]

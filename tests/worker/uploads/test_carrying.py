@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,6 +112,19 @@ def test_files_are_uploaded_once_and_their_jobs_are_gone(stage: Stage) -> None:
     )
     assert stage.server.rows["large"]["what"] == "media"
     assert stage.progress.done_count == 2
+
+
+def test_what_was_fixed_when_it_was_saved_is_as_old_as_that_however_late_it_comes(stage: Stage) -> None:
+    for name in ("copy", "media", "seen"):
+        stage.write(name, name)
+    copy = stage.put("copy", is_ours=True, created_unix_s=7.0)
+    media = stage.put("media", sha256=hashlib.sha256(b"media").hexdigest(), created_unix_s=8.0)
+    began_unix_s = time.time()
+    stage.put("seen", created_unix_s=9.0)
+    stage.go()
+    taken = {name: row["taken_unix_s"] for name, row in stage.server.rows.items()}
+    assert (taken["copy"], taken["media"]) == (copy.created_unix_s, media.created_unix_s)
+    assert taken["seen"] >= began_unix_s, "what may have changed meanwhile is as it was when it was read"
 
 
 def test_a_watched_file_is_uploaded_when_it_changed_and_at_the_end(stage: Stage) -> None:

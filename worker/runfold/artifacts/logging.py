@@ -27,7 +27,7 @@ class Place:
 
     Attributes:
         run: "entity/project/run_id".
-        writer: Returns the id of the process's writer, which a fork's child has only once it said something.
+        writer: Returns the id of the process's writer; a fork's child has its own from then on.
         call_agent: Makes sure that somebody works the outbox off.
         node_place: Where the process runs, as jobs say it: its paths mean files there.
         note_job: Gets the id of each job that was left: finish() waits for them.
@@ -106,7 +106,7 @@ def deliver(
     say: Callable[[ArtifactRecord], None],
     connect: Callable[[], Connection],
 ) -> None:
-    """Move the contents into the outbox, say the record, leave the job.
+    """Move the contents into the outbox, leave the job, say the record.
 
     Raises:
         OSError: It can't be kept.
@@ -117,21 +117,8 @@ def deliver(
     folder = outbox.staging(job_id)
     packed, sources = _write(artifact, manifest, folder)
     hit("artifacts.after_staging")
-    say(
-        ArtifactRecord(
-            client_id=client_id,
-            name=about["name"],
-            type=about["type"],
-            digest=manifest.digest,
-            size=manifest.size,
-            count=len(manifest.entries),
-            aliases=tuple(about["aliases"]),
-            tags=tuple(about["tags"]),
-            distributed_id=about["distributed_id"],
-            finalize=about["finalize"],
-        )
-    )
-    hit("artifacts.after_record")
+    # The job first: who is killed in between leaves one that comes unannounced. A record without a job would
+    # be waited for by the finish of a distributed version.
     outbox.put(
         ArtifactJob(
             id=job_id,
@@ -148,6 +135,21 @@ def deliver(
     )
     hit("artifacts.after_job")
     place.note_job(job_id)
+    say(
+        ArtifactRecord(
+            client_id=client_id,
+            name=about["name"],
+            type=about["type"],
+            digest=manifest.digest,
+            size=manifest.size,
+            count=len(manifest.entries),
+            aliases=tuple(about["aliases"]),
+            tags=tuple(about["tags"]),
+            distributed_id=about["distributed_id"],
+            finalize=about["finalize"],
+        )
+    )
+    hit("artifacts.after_record")
     if not place.is_offline:  # there nobody answers, and wait() says so
         delivery = Delivery(
             outbox,

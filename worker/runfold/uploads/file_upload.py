@@ -31,6 +31,7 @@ class Sent:
     Attributes:
         mark: State of the file that was read.
         read_unix_s: When the reading began.
+        taken_unix_s: When its content was as it is: of two of one name the later taken stays.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Sent:
     mark: Mark
     modified_unix_s: float
     read_unix_s: float
+    taken_unix_s: float
 
     def row(self, job: FileJob) -> dict[str, Any]:
         """Return what is said to the server."""
@@ -48,7 +50,7 @@ class Sent:
             "size": self.size,
             "mimetype": mimetypes.guess_type(self.name)[0] or "application/octet-stream",
             "modified_unix_s": max(0.0, self.modified_unix_s),
-            "taken_unix_s": self.read_unix_s,
+            "taken_unix_s": self.taken_unix_s,
             "writer": job.writer or None,
             "policy": job.policy,
             "what": job.what,
@@ -169,7 +171,12 @@ def _read_small(task: Task) -> tuple[Sent, bytes]:
 
 
 def _sent(job: FileJob, source: Source, digest: str, began_unix_s: float) -> Sent:
-    return Sent(job.name, digest, source.size, source.mark, source.modified_unix_s, began_unix_s)
+    # What was fixed when it was saved is as old as that, however late it comes.
+    is_fixed = job.is_ours or job.sha256 is not None
+    taken_unix_s = job.created_unix_s if is_fixed else began_unix_s
+    return Sent(
+        job.name, digest, source.size, source.mark, source.modified_unix_s, began_unix_s, taken_unix_s
+    )
 
 
 def _check(job: FileJob, digest: str) -> None:
