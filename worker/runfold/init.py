@@ -13,6 +13,7 @@ from runfold.acknowledgement import knows_a_server
 from runfold.current_run import current_run, set_current
 from runfold.errors import Error, UsageError
 from runfold.joining import Joiner, Membership
+from runfold.protocol.branching import FORK, RESUME, REWIND, Branch
 from runfold.resume import forget_last_run, last_run_id, remember_run
 from runfold.run import Run
 from runfold.settings import Settings, process_environment
@@ -241,12 +242,19 @@ def _accept_without_use(**said: Any) -> None:
             terminal.warn_once(f"init({name}=...) is accepted and does nothing in this version of runfold")
 
 
+def _where_from(branch: Branch | None) -> str:
+    if branch is None:
+        return ""
+    how = {RESUME: "resumed after", REWIND: "rewound to", FORK: f"forked from {branch.run} at"}
+    return f", {how.get(branch.kind, branch.kind)} step {branch.step}" if branch.step >= 0 else ""
+
+
 def _introduce(run: Run) -> None:
     node = run._membership.node  # noqa: SLF001  # init makes runs
     if run.settings.quiet:
         return
     identity = run._membership.identity  # noqa: SLF001  # same
-    part = f", {identity.label}" if identity.label else ""
+    part = (f", {identity.label}" if identity.label else "") + _where_from(identity.branch)
     if run.offline:
         terminal.info(f"run {run.name} ({run.path}{part}) is spooled only; `runfold sync` delivers it")
     elif not knows_a_server(node):

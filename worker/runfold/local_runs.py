@@ -12,7 +12,7 @@ from typing import Any
 
 from runfold.live_fold import LiveFold
 from runfold.node.processes import is_alive
-from runfold.node.settings import NodeSettings
+from runfold.node.settings import OFFLINE_TARGET, NodeSettings
 from runfold.protocol.branching import REWIND
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.identity import Identity
@@ -61,7 +61,7 @@ class LocalRun:
 
 
 def find_writers(node: NodeSettings, identity: Identity, run_id: str | None = None) -> list[LocalWriter]:
-    """Return the spools of a run's processes before this one, oldest first, of whatever target.
+    """Return the spools of a run's processes before this one, oldest first.
 
     Of the ranks of a job only the asker's own: the others have asked, or will, for themselves.
     """
@@ -126,16 +126,19 @@ def read_run(writers: Iterable[LocalWriter]) -> LocalRun:
     )
 
 
-def _lives(writer: LocalWriter) -> bool:
-    pid = writer.identity.pid
-    return pid is not None and is_alive(pid, writer.identity.pid_start)
-
-
 def _targets(node: NodeSettings) -> list[Path]:
+    """Return where spools of this run may lie: another server's run of the same name is none of it."""
+    if node.target != OFFLINE_TARGET:
+        return [node.target_dir, node.spool_root / OFFLINE_TARGET]
     try:
         return sorted(path for path in node.spool_root.iterdir() if path.is_dir())
     except OSError:
         return []
+
+
+def _lives(writer: LocalWriter) -> bool:
+    pid = writer.identity.pid
+    return pid is not None and is_alive(pid, writer.identity.pid_start)
 
 
 def _open(directory: Path, run_path: str) -> LocalWriter | None:

@@ -5,6 +5,7 @@ In: when each stretch of the run began. Out: seconds since the run began. Pure.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -49,7 +50,7 @@ class RunClock:
 
     def runtime_s(self, t_ns: int) -> float:
         """Return `_runtime` at a time, in seconds."""
-        at = sum(since <= t_ns for since in self.since) - 1
+        at = bisect_right(self.since, t_ns) - 1
         return runtime_s(t_ns, self.zero[max(at, 0)])
 
     def seconds(self, t_ns: NDArray[Any]) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ In: attempts, oldest first. Out: `Numbering`: offset and cut of each writer. Pur
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -41,48 +42,28 @@ class Attempt:
         counter = (writer.job_id, writer.launcher)
         self.hints[counter] = max(self.hints.get(counter, 0), writer.restart_hint or 0)
 
-    @property
-    def resumed_at(self) -> int | None:
-        """The first step of the attempt, where its writers were told how far the run was, or rewound it."""
-        firsts = [
-            found.next_step
-            for writer in (*self.writers, *self.unseated)
-            if (found := writer.goes_on) is not None and found.supersedes
-        ]
-        return min(firsts, default=None)
-
-    @property
-    def rewound_at(self) -> int | None:
-        """The first step that it took back, where it rewound the run."""
-        firsts = [
-            found.next_step
-            for writer in (*self.writers, *self.unseated)
-            if (found := writer.goes_on) is not None and found.kind == REWIND
-        ]
-        return min(firsts, default=None)
-
-    @property
-    def begins_unix_ns(self) -> int:
-        """When its first writer began."""
-        return min((w.begins_unix_ns for w in (*self.writers, *self.unseated)), default=0)
-
 
 @dataclass(slots=True)
 class Numbering:
-    """What `number` found, by attempt, the first being 0.
+    """What `number` found, by attempt, the first being 0; `None` where there is no such step.
 
     Attributes:
         firsts: Where automatic steps begin.
+        resumed: Where it went on by the server's word, or rewound the run.
         cuts: The run step from which all of it is superseded, by explicit steps and rewinds.
         rewinds: The same, by rewinds only.
-        resumed: Where it went on by the server's word; None where it did not.
+        resumes: The lowest of `resumed` from this attempt on.
+        begins: When it began; ascending.
+        last_seats: By seat, the last attempt that has it.
     """
 
-    attempts: Sequence[Attempt]
-    firsts: list[int] = field(default_factory=list)
-    cuts: list[int | None] = field(default_factory=list)
-    rewinds: list[int | None] = field(default_factory=list)
-    resumed: list[int | None] = field(default_factory=list)
+    firsts: list[int]
+    resumed: list[int | None]
+    cuts: list[int | None]
+    rewinds: list[int | None]
+    resumes: list[int | None]
+    begins: list[int]
+    last_seats: dict[SeatName, int]
 
     def offset(self, writer: WriterFacts, attempt: int) -> int:
         """Return what is to be added to a writer's steps; nothing where it says steps itself.
@@ -100,15 +81,12 @@ class Numbering:
         A resumed run takes back what those before it say from its first step on, if they were replaced or
         said nothing more: a rank that lives on beside one that was started again goes on counting.
         """
-        found = [self.rewinds[attempt] if seat is None else self.cuts[attempt]]
-        for later in range(attempt + 1, len(self.attempts)) if seat is not None else ():
-            first, begins = self.resumed[later], self.attempts[later].begins_unix_ns
-            if first is not None and (
-                writer.last_record_unix_ns <= begins
-                or any(seat in other.by_seat for other in self.attempts[later:])
-            ):
-                found.append(first)
-        return min((step for step in found if step is not None), default=None)
+        if seat is None:
+            return self.rewinds[attempt]
+        later = attempt + 1
+        if self.last_seats.get(seat, attempt) <= attempt:
+            later = max(later, bisect_left(self.begins, writer.last_record_unix_ns))
+        return lowest_of(self.cuts[attempt], self.resumes[later])
 
 
 def number(attempts: Sequence[Attempt]) -> Numbering:
@@ -118,25 +96,52 @@ def number(attempts: Sequence[Attempt]) -> Numbering:
     take back what earlier attempts have at or above the lowest of them, a rewind what lies after its step.
     Below a fork's first step there are its base's.
     """
-    found = Numbering(attempts, cuts=[None] * len(attempts), rewinds=[None] * len(attempts))
+    count = len(attempts)
+    found = Numbering([], [], [None] * count, [None] * count, [None] * (count + 1), [], {})
     first = attempts[0].begun_by if attempts else None
     highest = -1 if first is None or first.fork is None else first.fork.next_step - 1
+    given: list[int | None] = []
+    rewound: list[int | None] = []
     for k, attempt in enumerate(attempts):
-        resumed, rewound = attempt.resumed_at, attempt.rewound_at
+        resumed, back = _went_on(attempt)
         found.resumed.append(resumed)
+        rewound.append(back)
         found.firsts.append(highest + 1 if resumed is None else resumed)
-        given = [w.given_step_min for w in attempt.writers if w.given_step_min is not None]
-        tops = [w.step_max + found.offset(w, k) for w in attempt.writers if w.step_max is not None]
-        lowest = min(given, default=None)
-        for earlier in range(k):
-            found.cuts[earlier] = lowest_of(found.cuts[earlier], lowest, rewound)
-            found.rewinds[earlier] = lowest_of(found.rewinds[earlier], rewound)
+        found.begins.append(0 if attempt.begun_by is None else attempt.begun_by.begins_unix_ns)
+        found.last_seats.update(dict.fromkeys(attempt.by_seat, k))
+        lowest: int | None = None
+        reached = -1
+        for writer in attempt.writers:
+            step = writer.given_step_min
+            if step is not None and (lowest is None or step < lowest):
+                lowest = step
+            if writer.step_max is not None:
+                reached = max(reached, writer.step_max + found.offset(writer, k))
+        given.append(lowest)
         # What is still visible of the earlier ones lies below.
         taken_back = lowest_of(lowest, resumed)
-        if taken_back is not None:
-            highest = min(highest, taken_back - 1)
-        highest = max([highest, *tops])
+        highest = max(highest if taken_back is None else min(highest, taken_back - 1), reached)
+    for k in range(count - 1, -1, -1):
+        found.resumes[k] = lowest_of(found.resumes[k + 1], found.resumed[k])
+        if k:
+            found.cuts[k - 1] = lowest_of(found.cuts[k], given[k], rewound[k])
+            found.rewinds[k - 1] = lowest_of(found.rewinds[k], rewound[k])
     return found
+
+
+def _went_on(attempt: Attempt) -> tuple[int | None, int | None]:
+    """Return the first step of an attempt whose writers were told how far the run was or rewound it, and that
+    of a rewind.
+    """
+    resumed = rewound = None
+    for writer in (*attempt.writers, *attempt.unseated):
+        branch = writer.branch
+        if branch is None or writer.forked_from is not None or not branch.supersedes:
+            continue
+        resumed = lowest_of(resumed, branch.next_step)
+        if branch.kind == REWIND:
+            rewound = lowest_of(rewound, branch.next_step)
+    return resumed, rewound
 
 
 def lowest_of(*steps: int | None) -> int | None:

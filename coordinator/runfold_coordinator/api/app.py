@@ -30,6 +30,7 @@ from runfold_coordinator.api.fresh_summaries import FreshSummaries
 from runfold_coordinator.api.gate import Gate
 from runfold_coordinator.api.turns import Turns
 from runfold_coordinator.metrics.http_counts import CountingRequests
+from runfold_coordinator.readers.resume_reader import ResumeReader
 
 OPENAPI_PATH = "/api/v1/openapi.json"
 
@@ -45,6 +46,7 @@ def create_app(backend: Backend) -> FastAPI:
         redoc_url=None,
     )
     app.state.backend = replace(backend, summaries=FreshSummaries(backend.summaries))
+    app.state.resumes = ResumeReader(backend.store, app.state.backend.summaries.summary)
     app.state.turns = Turns()
     install_error_answers(app)
     for routes in (

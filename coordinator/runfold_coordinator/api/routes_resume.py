@@ -65,6 +65,6 @@ def resume(  # noqa: PLR0917 - one parameter of the query each
         host=host,
         boot_id=boot_id,
     )
-    reader = ResumeReader(backend.store, backend.summaries.summary)
+    reader: ResumeReader = request.app.state.resumes
     found = reader.read(run, None if kind == "fork" else asker, step=step, with_summary=summary)
     return answer(request, found)

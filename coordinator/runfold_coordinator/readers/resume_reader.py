@@ -6,6 +6,8 @@ through; the config and the summary have limits.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +28,8 @@ from runfold_coordinator.store.store import Store
 MAX_PART_BYTES = 4 * 1024 * 1024
 #: Writers that are named where many still live.
 MAX_LIVE = 16
+#: Runs of which the lanes are remembered.
+REMEMBERED_RUNS = 32
 _ASKER = -1
 
 
@@ -61,11 +65,17 @@ class Asker:
 
 
 class ResumeReader:
-    """Answers who goes on with a run. Thread-safe: it keeps nothing between calls."""
+    """Answers who goes on with a run. Thread-safe.
+
+    All ranks of a job ask at the same moment: what they are answered from is read once for all of them.
+    """
 
     def __init__(self, store: Store, summary_of: Callable[[RunRow], dict[str, Any]]) -> None:
         self._store = store
         self._summary_of = summary_of
+        self._lock = threading.Lock()
+        #: By run, the lanes as of a version, the one asked for last at the end.
+        self._lanes: OrderedDict[int, RunLanes] = OrderedDict()
 
     def read(
         self, run: RunRow, asker: Asker | None, *, step: int | None = None, with_summary: bool = True
@@ -83,7 +93,7 @@ class ResumeReader:
             asker: None for who will write another run: a fork.
             step: The last step that is to be kept, for a rewind or a fork: then there is no summary.
         """
-        lanes = load_history(self._store, run)
+        lanes = self._load(run)
         attempt, joined = _attempt_of(asker, lanes)
         before = [s for s in lanes.seats if s.limit_step is not None or s.placement.attempt < attempt]
         own = [seat for seat in before if seat.limit_step is None]
@@ -117,6 +127,19 @@ class ResumeReader:
             else:
                 left_out.append(name)
         return answer
+
+    def _load(self, run: RunRow) -> RunLanes:
+        with self._lock:
+            known = self._lanes.get(run.run_pk)
+            if known is None or known.run.version < run.version:
+                known = load_history(self._store, run)
+                if not any(seat.writer.state not in TERMINAL for seat in known.own_seats):
+                    return known  # of an ended run the records on their way change without a version
+                self._lanes[run.run_pk] = known
+            self._lanes.move_to_end(run.run_pk)
+            while len(self._lanes) > REMEMBERED_RUNS:
+                self._lanes.popitem(last=False)
+            return known
 
     def _runtime_s(self, lanes: RunLanes, kept: Sequence[Seat], last_step: int, *, whole: bool) -> float:
         if whole:

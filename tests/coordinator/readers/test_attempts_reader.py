@@ -40,6 +40,7 @@ def test_lost_steps_and_restart_times(store):
         "cut_step": 6,
         "lost_steps": 4,
         "restart_s": None,
+        "branch": None,
     }
     assert (two["first_step"], two["last_step"], two["cut_step"], two["lost_steps"]) == (6, 8, None, 0)
     assert two["restart_s"] == 89.0 and two["states"] == {"finished": 2}
