@@ -54,6 +54,17 @@ def train_as_with_wandb() -> None:
     wandb.finish()
 
 
+def draw(run: runfold.Run) -> None:
+    table = runfold.Table(columns=["x", "y"], data=[[1, 2.5]], log_mode="MUTABLE")
+    assert_type(table, runfold.Table)
+    table.add_data(2, None)
+    table.add_computed_columns(lambda index, row: {"sum": index + row["x"]})
+    assert_type(runfold.plot.line(table, "x", "y"), runfold.plot.CustomChart)
+    run.log({"table": table, "chart": runfold.plot_table("me/mine", table, {"x": "x"})})
+    assert_type(run.to_html(height=200), str)
+    assert_type(run.display(), bool)
+
+
 def wrong(run: runfold.Run) -> None:
     run.log(5)  # type: ignore[arg-type]
     run.log({"a": 1}, step="1")  # type: ignore[arg-type]
