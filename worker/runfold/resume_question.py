@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from runfold.acknowledgement import knows_a_server, registered_url
 from runfold.api.paths import route
 from runfold.errors import AuthenticationError, CommError
-from runfold.node.settings import NodeSettings
+from runfold.node.settings import NodeSettings, public_url
 from runfold.protocol.branching import RESUME
 from runfold.protocol.identity import Identity
 
@@ -151,7 +151,7 @@ class Question:
                 if error.reaction is Reaction.REFUSED:
                     raise AuthenticationError(f"{error}: set RUNFOLD_API_KEY", error) from error
                 if gone_s + _AGAIN_AFTER_S >= _patience_with(error, self._patience_s):
-                    raise CommError(f"{url} could not be asked: {error}", error) from error
+                    raise CommError(f"{public_url(url)} could not be asked: {error}", error) from error
             time.sleep(_AGAIN_AFTER_S)
 
     def _url(self) -> str:

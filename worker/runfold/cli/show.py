@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,10 @@ import typer
 from runfold.cli.options import AsJson, TimeoutS, Url, api_for
 from runfold.cli.output import console, duration_text, plain, print_json, print_table, state_text
 from runfold.cli.verdict_lines import verdict_lines
+
+
+#: Files that will never come, in one answer.
+_LOST_SHOWN = 20
 
 
 def show(
@@ -21,10 +26,11 @@ def show(
     run = api_for(url, timeout_s).run(path)
     document = dict(run.load())
     writers, counts, attempts = run.writers(), run.accounting(), run.attempts()
+    failed = run.files(state="failed") if document["files"]["failed"] else ()
+    lost = [{"name": each.name, "error": each.error} for each in islice(failed, _LOST_SHOWN)]
     if as_json:
-        print_json(
-            {**document, "url": run.url, "writers": writers, "accounting": counts, "attempts": attempts}
-        )
+        facts = {"writers": writers, "accounting": counts, "attempts": attempts, "failed_files": lost}
+        print_json({**document, "url": run.url, **facts})
         return
     _head(document, run.url)
     found = list(verdict_lines(document["verdicts"]))
@@ -34,6 +40,9 @@ def show(
             console().print(plain(line))
     _leaves("config", run.config)
     _leaves("summary", {key: value for key, value in document["summary"].items() if key != "_wandb"})
+    if lost:
+        _section(f"files that will never come: {document['files']['failed']}")
+        print_table(["file", "why"], [[each["name"], each["error"]] for each in lost])
     _section("writers")
     columns = ["state", "rank", "label", "attempt", "host", "pid", "last step", "stored", "of", "reason"]
     print_table(
@@ -62,6 +71,8 @@ def _head(run: dict[str, Any], url: str) -> None:
         f"last step {run['last_step']}",
         f"{run['row_count']} log() calls stored",
     ]
+    if base := run["forked_from"]:
+        facts.append(f"forked from {base['run_id']} at step {base['step']}")
     optional = [name for name in ("group", "job_type", "fold", "notes") if run[name] is not None]
     facts += [f"{name.replace('_', ' ')} {run[name]}" for name in optional]
     if run["tags"]:
