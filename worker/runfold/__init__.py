@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import TextIO
 
-    from runfold import plot, plots
+    from runfold import data_types, plot, plots, util
     from runfold.api import Api
     from runfold.artifacts.artifact import Artifact
     from runfold.artifacts.ttl import ArtifactTTL
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         box3d,
     )
     from runfold.metric import Metric
+    from runfold.module_names import agent, controller, join, sweep, termerror, termlog, termwarn
     from runfold.plot import plot_table
     from runfold.summary import Summary
     from runfold.torch_timing import time_collectives
@@ -54,6 +55,7 @@ __all__ = [
     "Audio",
     "Classes",
     "CommError",
+    "Config",
     "Error",
     "Graph",
     "Histogram",
@@ -69,14 +71,18 @@ __all__ = [
     "UsageError",
     "Video",
     "__version__",
+    "agent",
     "alert",
     "box3d",
     "config",
+    "controller",
+    "data_types",
     "define_metric",
     "errors",
     "finish",
     "finish_artifact",
     "init",
+    "join",
     "link_artifact",
     "link_model",
     "log",
@@ -85,6 +91,7 @@ __all__ = [
     "log_model",
     "login",
     "mark_preempting",
+    "pin_config_keys",
     "plot",
     "plot_table",
     "plots",
@@ -94,12 +101,17 @@ __all__ = [
     "save",
     "setup",
     "summary",
+    "sweep",
     "teardown",
+    "termerror",
+    "termlog",
+    "termwarn",
     "time_collectives",
     "unwatch",
     "upsert_artifact",
     "use_artifact",
     "use_model",
+    "util",
     "watch",
 ]
 
@@ -131,6 +143,7 @@ log_artifact = forwarded("log_artifact")
 log_code = forwarded("log_code")
 log_model = forwarded("log_model")
 mark_preempting = forwarded("mark_preempting")
+pin_config_keys = forwarded("pin_config_keys")
 save = forwarded("save")
 unwatch = forwarded("unwatch")
 upsert_artifact = forwarded("upsert_artifact")
@@ -166,39 +179,38 @@ def teardown(exit_code: int | None = None) -> None:
     finish(exit_code)
 
 
+#: Modules and names that are imported when first asked for; media are in `data_types`.
+_MODULES = ("data_types", "plot", "plots", "util")
+_PLACES = {
+    "Api": "runfold.api",
+    "Artifact": "runfold.artifacts.artifact",
+    "ArtifactTTL": "runfold.artifacts.ttl",
+    "Config": "runfold.config",
+    "agent": "runfold.module_names",
+    "controller": "runfold.module_names",
+    "join": "runfold.module_names",
+    "plot_table": "runfold.plot",
+    "sweep": "runfold.module_names",
+    "termerror": "runfold.module_names",
+    "termlog": "runfold.module_names",
+    "termwarn": "runfold.module_names",
+    "time_collectives": "runfold.torch_timing",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "time_collectives":
-        from runfold.torch_timing import time_collectives
-
-        return time_collectives
-    if name == "Api":
-        from runfold.api import Api
-
-        return Api
-    if name == "Artifact":
-        from runfold.artifacts.artifact import Artifact
-
-        return Artifact
-    if name == "ArtifactTTL":
-        from runfold.artifacts.ttl import ArtifactTTL
-
-        return ArtifactTTL
-    if name == "util":
-        from types import SimpleNamespace
-
-        from runfold.naming import random_id
-
-        return SimpleNamespace(generate_id=random_id)
     if not name.startswith("_"):
         import importlib
 
-        if name in ("plot", "plots"):
+        if name in _MODULES:
             return importlib.import_module(f"runfold.{name}")
-        if name == "plot_table":
-            return importlib.import_module("runfold.plot").plot_table
+        if name in _PLACES:
+            return getattr(importlib.import_module(_PLACES[name]), name)
         data_types = importlib.import_module("runfold.data_types")
-        if name == "data_types":
-            return data_types
         if name in data_types.__all__:
             return getattr(data_types, name)
     raise AttributeError(f"module 'runfold' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -143,10 +143,10 @@ _NOUNS = [
 ]
 
 
-def random_id() -> str:
-    """Return a new run id: 8 characters of [0-9a-z]."""
+def random_id(length: int = ID_LENGTH) -> str:
+    """Return a new run id: `length` characters of [0-9a-z]."""
     # Not the random module: training scripts seed it, and all ranks would get the same id.
-    return _base36(int.from_bytes(os.urandom(12), "big"), ID_LENGTH)
+    return _base36(int.from_bytes(os.urandom(length + 4), "big"), length)
 
 
 def hashed_id(*parts: object) -> str:

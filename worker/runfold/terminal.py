@@ -42,6 +42,13 @@ def info(text: str) -> None:
     write(f"runfold: {text}\n")
 
 
+def info_once(text: str) -> None:
+    """Say something, but not twice with the same words in this process."""
+    if text not in _said:
+        _said.add(text)
+        info(text)
+
+
 def warn(text: str) -> None:
     """Say that something did not go as the caller may think."""
     write(f"runfold: WARNING {text}\n")
