@@ -24,6 +24,8 @@ from runfold_coordinator.store.writes import Transaction
 MAX_FILES_PER_RUN = 1_000_000
 #: What is kept of the kind that a client says a file is.
 MAX_MIMETYPE_CHARS = 255
+#: What is kept of the reason why a file will never come.
+MAX_ERROR_CHARS = 2000
 _AT_ONCE = 500
 
 #: stored: it is what was sent; unchanged: it was that before; older: a later one is kept; refused: see why.
@@ -47,6 +49,24 @@ class SentFile:
     mimetype: str | None = None
     modified_unix_s: float | None = None
     taken_unix_s: float | None = None
+    writer_id: str | None = None
+    policy: str = "now"
+    what: str = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class LostFile:
+    """A file that will never come, as who should have sent it tells; times in Unix seconds.
+
+    Attributes:
+        taken_unix_s: When it was saved: what was taken later stays.
+        failed_unix_s: When it was given up: who says it again after that means to send it anew.
+    """
+
+    name: str
+    error: str
+    taken_unix_s: float
+    failed_unix_s: float
     writer_id: str | None = None
     policy: str = "now"
     what: str = "file"
@@ -83,8 +103,8 @@ class RunFiles:
             MissingBlobsError: Some are not; nothing was stored.
             StoreUnavailableError: Not known to be stored; doing it again is safe.
         """
-        refused = [Result(each.name, "refused", why) for each in sent if (why := _complaint(each))]
-        good = {each.name: each for each in sent if not _complaint(each)}
+        refused = [Result(each.name, "refused", why) for each in sent if (why := _complaint(each.name))]
+        good = {each.name: each for each in sent if not _complaint(each.name)}
         if not good:
             return refused
         with self._store.writing.transaction() as tx:
@@ -98,6 +118,36 @@ class RunFiles:
                     sa.update(f).where(f.c.run_pk == run_pk, f.c.name == values["name"]).values(values)
                 )
         return [*plan.results, *refused]
+
+    def give_up(self, run_pk: int, lost: Sequence[LostFile]) -> int:
+        """Note why files will never come; return of how many. Again changes nothing.
+
+        What a later upload brought stays as it is, and a name that no file may have is passed over.
+
+        Raises:
+            StoreUnavailableError: Not known to be noted; doing it again is safe.
+        """
+        told = {each.name: each for each in lost if _complaint(each.name) is None}
+        with self._store.writing.transaction() as tx:
+            known = _known(tx, run_pk, told)
+            new, noted = [], 0
+            room = MAX_FILES_PER_RUN - (_count(tx, run_pk) if len(known) < len(told) else 0)
+            for name, each in told.items():
+                values = {
+                    "error": clean_text(each.error)[:MAX_ERROR_CHARS],
+                    "failed_unix_s": each.failed_unix_s,
+                }
+                row = known.get(name)
+                if row is None:
+                    about = {"writer_id": each.writer_id, "policy": each.policy, "what": each.what}
+                    new.append({"run_pk": run_pk, "name": name, **about, **values})
+                elif row.taken_unix_s is None or row.taken_unix_s <= each.taken_unix_s:
+                    tx.connection.execute(
+                        sa.update(f).where(f.c.run_pk == run_pk, f.c.name == name).values(values)
+                    )
+                    noted += 1
+            tx.insert(f, new[: max(0, room)])
+            return noted + len(new[: max(0, room)])
 
     def delete(self, run_pk: int, name: str) -> bool:
         """Forget a file; return whether there was one. Its blob goes later, if nobody else refers to it."""
@@ -139,6 +189,8 @@ class RunFiles:
                 "writer_id": each.writer_id,
                 "policy": each.policy,
                 "what": each.what,
+                "error": None,
+                "failed_unix_s": None,
             }
             outcome: Outcome = "stored"
             if row is None and len(plan.new) >= room:
@@ -158,9 +210,9 @@ class RunFiles:
         return plan
 
 
-def _complaint(sent: SentFile) -> str | None:
+def _complaint(name: str) -> str | None:
     try:
-        check_file_name(sent.name)
+        check_file_name(name)
     except FileNameError as error:
         return str(error)
     return None

@@ -14,8 +14,8 @@ from runfold_coordinator.blobs.blobs import Blobs
 from runfold_coordinator.blobs.collector import Collector
 from runfold_coordinator.blobs.places import LocalPlace
 from runfold_coordinator.clock import SystemClock
-from runfold_coordinator.readers.files_reader import FilesReader
-from runfold_coordinator.run_files import MissingBlobsError, RunFiles, SentFile
+from runfold_coordinator.readers.files_reader import FileCounts, FilesReader
+from runfold_coordinator.run_files import LostFile, MissingBlobsError, RunFiles, SentFile
 from runfold_coordinator.store.store import Store
 from support.frames import Bench, Speaker
 
@@ -66,6 +66,27 @@ def test_files_are_stored_listed_and_forgotten(store: Store, blobs: Blobs, files
     assert files.delete(run_pk, "a.txt")
     assert not files.delete(run_pk, "a.txt")
     assert reader.find(run_pk, "a.txt") is None
+
+
+def test_what_will_never_come_is_noted_and_forgotten_when_it_comes(
+    store: Store, blobs: Blobs, files: RunFiles
+) -> None:
+    reader = FilesReader(store)
+    bench, speaker = Bench(store), Speaker(b"w" * 16)
+    bench.feed(speaker.hello(), speaker.others((RecordKind.FILE, FileRecord("said").pack())))
+    run_pk = store.list_runs()[0].run_pk
+    lost = [LostFile(name, "it is not there", 5.0, 6.0) for name in ("said", "unsaid", "../up")]
+    assert [files.give_up(run_pk, lost), files.give_up(run_pk, lost)] == [2, 2]
+    assert reader.counts(run_pk) == FileCounts(stored=0, pending=0, failed=2)
+    files.put(run_pk, [SentFile("unsaid", blobs.put(b"content"), taken_unix_s=5.5)])
+    assert reader.counts(run_pk) == FileCounts(stored=1, pending=0, failed=1)
+    files.give_up(run_pk, lost)
+    assert [(row.name, row.error) for row in reader.page(run_pk, state="failed", limit=9)[0]] == [
+        ("said", "it is not there")
+    ]
+    again = FileRecord("said").pack(), FileRecord("unsaid", error="no").pack()
+    bench.feed(speaker.others(*((RecordKind.FILE, each) for each in again)))
+    assert reader.counts(run_pk) == FileCounts(stored=1, pending=1, failed=1)
 
 
 def test_a_collector_and_commits_at_once_leave_no_file_without_content(

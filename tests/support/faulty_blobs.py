@@ -29,6 +29,8 @@ class FaultyBlobs(httpx.BaseTransport):
         self.blobs: dict[str, bytes] = {}
         self.partial: dict[str, bytes] = {}
         self.rows: dict[str, dict[str, Any]] = {}
+        #: What was given up, by name.
+        self.lost: dict[str, dict[str, Any]] = {}
         self.requests: list[tuple[str, str]] = []
         self._lock = threading.Lock()
 
@@ -58,6 +60,9 @@ class FaultyBlobs(httpx.BaseTransport):
                 assert hashlib.sha256(data).hexdigest() == digest
                 self.blobs[digest] = data
             return httpx.Response(200, json={"stored": 1})
+        if path.endswith("/files/failed"):
+            self.lost |= {each["name"]: each for each in json.loads(body)["files"]}
+            return httpx.Response(200, json={"noted": 1})
         assert path.endswith("/files"), path
         if request.method == "GET":
             names = request.url.params.get_list("names")

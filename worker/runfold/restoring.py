@@ -55,6 +55,8 @@ def restore(
     stored = _api_of(run).run(run_path or str(getattr(run, "path", "")))
     for found in stored.files(names=[name]):
         return found.download(root=folder, replace=True)
+    for lost in stored.files(names=[name], state="failed"):
+        raise ValueError(f"File {name} not found in {run_path or folder}: it will never come: {lost.error}")
     if stored.files(names=[name], state="pending"):
         raise ValueError(f"File {name} not found in {run_path or folder}: it was saved, and has not arrived")
     return None

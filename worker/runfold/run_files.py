@@ -231,7 +231,7 @@ class RunFiles(RunPart):
             FileNameError: (a ProtocolError) No file may have this name.
             UsageError: The run is finished.
         """
-        record = FileRecord(check_file_name(name), policy, size, sha256, what)
+        check_file_name(name)
         self._recorder.begin()
         # The job first: who is killed in between leaves a file that comes unannounced, not one that is
         # announced and never comes.
@@ -248,7 +248,12 @@ class RunFiles(RunPart):
             )
         )
         hit("files.after_job")
-        self._recorder.append(RecordKind.FILE, record.pack())
+        why = (
+            None
+            if job_id is not None
+            else "it could not be left to be uploaded: the disk of its node refused"
+        )
+        self._recorder.append(RecordKind.FILE, FileRecord(name, policy, size, sha256, what, why).pack())
         return job_id
 
     def _job_facts(self) -> dict[str, Any]:

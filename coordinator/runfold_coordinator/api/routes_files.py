@@ -17,8 +17,8 @@ from runfold_coordinator.api.gate import require_admission
 from runfold_coordinator.api.hidden_runs import SendingRun
 from runfold_coordinator.api.parameters import At, Cursor, TheRun, checked_name
 from runfold_coordinator.api.routes_blobs import checked_digest
-from runfold_coordinator.readers.files_reader import FileRow
-from runfold_coordinator.run_files import MissingBlobsError, Result, SentFile
+from runfold_coordinator.readers.files_reader import FileCounts, FileRow, State
+from runfold_coordinator.run_files import LostFile, MissingBlobsError, Result, SentFile
 
 router = APIRouter(
     prefix="/api/v1/runs/{entity}/{project}/{run_id}/files",
@@ -33,7 +33,9 @@ _MOST_NAMED = 100
 _LATEST_UNIX_S = 253402300799.0
 
 #: For the gate.
-BODY_LIMITS = {"/api/v1/runs/{}/{}/{}/files": 4 * 1024 * 1024}
+BODY_LIMITS = dict.fromkeys(
+    ("/api/v1/runs/{}/{}/{}/files", "/api/v1/runs/{}/{}/{}/files/failed"), 4 * 1024 * 1024
+)
 
 FileName = Annotated[str, Query(min_length=1, max_length=MAX_NAME_BYTES)]
 Unix = Annotated[float, Field(ge=0, le=_LATEST_UNIX_S, allow_inf_nan=False)]
@@ -57,6 +59,31 @@ class FileBody(BaseModel):
     writer: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
     policy: Literal["now", "end", "live"] = "now"
     what: Literal["file", "media"] = "file"
+
+
+class LostFileBody(BaseModel):
+    """A file that will never come."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = Field(max_length=8 * MAX_NAME_BYTES)
+    #: Why, for people.
+    error: str = Field(min_length=1, max_length=8000)
+    #: When it was saved: what was taken later stays.
+    taken_unix_s: Unix
+    #: When it was given up.
+    failed_unix_s: Unix
+    writer: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
+    policy: Literal["now", "end", "live"] = "now"
+    what: Literal["file", "media"] = "file"
+
+
+class LostFilesBody(BaseModel):
+    """The files that were given up."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    files: list[LostFileBody] = Field(max_length=MAX_FILES)
 
 
 class FilesBody(BaseModel):
@@ -101,6 +128,27 @@ def put_files(request: Request, backend: At, run: SendingRun, said: FilesBody) -
     return answer(request, {"files": [_result(each) for each in results]})
 
 
+@router.post("/failed")
+def give_up(request: Request, backend: At, run: SendingRun, said: LostFilesBody) -> Response:
+    """Take why files will never come; answers {"noted": how many}. What was taken later is not touched.
+
+    404 while the run is not known (yet).
+    """
+    lost = [
+        LostFile(
+            name=each.name,
+            error=each.error,
+            taken_unix_s=each.taken_unix_s,
+            failed_unix_s=each.failed_unix_s,
+            writer_id=each.writer,
+            policy=each.policy,
+            what=each.what,
+        )
+        for each in said.files
+    ]
+    return answer(request, {"noted": backend.files.give_up(run.run_pk, lost)})
+
+
 @router.get("")
 def list_files(  # noqa: PLR0917 - one parameter of the query each
     request: Request,
@@ -108,14 +156,14 @@ def list_files(  # noqa: PLR0917 - one parameter of the query each
     run: TheRun,
     names: Annotated[list[str] | None, Query(max_length=MAX_FILES, description="repeat it")] = None,
     pattern: Annotated[str | None, Query(max_length=MAX_NAME_BYTES)] = None,
-    state: Annotated[Literal["stored", "pending"], Query()] = "stored",
+    state: Annotated[State, Query()] = "stored",
     limit: Annotated[int, Query(ge=1, le=MAX_FILES)] = 100,
     cursor: Cursor = None,
 ) -> Response:
     """List the run's files by name; `pattern` as in SQL's LIKE: % any characters, _ one.
 
     Answers {"files", "next_cursor", "counts"}. state=pending: those that processes said they would send, and
-    that have not arrived.
+    that are still to come; state=failed: those of which what was saved last will never come, with `error`.
     """
     if names is not None and pattern is not None:
         raise BadRequestError("names and pattern exclude each other", field="pattern")
@@ -125,7 +173,7 @@ def list_files(  # noqa: PLR0917 - one parameter of the query each
         run.run_pk,
         names=None if names is None else [checked_name(name) for name in names],
         pattern=None if pattern is None else checked_name(pattern),
-        pending=state == "pending",
+        state=state,
         after=None if cursor is None else checked_name(cursor),
         limit=limit,
     )
@@ -135,7 +183,7 @@ def list_files(  # noqa: PLR0917 - one parameter of the query each
         {
             "files": [file_document(row) for row in rows],
             "next_cursor": after,
-            "counts": {"stored": counts.stored, "pending": counts.pending},
+            "counts": counts_document(counts),
         },
     )
 
@@ -170,7 +218,13 @@ def file_document(row: FileRow) -> dict[str, Any]:
         "writer": row.writer_id,
         "policy": row.policy,
         "what": row.what,
+        "error": row.error,
     }
+
+
+def counts_document(counts: FileCounts) -> dict[str, int]:
+    """Return how the files of a run stand."""
+    return {"stored": counts.stored, "pending": counts.pending, "failed": counts.failed}
 
 
 def _result(found: Result) -> dict[str, Any]:

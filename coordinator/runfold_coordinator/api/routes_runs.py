@@ -28,6 +28,7 @@ from runfold_coordinator.api.parameters import (
     page_rows,
 )
 from runfold_coordinator.api.routes_catalogue import Include
+from runfold_coordinator.api.routes_files import counts_document
 from runfold_coordinator.api.table_answers import answer_table, check_size
 from runfold_coordinator.api.turns import large_read
 from runfold_coordinator.readers.branches import history_keys
@@ -71,7 +72,7 @@ def run(request: Request, backend: At, run: TheRun, include: Include = None) -> 
     if include and "summary" in include:
         document["summary"] = backend.summaries.summary(run)
     counts = backend.stored_files.counts(run.run_pk)
-    document["files"] = {"stored": counts.stored, "pending": counts.pending}
+    document["files"] = counts_document(counts)
     return answer(request, document)
 
 

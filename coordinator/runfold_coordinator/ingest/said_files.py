@@ -11,7 +11,7 @@ from runfold.protocol.errors import ProtocolError
 from runfold.protocol.file_names import check_file_name
 from runfold.protocol.file_records import FileRecord
 from runfold_coordinator.ingest.writer_batch import WriterBatch
-from runfold_coordinator.run_files import MAX_FILES_PER_RUN
+from runfold_coordinator.run_files import MAX_ERROR_CHARS, MAX_FILES_PER_RUN
 from runfold_coordinator.store.file_tables import run_files as f
 from runfold_coordinator.store.names import clean_text
 from runfold_coordinator.store.writes import Transaction
@@ -36,12 +36,22 @@ def note_said_files(tx: Transaction, works: Sequence[WriterBatch]) -> None:
         known = _known(tx, run_pk, list(of_run))
         for name in known:
             tx.connection.execute(
-                sa.update(f)
-                .where(f.c.run_pk == run_pk, f.c.name == name)
-                .values(said_t_ns=of_run[name]["said_t_ns"])
+                sa.update(f).where(f.c.run_pk == run_pk, f.c.name == name).values(_said_again(of_run[name]))
             )
         new = [row for name, row in of_run.items() if name not in known]
         tx.insert_new(f, new[: max(0, MAX_FILES_PER_RUN - _count(tx, run_pk))] if new else [])
+
+
+def _said_again(said: dict[str, Any]) -> dict[str, Any]:
+    """Return what changes in a row; what was given up before that is to come anew."""
+    at_unix_s = said["said_t_ns"] / 1e9
+    is_newer = f.c.failed_unix_s.is_(None) | (f.c.failed_unix_s < at_unix_s)
+    if said["error"] is not None:
+        is_newer &= f.c.taken_unix_s.is_(None) | (f.c.taken_unix_s < at_unix_s)
+    return {
+        "said_t_ns": said["said_t_ns"],
+        **{name: sa.case((is_newer, said[name]), else_=f.c[name]) for name in ("error", "failed_unix_s")},
+    }
 
 
 def _row(run_pk: int, writer_id: str, said: FileRecord, t_ns: int) -> dict[str, Any] | None:
@@ -57,6 +67,8 @@ def _row(run_pk: int, writer_id: str, said: FileRecord, t_ns: int) -> dict[str, 
         "policy": said.policy if said.policy in _POLICIES else "now",
         "what": clean_text(said.what)[:_MAX_WHAT_CHARS] or "file",
         "said_t_ns": t_ns,
+        "error": None if said.error is None else clean_text(said.error)[:MAX_ERROR_CHARS],
+        "failed_unix_s": None if said.error is None else t_ns / 1e9,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 import sqlalchemy as sa
 
@@ -24,14 +25,28 @@ class FileRow:
     writer_id: str | None
     policy: str
     what: str
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class FileCounts:
-    """How many files of a run are here, and how many were said and are not."""
+    """How many files of a run are here, and how many were said and are not.
+
+    Attributes:
+        failed: Of these what was saved last will never come; some are here as they were before.
+    """
 
     stored: int
     pending: int
+    failed: int
+
+
+State = Literal["stored", "pending", "failed"]
+_STATES: dict[State, sa.ColumnElement[bool]] = {
+    "stored": f.c.sha256.is_not(None),
+    "pending": f.c.sha256.is_(None) & f.c.error.is_(None),
+    "failed": f.c.error.is_not(None),
+}
 
 
 _COLUMNS = (
@@ -44,6 +59,7 @@ _COLUMNS = (
     f.c.writer_id,
     f.c.policy,
     f.c.what,
+    f.c.error,
 )
 
 
@@ -59,7 +75,7 @@ class FilesReader:
         *,
         names: Collection[str] | None = None,
         pattern: str | None = None,
-        pending: bool = False,
+        state: State = "stored",
         after: str | None = None,
         limit: int,
     ) -> tuple[list[FileRow], str | None]:
@@ -68,10 +84,10 @@ class FilesReader:
         Args:
             names: Only these.
             pattern: Only names that fit: as in SQL, % any characters, _ one; the case counts.
-            pending: Those that have not arrived, instead of those that have.
+            state: "stored": those that are here; "pending": those that are still to come; "failed": those
+                of which what was saved last will never come.
         """
-        chosen = sa.select(*_COLUMNS).where(f.c.run_pk == run_pk)
-        chosen = chosen.where(f.c.sha256.is_(None) if pending else f.c.sha256.is_not(None))
+        chosen = sa.select(*_COLUMNS).where(f.c.run_pk == run_pk, _STATES[state])
         if names is not None:
             chosen = chosen.where(f.c.name.in_(sorted(names)))
         if pattern is not None:
@@ -90,12 +106,13 @@ class FilesReader:
     def counts(self, run_pk: int) -> FileCounts:
         """Count the files of a run."""
         count = sa.select(sa.func.count()).select_from(f).where(f.c.run_pk == run_pk)
-        # Two counts of an index each; no row is read.
-        (row,) = self._store.fetch(
-            sa.select(count.scalar_subquery(), count.where(f.c.sha256.is_(None)).scalar_subquery())
-        )
-        total, pending = row
-        return FileCounts(stored=int(total) - int(pending), pending=int(pending))
+        absent, failed = count.where(f.c.sha256.is_(None)), count.where(f.c.error.is_not(None))
+        # Counts of an index each; only of those that failed rows are read.
+        lost = failed.where(f.c.sha256.is_(None))
+        counts = (count, absent, failed, lost)
+        (row,) = self._store.fetch(sa.select(*(each.scalar_subquery() for each in counts)))
+        total, missing, given_up, never = (int(each) for each in row)
+        return FileCounts(stored=total - missing, pending=missing - never, failed=given_up)
 
     def _fits(self, pattern: str) -> sa.ColumnElement[bool]:
         """Return the condition; SQLite's LIKE ignores the case, so its GLOB is asked the same."""

@@ -49,11 +49,21 @@ run_files = sa.Table(
     sa.Column("what", sa.String, nullable=False),
     #: When a FILE record said it last; NULL: none did
     sa.Column("said_t_ns", Big),
+    #: Why what was saved last under this name will never come; NULL: nothing is known to be lost
+    sa.Column("error", sa.String),
+    #: When that was given up
+    sa.Column("failed_unix_s", Seconds),
     sa.Index("run_files_by_digest", "sha256"),
     sa.Index(
         "run_files_pending",
         "run_pk",
         sqlite_where=sa.text("sha256 IS NULL"),
         postgresql_where=sa.text("sha256 IS NULL"),
+    ),
+    sa.Index(
+        "run_files_failed",
+        "run_pk",
+        sqlite_where=sa.text("error IS NOT NULL"),
+        postgresql_where=sa.text("error IS NOT NULL"),
     ),
 )

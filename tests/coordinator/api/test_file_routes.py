@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import Any
 
 import msgpack
@@ -43,6 +44,9 @@ class Site:
         answer = self.put({"name": name, "sha256": digest, **more})
         assert answer.status_code == 200, answer.text
         return dict(answer.json()["files"][0])
+
+    def give_up(self, *files: dict[str, Any]) -> Any:
+        return self.client.post(f"{self.files}/failed", json={"files": list(files)})
 
     def say(self, *records: FileRecord) -> None:
         self.bench.feed(self.speaker.others(*((RecordKind.FILE, each.pack()) for each in records)))
@@ -86,6 +90,7 @@ def test_a_file_is_stored_once_its_blob_is_here(site: Site) -> None:
         }
     (found,) = site.list()["files"]
     assert found.pop("stored_unix_s") > 1_700_000_000
+    assert found.pop("error") is None
     assert found == {**told, "what": "file"}
     assert site.content("ckpt/model.pt").content == b"weights"
 
@@ -135,23 +140,57 @@ def test_what_was_said_and_did_not_arrive_is_pending(site: Site) -> None:
     )
     site.say(FileRecord("media/b.png"))
     counts = site.client.get(site.run).json()["files"]
-    assert counts == {"stored": 0, "pending": 2}
+    assert counts == {"stored": 0, "pending": 2, "failed": 0}
     assert site.names() == []
     assert site.names(state="pending") == ["a", "media/b.png"]
     (_, media) = site.list(state="pending")["files"]
     assert (media["policy"], media["what"], media["sha256"]) == ("live", "media", None)
     assert site.content("a").status_code == 404
     site.save("a", b"abc")
-    assert site.list()["counts"] == {"stored": 1, "pending": 1}
+    assert site.list()["counts"] == {"stored": 1, "pending": 1, "failed": 0}
     # Said again it is not pending again: it is here.
     site.say(FileRecord("a"))
-    assert site.list()["counts"] == {"stored": 1, "pending": 1}
+    assert site.list()["counts"] == {"stored": 1, "pending": 1, "failed": 0}
 
 
 def test_a_file_that_came_before_its_record_is_not_pending(site: Site) -> None:
     site.save("early", b"abc")
     site.say(FileRecord("early"))
-    assert site.list()["counts"] == {"stored": 1, "pending": 0}
+    assert site.list()["counts"] == {"stored": 1, "pending": 0, "failed": 0}
+
+
+def test_a_file_that_will_never_come_is_listed_with_its_reason(site: Site) -> None:
+    site.say(FileRecord("gone"), FileRecord("kept"))
+    lost = {"error": "gone is not there", "taken_unix_s": time.time(), "failed_unix_s": time.time()}
+    for _ in range(2):
+        told = site.give_up({"name": "gone", **lost}, {"name": "unsaid", **lost}, {"name": "../up", **lost})
+        assert told.json() == {"noted": 2}
+    assert site.client.get(site.run).json()["files"] == {"stored": 0, "pending": 1, "failed": 2}
+    assert site.names(state="pending") == ["kept"]
+    assert {each["name"]: each["error"] for each in site.list(state="failed")["files"]} == {
+        "gone": "gone is not there", "unsaid": "gone is not there",
+    }  # fmt: skip
+    site.save("gone", b"it came after all")
+    assert site.list()["counts"] == {"stored": 1, "pending": 1, "failed": 1}
+    site.give_up({"name": "gone", **lost})
+    assert site.names(state="failed") == ["unsaid"], "what was taken later stays"
+    site.give_up({"name": "gone", **lost, "taken_unix_s": time.time() + 10})
+    (newer,) = (each for each in site.list(state="failed")["files"] if each["name"] == "gone")
+    assert newer["sha256"], "it is here as it was before"
+    assert site.client.post(f"{site.run}x/files/failed", json={"files": []}).status_code == 404
+
+
+def test_a_file_that_could_not_be_left_is_lost_until_it_is_said_anew(site: Site) -> None:
+    site.say(FileRecord("a", error="the disk refused"))
+    (lost,) = site.list(state="failed")["files"]
+    assert (lost["name"], lost["error"], lost["sha256"]) == ("a", "the disk refused", None)
+    site.say(FileRecord("a"))
+    assert site.list()["counts"] == {"stored": 0, "pending": 1, "failed": 0}
+    site.save("a", b"a", taken_unix_s=1.0)
+    site.save("b", b"b", taken_unix_s=time.time())
+    site.say(FileRecord("a", error="the disk refused"), FileRecord("b", error="the disk refused"))
+    assert site.list()["counts"] == {"stored": 2, "pending": 0, "failed": 1}
+    assert site.names(state="failed") == ["a"], "b was taken later"
 
 
 def test_files_are_listed_by_name_pattern_and_page(site: Site) -> None:
@@ -259,7 +298,7 @@ def test_a_run_has_so_many_files_and_no_more(site: Site, monkeypatch: pytest.Mon
     results = site.put(*({"name": name, "sha256": digest} for name in "abc")).json()["files"]
     assert [each["outcome"] for each in results] == ["stored", "stored", "refused"]
     site.say(FileRecord("d"))
-    assert site.list()["counts"] == {"stored": 2, "pending": 0}
+    assert site.list()["counts"] == {"stored": 2, "pending": 0, "failed": 0}
     assert site.save("a", b"new")["outcome"] == "stored"
 
 

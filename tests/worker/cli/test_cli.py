@@ -32,8 +32,8 @@ def document(**more: Any) -> dict[str, Any]:
         "first_failure": {"rank": 2, "host": "h", "reason": "ValueError", "traceback": "line 1\nline 2"},
         "unreachable": False, "mode": "shared", "group": None, "job_type": None, "fold": 3, "notes": None, "tags": ["a"],
         "host": "h", "created_at": "2026-01-02T03:04:05.000000Z", "heartbeat_at": "", "ended_at": None, "duration_s": 3661.5,
-        "last_step": 9, "row_count": 10, "config_conflicts": {}, "version": 1, "stalled": False, "verdicts": {}, "config": {"opt": {"lr": 0.1}},
-        "summary": {"loss": float("nan")}, **more,
+        "last_step": 9, "row_count": 10, "config_conflicts": {}, "version": 1, "stalled": False, "verdicts": {}, "forked_from": None, "config": {"opt": {"lr": 0.1}},
+        "summary": {"loss": float("nan")}, "files": {"stored": 4, "pending": 1, "failed": 21}, **more,
     }  # fmt: skip
 
 
@@ -44,6 +44,12 @@ WRITER = {
 COUNTS = {"acknowledged": 12, "stored": 12, "declared_gaps": 0, "dead_letters": 0, "pending": 0}
 
 
+LOST = {
+    "files": [{"name": f"f{number}", "error": "it is not there", "sha256": None} for number in range(21)],
+    "next_cursor": None,
+}
+
+
 def answer(path: str, _headers: dict[str, str]) -> Answer:
     route = path.partition("?")[0].removeprefix("/api/v1")
     answers = {
@@ -52,6 +58,7 @@ def answer(path: str, _headers: dict[str, str]) -> Answer:
         "/runs/local/p/r1/writers": {"writers": [WRITER]},
         "/runs/local/p/r1/accounting": COUNTS,
         "/runs/local/p/r1/attempts": {"attempts": []},
+        "/runs/local/p/r1/files": LOST,
     }
     return (
         packed(answers[route]) if route in answers else refusal(404, "run_not_found", "no run of this name")
@@ -123,6 +130,7 @@ def test_a_run_is_shown_whole(capfd: pytest.CaptureFixture[str]) -> None:
         shown = json.loads(out)
         assert shown["summary"] == {"loss": "NaN"}
         assert shown["accounting"] == COUNTS
+        assert shown["failed_files"][0] == {"name": "f0", "error": "it is not there"}
         assert shown["writers"][0]["rank"] == 0
 
 

@@ -179,7 +179,11 @@ def test_an_empty_folder_leaves_nothing_to_do(run: runfold.Run, tree: Path, outb
 
 
 def test_what_can_not_be_noted_is_counted_and_told(
-    run: runfold.Run, tree: Path, outbox: Outbox, capsys: pytest.CaptureFixture[str]
+    run: runfold.Run,
+    tree: Path,
+    outbox: Outbox,
+    spool: Callable[[], Spooled],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     outbox.directory.mkdir(parents=True)
     outbox.directory.rmdir()
@@ -189,6 +193,10 @@ def test_what_can_not_be_noted_is_counted_and_told(
     status = run.status()
     assert (status.uploads, status.uploads_pending, status.uploads_failed) == (2, 0, 2)
     assert capsys.readouterr().err.count("will not be uploaded") == 1
+    run.finish()
+    said = spool().payloads(RecordKind.FILE)
+    assert [each.name for each in said] == ["top.txt", "d/h.txt"]
+    assert all("could not be left" in each.error for each in said)
 
 
 def test_status_counts_and_finish_tells_of_the_end(

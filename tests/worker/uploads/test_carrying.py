@@ -20,7 +20,7 @@ from runfold.uploads.outbox import Outbox
 from runfold.uploads.planner import ASK_AGAIN_S, Planner
 from runfold.uploads.progress import Progress
 from runfold.uploads.transfer import BlobClient
-from support.faulty_blobs import FaultyBlobs, answer, answers, cut_off
+from support.faulty_blobs import FaultyBlobs, answer, answers, cut_off, passes
 
 LIVE_S = 10.0
 
@@ -125,6 +125,29 @@ def test_what_was_fixed_when_it_was_saved_is_as_old_as_that_however_late_it_come
     taken = {name: row["taken_unix_s"] for name, row in stage.server.rows.items()}
     assert (taken["copy"], taken["media"]) == (copy.created_unix_s, media.created_unix_s)
     assert taken["seen"] >= began_unix_s, "what may have changed meanwhile is as it was when it was read"
+
+
+def test_the_server_is_told_what_will_never_come_and_why(stage: Stage) -> None:
+    stage.write("there", "there")
+    lost = stage.put("gone", created_unix_s=7.0)
+    stage.put("there")
+    stage.server.faults = [passes, passes, passes, *answers(404)]  # the run is not known yet
+    stage.go()
+    assert stage.stored == {"there": "there"}
+    assert stage.outbox.ids() == {lost.id}, "not before the server knows"
+    assert stage.outbox.result(lost.id) is None
+    stage.go(60.0)
+    assert stage.outbox.ids() == set()
+    told, result = stage.server.lost["gone"], stage.outbox.result(lost.id)
+    assert result is not None
+    assert told["error"] == result.error == f"{lost.source} is not there"  # type: ignore[union-attr]
+    assert (told["writer"], told["taken_unix_s"]) == ("a" * 32, 7.0)
+    assert told["failed_unix_s"] > 1e9
+    stage.server.faults = answers(400)
+    refused = stage.put("no more")
+    stage.go()
+    assert stage.outbox.ids() == set(), "a server that will not hear of it is told once"
+    assert stage.outbox.result(refused.id) is not None
 
 
 def test_a_watched_file_is_uploaded_when_it_changed_and_at_the_end(stage: Stage) -> None:

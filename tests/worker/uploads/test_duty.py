@@ -82,7 +82,7 @@ def test_without_an_outbox_there_are_no_threads(stage: Stage) -> None:
 
 
 def test_a_file_is_watched_until_its_writer_closed_its_spool(stage: Stage) -> None:
-    """No server is needed to see that the file is gone."""
+    """That it is gone is for the server to know, which is away: the job waits."""
     stage.register("http://127.0.0.1:9")
     spool = stage.write_spool()
     job = stage.put(writer=spool.directory.name, policy="end")
@@ -96,7 +96,8 @@ def test_a_file_is_watched_until_its_writer_closed_its_spool(stage: Stage) -> No
     spool.close(final=True)
     stage.step(1.0)
     assert not uploader.watched_writers()
-    until(lambda: stage.outbox.result(job.id) is not None)
+    until(lambda: uploader.progress.trouble is not None)
+    assert stage.outbox.ids() == {job.id}
 
 
 def test_a_writer_whose_spool_was_removed_has_ended(stage: Stage) -> None:
@@ -106,9 +107,11 @@ def test_a_writer_whose_spool_was_removed_has_ended(stage: Stage) -> None:
 
     def last_look() -> bool:
         stage.duty.close()
-        return stage.outbox.result(job.id) is not None
+        assert stage.duty._uploader is not None
+        return stage.duty._uploader.progress.trouble is not None
 
     until(last_look)
+    assert stage.outbox.ids() == {job.id}, "that it is gone is for the server to know, which is away"
 
 
 def test_another_places_job_is_ours_when_it_has_had_no_agent_for_a_while(stage: Stage) -> None:

@@ -22,6 +22,9 @@ class File:
     sha256 = Said["str | None"]("Of its content, hex; None: it was saved and has not arrived.")
     mimetype = Said["str | None"]("What kind of file it is, by its name.")
     policy = Said[str]('"now", "end" or "live", as it was saved.')
+    error = Said["str | None"](
+        "Why what was saved last under this name will never come; None: nothing is lost."
+    )
     what = Said[str]('"file", or "media" of a row.')
     writer = Said["str | None"]("Id of the writer that saved it.")
 
@@ -101,7 +104,8 @@ class File:
                 f"{path} exists already: pass replace=True to write over it, or exist_ok=True to leave it"
             )
         if self.sha256 is None:
-            raise ValueError(f"{self.name} was saved, and has not arrived at the server")
+            why = "has not arrived at the server" if self.error is None else f"will never come: {self.error}"
+            raise ValueError(f"{self.name} was saved, and {why}")
         if path.is_symlink():  # what save() left in the run's folder: the file behind it is not to be touched
             path.unlink()
         download(self._connection, [Wanted(self.name, self.sha256, self.size)], folder, label=self.name)

@@ -28,7 +28,8 @@ class RunStoredFiles(RunDocument):
             names: Only these.
             pattern: Only those of such names: % stands for any characters, _ for one. Not with `names`.
             per_page: Files fetched at a time, at most 1000.
-            state: "stored", or "pending": saved by a process, and not arrived yet.
+            state: "stored"; "pending": saved by a process, and still to come; "failed": what was saved last
+                will never come, for the reason in `File.error`.
 
         Raises:
             RequestError: (a ValueError) Both `names` and `pattern`, or a wrong number of files a page.

@@ -11,7 +11,6 @@ from runfold.cli.options import AsJson, TimeoutS, Url, api_for
 from runfold.cli.output import console, duration_text, plain, print_json, print_table, state_text
 from runfold.cli.verdict_lines import verdict_lines
 
-
 #: Files that will never come, in one answer.
 _LOST_SHOWN = 20
 

@@ -22,6 +22,7 @@ class FileRecord(MapPayload):
         size: Bytes when it was saved; None where it is not known yet.
         sha256: Of its content, hex; None where it is not known yet.
         what: "file", or what kind of media it is: "media".
+        error: Why it will never come: it could not even be left to be uploaded; None: it is on its way.
     """
 
     name: str = ""
@@ -29,9 +30,14 @@ class FileRecord(MapPayload):
     size: int | None = None
     sha256: str | None = None
     what: str = "file"
+    error: str | None = None
 
-    TYPES: ClassVar[FieldTypes] = {"name": str, "policy": str, "size": int, "sha256": str, "what": str}
+    TYPES: ClassVar[FieldTypes] = {
+        **dict.fromkeys(("name", "policy", "sha256", "what", "error"), str),
+        "size": int,
+    }
     REQUIRED: ClassVar[frozenset[str]] = frozenset({"name"})
+    YOUNG: ClassVar[frozenset[str]] = frozenset({"error"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ done again, to the same effect.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from runfold.protocol.errors import ProtocolError
 from runfold.protocol.failpoints import hit
 from runfold.protocol.manifest import Manifest
 from runfold.uploads.failures import NotYetError, RefusedError, SourceError, TryLaterError, UploadError
+from runfold.uploads.file_upload import MAX_REASON_CHARS
 from runfold.uploads.jobs import ArtifactJob
 from runfold.uploads.source import Source
 from runfold.uploads.transfer import BlobClient
@@ -158,7 +158,18 @@ def _commit(client: BlobClient, job: ArtifactJob, manifest: str) -> dict[str, ob
 
 
 def _tell_failed(client: BlobClient, job: ArtifactJob, error: UploadError) -> None:
-    """Have the failure shown with the run; the job's result tells of it in any case."""
-    with contextlib.suppress(UploadError):
-        said = {"error": str(error)[:2000], "run": job.run}
+    """Have the failure shown with the run; the job's result tells of it in any case.
+
+    Raises:
+        NotYetError: The server knows the run not yet.
+        TryLaterError, StoppedError: See there.
+    """
+    said = {"error": str(error)[:MAX_REASON_CHARS], "run": job.run}
+    try:
         client.ask("POST", f"/artifacts/by-client/{job.client_id}/failed", said)
+    except TryLaterError as later:
+        if later.status in (404, 409):
+            raise NotYetError(str(later), status=later.status) from later
+        raise
+    except RefusedError:
+        return

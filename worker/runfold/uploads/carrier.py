@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 from runfold.protocol.failpoints import hit
 from runfold.uploads.board import SMALL_BYTES
 from runfold.uploads.failures import NotYetError, RefusedError, SourceError, StoppedError, TryLaterError
-from runfold.uploads.file_upload import Outcome, Sent, upload_large, upload_small
+from runfold.uploads.file_upload import Outcome, Sent, tell_failed, upload_large, upload_small
 from runfold.uploads.folder import files_of
 from runfold.uploads.jobs import ArtifactJob, FileJob, FolderJob
 from runfold.uploads.outbox import Outbox
@@ -54,15 +55,16 @@ class Carrier:
     def carry(self, work: list[Task]) -> None:
         """Do the work; whatever happens, the tasks are done, or put back."""
         try:
-            self._upload(work)
+            try:
+                self._upload(work)
+            except RefusedError as error:
+                self._refused(work, error)
         except StoppedError:
             self._progress.later(work, 0.0)
         except NotYetError as error:
             self._progress.wait_for_more(work, error)
         except TryLaterError as error:
             self._progress.hold(work, error)
-        except RefusedError as error:
-            self._refused(work, error)
         except Exception as error:
             logger.exception("a fault in an upload", extra={"event": "upload_fault"})
             self._progress.wait_for_more(work, TryLaterError(f"a fault in the agent: {error}"))
@@ -110,7 +112,8 @@ class Carrier:
             outcomes = {work[0]: outcome}
         else:
             outcomes = upload_small(client, work)
-        for task, outcome in outcomes.items():
+        # What came first: telling what did not may have to wait, and then all others of the work with it.
+        for task, outcome in sorted(outcomes.items(), key=lambda each: not isinstance(each[1], Sent)):
             self._settle(task, outcome, took_s=clock() - began_s)
 
     def _is_enough(self, began_s: float) -> bool:
@@ -161,7 +164,11 @@ class Carrier:
         self._progress.later(work, 0.0)
 
     def _fail(self, task: Task, message: str) -> None:
+        """End a job for good. The server is told first: where it can't be, all is done again later."""
+        about = {}
+        if isinstance(task.job, FileJob):
+            tell_failed(self._connect(), task.job, message, time.time())
+            about["name"] = task.job.name
         self._progress.say("an upload was given up: %s", message, "upload_failed")
-        about = {"name": task.job.name} if isinstance(task.job, FileJob) else {}
         self._outbox.end(task.job, error=message, **about)
         self._progress.done(task, is_failed=True)

@@ -5,6 +5,7 @@ A crash between any two steps has the steps done again, to the same effect.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mimetypes
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 from runfold.api.paths import route
 from runfold.protocol.failpoints import hit
-from runfold.uploads.failures import NotYetError, SourceError, TryLaterError
+from runfold.uploads.failures import NotYetError, RefusedError, SourceError, TryLaterError
 from runfold.uploads.jobs import FileJob
 from runfold.uploads.source import Mark, Source
 from runfold.uploads.tasks import Task
@@ -22,6 +23,8 @@ from runfold.uploads.transfer import BlobClient
 
 #: Files in one request.
 MAX_ROWS = 500
+#: What is told of a reason.
+MAX_REASON_CHARS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +142,43 @@ def commit(client: BlobClient, sent: dict[Task, Sent]) -> dict[Task, Outcome]:
     return outcomes
 
 
+def tell_failed(client: BlobClient, job: FileJob, why: str, now_unix_s: float) -> None:
+    """Have the server know that a file will never come, and why.
+
+    Raises:
+        NotYetError: It knows the run not yet.
+        TryLaterError, StoppedError: See there.
+    """
+    about = {
+        "name": job.name,
+        "error": why[:MAX_REASON_CHARS],
+        # A watched file fails as it is now, whatever the server has of it from before.
+        "taken_unix_s": now_unix_s if job.policy == "live" else job.created_unix_s,
+        "failed_unix_s": now_unix_s,
+        "writer": job.writer or None,
+        "policy": job.policy,
+        "what": job.what,
+    }
+    with contextlib.suppress(RefusedError):  # the job's result tells of it in any case
+        _say(client, "POST", f"{_files_of(job.run)}/failed", {"files": [about]})
+
+
 def _ask(client: BlobClient, run: str, rows: list[dict[str, Any]]) -> list[str | None]:
     """Return of each row why it was refused, None where it was not."""
+    return _refusals(_say(client, "PUT", _files_of(run), {"files": rows}), len(rows))
+
+
+def _say(client: BlobClient, method: str, path: str, body: dict[str, Any]) -> Any:
     try:
-        answer = client.ask("PUT", route("runs", *run.split("/"), "files"), {"files": rows})
+        return client.ask(method, path, body)
     except TryLaterError as error:
         if error.status in (404, 409):
             raise NotYetError(str(error), status=error.status) from error
         raise
-    return _refusals(answer, len(rows))
+
+
+def _files_of(run: str) -> str:
+    return route("runs", *run.split("/"), "files")
 
 
 def _refusals(answer: Any, count: int) -> list[str | None]:

@@ -40,13 +40,16 @@ function download(name) {
   return link;
 }
 
-function showFiles(stored, pending, counts) {
-  element("stored").hidden = !stored.length && !pending.length;
-  element("file-count").textContent = counts.pending ? `${counts.stored} stored, ${counts.pending} still to come` : `${counts.stored}`;
+function showFiles(stored, pending, failed, counts) {
+  element("stored").hidden = !stored.length && !pending.length && !failed.length;
+  const others = [[counts.pending, "still to come"], [counts.failed, "lost"]].filter(([count]) => count);
+  element("file-count").textContent = others.length
+    ? [[counts.stored, "stored"], ...others].map(([count, word]) => `${count} ${word}`).join(", ") : `${counts.stored}`;
   element("files").replaceChildren(
     ...stored.map((file) => row([[download(file.name)], [file.what], [size(file.size), "number"],
       [new Date(1000 * file.stored_unix_s).toLocaleString()]])),
-    ...pending.map((file) => row([[file.name], [file.what], [size(file.size), "number"], ["not here yet"]])));
+    ...pending.map((file) => row([[file.name], [file.what], [size(file.size), "number"], ["not here yet"]])),
+    ...failed.map((file) => row([[file.name], [file.what], [size(file.size), "number"], [`will never come: ${file.error}`]])));
   element("more-files").hidden = counts.stored <= shownFiles;
 }
 
@@ -83,13 +86,14 @@ function showArtifacts(logged, used) {
 }
 
 async function refresh() {
-  const [stored, pending, media, logged, used] = await Promise.all([
+  const [stored, pending, failed, media, logged, used] = await Promise.all([
     ask(`${path}/files?limit=${shownFiles}`), ask(`${path}/files?state=pending&limit=${FILES_PAGE}`),
+    ask(`${path}/files?state=failed&limit=${FILES_PAGE}`),
     ask(`${path}/files?limit=1000&pattern=${encodeURIComponent("media/images/%")}`),
     ask(`${path}/artifacts?relation=logged&include_pending=true&limit=${ARTIFACTS}`),
     ask(`${path}/artifacts?relation=used&limit=${ARTIFACTS}`),
   ]);
-  showFiles(stored.files, pending.files, stored.counts);
+  showFiles(stored.files, pending.files, failed.files, stored.counts);
   showPictures(media.files);
   showArtifacts(logged, used);
 }

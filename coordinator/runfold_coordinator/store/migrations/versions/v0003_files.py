@@ -40,6 +40,8 @@ def upgrade() -> None:
         sa.Column("policy", sa.String(), nullable=False),
         sa.Column("what", sa.String(), nullable=False),
         sa.Column("said_t_ns", BIG),
+        sa.Column("error", sa.String()),
+        sa.Column("failed_unix_s", sa.Double()),
         sa.PrimaryKeyConstraint("run_pk", "name"),
     )
     op.create_index("run_files_by_digest", "run_files", ["sha256"])
@@ -49,4 +51,11 @@ def upgrade() -> None:
         ["run_pk"],
         sqlite_where=sa.text("sha256 IS NULL"),
         postgresql_where=sa.text("sha256 IS NULL"),
+    )
+    op.create_index(
+        "run_files_failed",
+        "run_files",
+        ["run_pk"],
+        sqlite_where=sa.text("error IS NOT NULL"),
+        postgresql_where=sa.text("error IS NOT NULL"),
     )
