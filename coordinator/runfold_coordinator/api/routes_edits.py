@@ -18,7 +18,6 @@ from runfold_coordinator.api.parameters import At, Name, checked_name, the_run
 from runfold_coordinator.api.routes_catalogue import OptionalName
 from runfold_coordinator.api.routes_stop import who
 from runfold_coordinator.edits.changes import (
-    MAX_RUN_BYTES,
     DeletedRunError,
     RunGoneError,
     TooMuchSaidError,
@@ -176,5 +175,5 @@ def _not_found(entity: str, project: str, run_id: str) -> ApiError:
     return NotFoundError("run_not_found", f"no run {entity}/{project}/{run_id}", field="run_id")
 
 
-def _too_much(error: Exception) -> ApiError:
-    return OverLimitError(str(error), field="body", limit=MAX_RUN_BYTES)
+def _too_much(error: TooMuchSaidError) -> ApiError:
+    return OverLimitError(str(error), field=error.field, limit=error.limit)

@@ -6,7 +6,7 @@ processes of the run are told nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,8 @@ from runfold_coordinator.store.writes import Transaction
 
 #: All that people said of one run, in bytes as stored.
 MAX_RUN_BYTES = 16 * 1024 * 1024
+#: Most tags of a run, where some are added to those that it has.
+MAX_TAGS = 1000
 #: States that a run without processes may be made in.
 FIRST_STATES = ("running", "pending")
 #: Of which states a run may be set to which.
@@ -49,7 +51,12 @@ class RunGoneError(Exception):
 
 
 class TooMuchSaidError(Exception):
-    """The edits of the run take more than MAX_RUN_BYTES."""
+    """The edits of the run take more than MAX_RUN_BYTES, or it would have more than MAX_TAGS tags."""
+
+    def __init__(self, message: str, *, field: str = "body", limit: int = MAX_RUN_BYTES) -> None:
+        self.field = field
+        self.limit = limit
+        super().__init__(message)
 
 
 class TransitionError(Exception):
@@ -239,8 +246,11 @@ class RunEdits:
     ) -> Edit:
         fields = dict(change.fields)
         if change.add_tags or change.remove_tags:
-            tags = [tag for tag in fields.get("tags", projection["tags"]) if tag not in change.remove_tags]
-            fields["tags"] = tags + [tag for tag in dict.fromkeys(change.add_tags) if tag not in tags]
+            gone = frozenset(change.remove_tags)
+            tags = [tag for tag in fields.get("tags", projection["tags"]) if tag not in gone]
+            fields["tags"] = list(dict.fromkeys((*tags, *change.add_tags)))
+            if change.add_tags and len(fields["tags"]) > MAX_TAGS:
+                raise TooMuchSaidError(f"a run has at most {MAX_TAGS} tags", field="add_tags", limit=MAX_TAGS)
         w = t.writers.c
         seen = tx.connection.execute(
             sa.select(w.writer_pk, w.last_seq).where(w.run_pk == row.run_pk, w.role == "process")
@@ -258,11 +268,7 @@ class RunEdits:
             fields_before={
                 name: value for name in fields if (value := _before(name, projection, earlier)) is not None
             },
-            config_before={
-                key: value[0]
-                for key in config_keys
-                if (value := _config_before(key, projection["config"], earlier)) is not None
-            },
+            config_before=_config_before(config_keys, projection["config"], earlier),
             seen={found.writer_pk: found.last_seq for found in seen},
             clocks=dict(self._clock_offsets()),
         )
@@ -332,9 +338,17 @@ def _before(name: str, projection: Mapping[str, Any], earlier: list[Edit]) -> An
     return shown
 
 
-def _config_before(key: str, config: Mapping[str, Any], earlier: list[Edit]) -> tuple[Any] | None:
-    for edit in earlier:
-        is_shown = key in edit.config and key in config and edit.config[key] == config[key]
-        if is_shown or (key in edit.config_deleted and key not in config):
-            return (edit.config_before[key],) if key in edit.config_before else None
-    return (config[key],) if key in config else None
+def _config_before(keys: Collection[str], config: Mapping[str, Any], earlier: list[Edit]) -> dict[str, Any]:
+    """Return what processes had said of config keys: what is shown, unless that is an earlier edit's word."""
+    of_key = {key: edit for edit in earlier for key in edit.config_keys}  # each key is in one: see squeeze
+    found = {}
+    for key in keys:
+        edit = of_key.get(key)
+        is_shown = edit is not None and (
+            (key in edit.config and key in config and edit.config[key] == config[key])
+            or (key in edit.config_deleted and key not in config)
+        )
+        said = edit.config_before if edit is not None and is_shown else config
+        if key in said:
+            found[key] = said[key]
+    return found

@@ -7,19 +7,22 @@ that was deleted comes back with the next value that is logged or set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
 from runfold.protocol.keypath import KeyPath, decode_path
 from runfold_coordinator.edits.by_hand import SaidByHand
-from runfold_coordinator.edits.said import Edit, Node, is_at_or_below
+from runfold_coordinator.edits.said import Edit, Node, Place
 from runfold_coordinator.edits.stored import edit_of
 from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.chunks import keys_of_directory
 from runfold_coordinator.store.edit_tables import run_edits
+from runfold_coordinator.store.names import MIXED_KEYSET, unescape_key
 from runfold_coordinator.store.store import Store
 
+Item = TypeVar("Item")
 #: (edit, path) -> whether a process has said something of the path since.
 SaidSince = Callable[[Edit, KeyPath], bool]
 
@@ -51,37 +54,42 @@ def overlay(
         is_set: Tells whether a process has set or deleted the path, or one above or below, by hand since.
         is_logged: Tells whether a value at the path or below it was logged since.
     """
-    found = dict(summary)
+    found: dict[str, Any] = _copied(summary)
     for edit in edits:
         for change in edit.summary:
             path = tuple(change[1])
             if is_set(edit, path):
                 continue
             if len(change) == 3:
-                found = _put(found, path, change[2])
+                _put(found, path, _copied(change[2]))
             elif not is_logged(edit, path):
-                found = _without(found, path)
+                _drop(found, path)
     return dict(sorted(found.items()))
 
 
-def _put(tree: Mapping[str, Any], path: KeyPath, value: Any) -> dict[str, Any]:
-    if len(path) > 1:
-        inner = tree.get(path[0])
-        value = _put(inner if isinstance(inner, Mapping) else {}, path[1:], value)
-    return {**tree, path[0]: value}
+def _copied(value: Any) -> Any:
+    return {key: _copied(each) for key, each in value.items()} if isinstance(value, Mapping) else value
 
 
-def _without(tree: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
-    if path[0] not in tree:
-        return dict(tree)
-    inner = tree[path[0]]
-    left = {key: value for key, value in tree.items() if key != path[0]}
-    if len(path) > 1:
-        if not isinstance(inner, Mapping):
-            return dict(tree)
-        if below := _without(inner, path[1:]):
-            left[path[0]] = below
-    return left
+def _put(tree: dict[str, Any], path: KeyPath, value: Any) -> None:
+    for part in path[:-1]:
+        inner = tree.get(part)
+        if not isinstance(inner, dict):
+            inner = tree[part] = {}
+        tree = inner
+    tree[path[-1]] = value
+
+
+def _drop(tree: dict[str, Any], path: KeyPath) -> None:
+    """Delete a place, and those above it that are empty then."""
+    if len(path) == 1:
+        tree.pop(path[0], None)
+        return
+    inner = tree.get(path[0])
+    if isinstance(inner, dict):
+        _drop(inner, path[1:])
+        if not inner:
+            del tree[path[0]]
 
 
 class LaterWords:
@@ -101,16 +109,23 @@ class LaterWords:
         )
         self._last_seq = {row.writer_pk: row.last_seq for row in writers}
         self._nodes: dict[int, Node] = {row.writer_pk: (row.host or "", row.boot_id or "") for row in writers}
-        self._keys: list[tuple[KeyPath, str]] | None = None
+        self._keys: _Tree[str] | None = None
+        self._after: dict[int, frozenset[str]] = {}
+        #: By first part of the path: what was said by hand.
+        self._said: dict[str, _Tree[tuple[Place, int]]] = {}
 
     def were_set(self, edit: Edit, path: KeyPath) -> bool:
         """Tell whether a process has set or deleted this place by hand since."""
-        return any(
-            (is_at_or_below(said, path) or is_at_or_below(path, said))
-            and edit.is_before(place, writer_pk, self._nodes.get(writer_pk))
-            for said, place, writer_pk in self._by_hand.places(
+        said = self._said.get(path[0])
+        if said is None:
+            said = self._said[path[0]] = _Tree()
+            for at, place, writer_pk in self._by_hand.places(
                 self._run_pk, self._last_seq, self._since_ns, path[0]
-            )
+            ):
+                said.add(at, (place, writer_pk))
+        return any(
+            edit.is_before(place, writer_pk, self._nodes.get(writer_pk))
+            for place, writer_pk in said.around(path)
         )
 
     def were_logged(self, edit: Edit, path: KeyPath) -> bool:
@@ -120,8 +135,8 @@ class LaterWords:
         if not speaking:
             return False
         seq_after = min(after[pk] for pk in speaking)
-        for key_path, key in self._logged_keys():
-            if not is_at_or_below(key_path, path):
+        for key in self._logged_keys().below(path):
+            if key not in self._keys_after(seq_after):
                 continue
             for cells in self._store.read_cells(self._run_pk, key, writer_pks=speaking, seq_after=seq_after):
                 pk = cells.writer_pk
@@ -131,7 +146,50 @@ class LaterWords:
                     return True
         return False
 
-    def _logged_keys(self) -> list[tuple[KeyPath, str]]:
+    def _keys_after(self, seq: int) -> frozenset[str]:
+        """Return the keys of all chunks that have rows after this seq.
+
+        Where ten thousand keys were deleted and one is logged on, only that one has to be looked for.
+        """
+        if seq not in self._after:
+            c, of_set, key = t.chunks.c, t.keyset_keys.c, t.keys.c
+            after = (c.run_pk == self._run_pk, c.seq_hi > seq)
+            pks = sa.select(of_set.key_pk).join(t.chunks, c.keyset_pk == of_set.keyset_pk).where(*after)
+            found = {row.key for row in self._store.fetch(sa.select(key.key).where(key.key_pk.in_(pks)))}
+            mixed = self._store.fetch(sa.select(c.directory).where(*after, c.keyset_pk == MIXED_KEYSET))
+            told = sorted({key_pk for row in mixed for key_pk in keys_of_directory(row.directory)})
+            for at in range(0, len(told), 500):
+                some = sa.select(key.key).where(key.key_pk.in_(told[at : at + 500]))
+                found |= {row.key for row in self._store.fetch(some)}
+            self._after[seq] = frozenset(map(unescape_key, found))
+        return self._after[seq]
+
+    def _logged_keys(self) -> _Tree[str]:
         if self._keys is None:
-            self._keys = [(decode_path(row.key), row.key) for row in self._store.keys(self._run_pk)]
+            self._keys = _Tree()
+            for row in self._store.keys(self._run_pk):
+                self._keys.add(decode_path(row.key), row.key)
         return self._keys
+
+
+class _Tree(Generic[Item]):
+    """Items by path, found by those above and below: one edit may ask ten thousand times."""
+
+    def __init__(self) -> None:
+        self._at: dict[KeyPath, list[Item]] = {}
+        self._below: dict[KeyPath, list[Item]] = {}
+
+    def add(self, path: KeyPath, item: Item) -> None:
+        self._at.setdefault(path, []).append(item)
+        for length in range(1, len(path) + 1):
+            self._below.setdefault(path[:length], []).append(item)
+
+    def below(self, path: KeyPath) -> list[Item]:
+        """Return what is at the path, or below it."""
+        return self._below.get(path, [])
+
+    def around(self, path: KeyPath) -> Iterator[Item]:
+        """Yield what is at the path, below or above it."""
+        yield from self.below(path)
+        for length in range(1, len(path)):
+            yield from self._at.get(path[:length], ())

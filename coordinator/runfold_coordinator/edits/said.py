@@ -65,10 +65,9 @@ class Edit:
             return False
         return place.t_ns + (0 if node is None else self.clocks.get(node, 0)) > self.t_ns
 
-    def without(self, later: Edit) -> Edit:
+    def without(self, later: Later) -> Edit:
         """Return what is left of it beside a later one."""
         gone = later.config_keys
-        paths = [tuple(change[1]) for change in later.summary]
         return replace(
             self,
             fields={name: value for name, value in self.fields.items() if name not in later.fields},
@@ -76,11 +75,7 @@ class Edit:
             config={key: value for key, value in self.config.items() if key not in gone},
             config_before={key: value for key, value in self.config_before.items() if key not in gone},
             config_deleted=tuple(key for key in self.config_deleted if key not in gone),
-            summary=tuple(
-                change
-                for change in self.summary
-                if not any(is_at_or_below(tuple(change[1]), path) for path in paths)
-            ),
+            summary=tuple(change for change in self.summary if not later.covers(tuple(change[1]))),
         )
 
     def to_map(self) -> dict[str, Any]:
@@ -114,11 +109,25 @@ class Edit:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Later:
+    """What an edit says anew, to be looked up in: two edits may have ten thousand keys each."""
+
+    fields: frozenset[str]
+    config_keys: frozenset[str]
+    paths: frozenset[KeyPath]
+
+    def covers(self, path: KeyPath) -> bool:
+        """Tell whether it says something of this place of the summary, or of one above."""
+        return any(path[:length] in self.paths for length in range(1, len(path) + 1))
+
+
 def squeeze(earlier: Iterable[Edit], new: Edit) -> tuple[list[Edit], list[int]]:
     """Return the earlier edits that change by the new one, and the keys of those of which nothing is left."""
     changed, gone = [], []
+    later = Later(frozenset(new.fields), frozenset(new.config_keys), _paths(new))
     for edit in earlier:
-        left = edit.without(new)
+        left = edit.without(later)
         if left.is_empty:
             gone.append(edit.pk)
         elif left != edit:
@@ -126,9 +135,8 @@ def squeeze(earlier: Iterable[Edit], new: Edit) -> tuple[list[Edit], list[int]]:
     return changed, gone
 
 
-def is_at_or_below(path: Sequence[str], above: Sequence[str]) -> bool:
-    """Tell whether a place of the summary is another one or lies below it."""
-    return tuple(path[: len(above)]) == tuple(above)
+def _paths(edit: Edit) -> frozenset[KeyPath]:
+    return frozenset(tuple(change[1]) for change in edit.summary)
 
 
 def _change(stored: Sequence[Any]) -> SummaryChange:

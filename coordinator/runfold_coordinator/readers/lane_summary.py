@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import msgpack
 import sqlalchemy as sa
 
 from runfold.protocol.history.leaf import SummaryLeaf
@@ -28,6 +27,7 @@ from runfold_coordinator.readers.step_windows import ChunkSpans, read_spans
 from runfold_coordinator.readers.visible_top import visible_top
 from runfold_coordinator.readers.writer_summary import TERMINAL_STATES
 from runfold_coordinator.store import tables
+from runfold_coordinator.store.chunks import keys_of_directory
 from runfold_coordinator.store.names import MIXED_KEYSET, unescape_key
 from runfold_coordinator.store.store import Store
 
@@ -324,8 +324,7 @@ class _KeyNames:
     def chunk(self, keyset_pk: int, directory: bytes) -> list[str]:
         """Return the keys of a chunk."""
         if keyset_pk == MIXED_KEYSET:
-            places = msgpack.unpackb(directory, strict_map_key=False)[3]
-            return [self._name(key_pk) for key_pk in dict.fromkeys(place[0] for place in places)]
+            return [self._name(key_pk) for key_pk in keys_of_directory(directory)]
         found = self._of_keyset.get(keyset_pk)
         if found is None:
             c, keys = tables.keyset_keys.c, tables.keys.c

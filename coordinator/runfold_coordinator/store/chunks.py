@@ -200,6 +200,12 @@ def _place_rollup(parts: _Parts, arrays: Arrays, names: Sequence[str]) -> list[A
     ]
 
 
+def keys_of_directory(directory: bytes) -> list[int]:
+    """Return the key_pks of a chunk's columns, each once."""
+    places = msgpack.unpackb(directory, strict_map_key=False)[3]
+    return list(dict.fromkeys(place[0] for place in places))
+
+
 class Chunk:
     """A stored chunk; columns are fetched and decoded when asked for. Not thread-safe."""
 
