@@ -5,7 +5,6 @@ Owns the lock, the step counter and the cache of row schemas; knows nothing of n
 
 from __future__ import annotations
 
-import operator
 import struct
 import threading
 from collections import deque
@@ -15,10 +14,11 @@ from typing import Any, Protocol
 from runfold import terminal
 from runfold.errors import UsageError
 from runfold.family_step import FamilyStep
+from runfold.log_arguments import check_commit, check_step
 from runfold.log_values import Cell, flatten
 from runfold.media.encoder import encoder
 from runfold.media.media import Media, MediaList
-from runfold.media.media_row import MediaCells, MediaRow, hold, supersede, without_media
+from runfold.media.media_row import MediaCells, MediaRow, OpenMedia, hold
 from runfold.protocol.records import RecordKind, RowMap
 from runfold.protocol.rows import COMMIT_FALSE, COMMIT_TRUE, STEP_GIVEN, RowSchema
 from runfold.row_schemas import NO_WAY, RowSchemas, Way
@@ -93,7 +93,7 @@ class Recorder:
         self._busy = False
         self._deferred: deque[Callable[[], None]] = deque()
         #: Rows whose media have not followed yet.
-        self._open_media: list[MediaRow] = []
+        self._open_media = OpenMedia()
         self._row_schemas = RowSchemas()
         #: (keys, types of the values) of a flat dict -> its schema; empty when no row may be logged.
         self._ways = self._row_schemas.by_types
@@ -334,8 +334,7 @@ class Recorder:
     def _append_plain(
         self, cells: list[Cell], step: int | None, commit: bool | None, key: tuple[object, ...] | None
     ) -> None:
-        if self._open_media:
-            supersede(self._open_media, self._step if step is None else step, cells)
+        self._open_media.supersede(self._step if step is None else step, cells)
         self._append_cells(cells, step, commit, key)
 
     def _append_with_media(
@@ -349,21 +348,15 @@ class Recorder:
         row = number if step is None else step
         commits = step is None if commit is None else commit
         following = MediaRow(row, number, commits, media)
-        supersede(
-            self._open_media, row, [cell for cell in cells if not isinstance(cell[1], (Media, MediaList))]
-        )
-        self._append_cells(without_media(cells), row, False, None)
+        self._append_cells(self._open_media.open(following, cells), row, False, None)
         if commits and row >= number:
             self._step = row + 1
-        self._open_media.append(following)
         # Until then every row goes the slow way, and is looked at: it may say something else for their keys.
         self._append_row = _go_the_slow_way
         self.on_media(following)
 
     def _append_rest(self, row: MediaRow, said: MediaCells) -> None:
-        self._open_media = [other for other in self._open_media if other is not row]
-        cells = [cell for path, cells in said if path not in row.superseded for cell in cells]
-        self._append_cells(cells, row.step, row.commits, None)
+        self._append_cells(self._open_media.close(row, said), row.step, row.commits, None)
         self.rows_count -= 1
         if not self._open_media and self._spool is not None and not self.is_ended:
             self._append_row = self._spool.append_row
@@ -384,24 +377,3 @@ def _forget_media(_: MediaRow) -> None:
 
 def _go_the_slow_way(*_: Any) -> bool:
     raise struct.error("no spool is open: the slow way opens it, or tells that the run is finished")
-
-
-def check_step(step: Any) -> int | None:
-    """Return the step as int; TypeError for bool, float and str, ValueError outside of int64."""
-    if step is None:
-        return None
-    if isinstance(step, bool):
-        raise TypeError("'bool' object cannot be interpreted as an integer")
-    number = operator.index(step)
-    if not -(2**63) <= number < 2**63:
-        raise ValueError(f"Value out of range: {number}")
-    return number
-
-
-def check_commit(commit: Any) -> bool | None:
-    """Return commit as bool; TypeError for what is no truth value."""
-    if commit is None or isinstance(commit, bool):
-        return commit
-    if type(commit).__module__ == "numpy" and type(commit).__name__ in ("bool", "bool_"):
-        return bool(commit)
-    return bool(operator.index(commit))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,13 +60,37 @@ def without_media(cells: MediaCells) -> list[tuple[KeyPath, Any]]:
     return said
 
 
-def supersede(rows: Iterable[MediaRow], step: int, cells: MediaCells) -> None:
-    """Note for which media of the row of `step` these cells, which come later, say something else.
+class OpenMedia:
+    """Rows of one process whose media have not followed yet. Not thread-safe: the recorder's lock is held."""
 
-    A cell above or below a medium's path replaces it too, as everywhere in a row.
-    """
-    for row in rows:
-        if row.step == step:
-            for path, _ in row.media:
-                if any(other[: len(path)] == path or path[: len(other)] == other for other, _ in cells):
-                    row.superseded.add(path)
+    def __init__(self) -> None:
+        self._rows: list[MediaRow] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
+    def open(self, row: MediaRow, cells: MediaCells) -> list[tuple[KeyPath, Any]]:
+        """Take in a row whose media will follow; return what is said of it at once."""
+        self.supersede(row.step, [cell for cell in cells if not isinstance(cell[1], (Media, MediaList))])
+        self._rows.append(row)
+        return without_media(cells)
+
+    def close(self, row: MediaRow, said: MediaCells) -> list[tuple[KeyPath, Any]]:
+        """Forget a row; return what follows it, without what a later call said otherwise.
+
+        Args:
+            said: Under the path of each medium that could be stored, its leaves.
+        """
+        self._rows = [other for other in self._rows if other is not row]
+        return [cell for path, cells in said if path not in row.superseded for cell in cells]
+
+    def supersede(self, step: int, cells: MediaCells) -> None:
+        """Note for which media of the row of `step` these cells, which come later, say something else.
+
+        A cell above or below a medium's path replaces it too, as everywhere in a row.
+        """
+        for row in self._rows:
+            if row.step == step:
+                for path, _ in row.media:
+                    if any(other[: len(path)] == path or path[: len(other)] == other for other, _ in cells):
+                        row.superseded.add(path)
