@@ -23,7 +23,7 @@ class AlertLevel(Enum):
 
 def check_level(level: str | AlertLevel | None) -> str:
     """Return the level's name; ValueError for anything that is none."""
-    if level is None:
+    if not level:
         return AlertLevel.INFO.value
     text = level.value if isinstance(level, AlertLevel) else level
     if text not in ("INFO", "WARN", "ERROR"):
@@ -37,7 +37,7 @@ def wait_seconds(wait_duration: float | datetime.timedelta | None) -> float:
         return DEFAULT_WAIT_S
     if isinstance(wait_duration, datetime.timedelta):
         return wait_duration.total_seconds()
-    if isinstance(wait_duration, bool) or not isinstance(wait_duration, (int, float)):
+    if not isinstance(wait_duration, (int, float)):
         raise TypeError("wait_duration must be an int, float, or datetime.timedelta")
     return float(wait_duration)
 

@@ -34,6 +34,19 @@ class DisabledSummary(dict[str, Any]):
         self[key] = value
 
 
+class Nothing:
+    """All its attributes and calls give itself."""
+
+    def __getattr__(self, name: str) -> Nothing:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Nothing:
+        """Do nothing."""
+        return self
+
+
 class DiscardingSpool(LostSpool):
     """Keeps nothing, on purpose."""
 
@@ -113,11 +126,15 @@ class DisabledRun(Run):
         return False
 
     def log_artifact(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what takes everything and does nothing, so that `.wait()` works; as W&B does."""
+        return Nothing()
+
+    def use_artifact(self, *args: Any, **kwargs: Any) -> Any:
         """Return None, as W&B does."""
         return
 
-    upsert_artifact = finish_artifact = use_artifact = link_artifact = log_artifact
-    log_model = use_model = link_model = log_code = log_artifact
+    upsert_artifact = finish_artifact = link_artifact = use_artifact
+    log_model = use_model = link_model = log_code = use_artifact
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """Do nothing but give up being the current run; log() goes on working."""

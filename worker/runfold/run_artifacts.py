@@ -85,7 +85,7 @@ class RunArtifacts(RunFiles):
                 where several processes write it.
 
         Raises:
-            TypeError: There is neither. As `log_artifact` does.
+            TypeError: There is neither, or it is no text. As `log_artifact` does.
         """
         self._recorder.check_active("upsert_artifact")
         shared_id = self._distributed_id(distributed_id, "upsert")
@@ -126,12 +126,15 @@ class RunArtifacts(RunFiles):
             use_as: What for.
 
         Raises:
-            TypeError: The run is offline. ValueError: It has another type, or there is no such artifact.
+            TypeError: The run is offline, or `use_as` is no text.
+            ValueError: It has another type, or there is no such artifact.
             CommError: The server can't be reached.
         """
         self._recorder.check_active("use_artifact")
         if self._membership.is_offline:
             raise TypeError("Cannot use artifact when in offline mode.")
+        if use_as is not None and not isinstance(use_as, str):
+            raise TypeError(f"use_as must be text, not {use_as!r}")
         from runfold.artifacts.artifact import Artifact
         from runfold.artifacts.lookup import find_artifact
 
@@ -240,6 +243,8 @@ class RunArtifacts(RunFiles):
         self._recorder.append(RecordKind.ARTIFACT, record.pack())
 
     def _distributed_id(self, said: str | None, call: str) -> str:
+        if said is not None and not isinstance(said, str):
+            raise TypeError(f"distributed_id must be text, not {said!r}")
         identity = self._membership.identity
         found = said or identity.group or (identity.run_id if identity.mode == "shared" else None)
         if not found:

@@ -56,7 +56,7 @@ class RunCode(RunArtifacts):
 
         Args:
             root: The folder.
-            name: Of the artifact; None: "source-<project>-<program>".
+            name: Of the artifact, what it can't hold becomes "_"; None: "source-<project>-<program>".
             include_fn: Of a path, or of a path and the root: whether it is source. By default Python,
                 Dockerfiles and requirements.txt.
             exclude_fn: The same: whether it is left out. By default what runs write below the root.
@@ -67,7 +67,7 @@ class RunCode(RunArtifacts):
         self._recorder.check_active("log_code")
         from runfold.artifacts.artifact import Artifact
 
-        artifact = Artifact(name or safe_name(f"source-{self._program_name()}"), "code")
+        artifact = Artifact(safe_name(name or f"source-{self._program_name()}"), "code")
         if root is not None:
             folder = os.path.abspath(root)  # noqa: PTH100  # as W&B gives it to the functions
             for path in _chosen(folder, include_fn, exclude_fn):

@@ -50,7 +50,8 @@ class RunWatch(RunPart):
 
         Raises:
             Error: torch is not installed; UsageError when the run is finished.
-            ValueError: One of the models is no torch.nn.Module, or `log` or `log_freq` can't be.
+            TypeError: One of the models is no torch.nn.Module.
+            ValueError: `log` or `log_freq` can't be.
         """
         self._recorder.check_active("watch")
         if log not in _LOGS:
@@ -119,5 +120,5 @@ def _modules(models: Any) -> list[Any]:
     chosen = list(models) if isinstance(models, list | tuple) else [models]
     for model in chosen:
         if not isinstance(model, torch.nn.Module):
-            raise ValueError(f"Expected a pytorch model (torch.nn.Module). Received {type(model)}")  # noqa: TRY004  # W&B's class
+            raise TypeError(f"Expected a pytorch model (torch.nn.Module). Received {type(model)}")
     return chosen

@@ -209,8 +209,9 @@ def test_a_final_artifact_takes_no_files_and_a_draft_has_no_version() -> None:
         artifact.add_file("f")
     with pytest.raises(AttributeError), artifact.new_file("x"):
         pass
-    with pytest.raises(ValueError, match="draft state"):
+    with pytest.raises(ArtifactNotLoggedError):
         artifact.new_draft()
+    assert (artifact.is_link, artifact.source_name) == (False, "a")
 
 
 def test_threads_may_add_at_once() -> None:

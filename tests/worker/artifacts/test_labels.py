@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from runfold import Artifact, ArtifactTTL, UsageError
+from runfold.artifacts.errors import ArtifactNotLoggedError
 from runfold.artifacts.labels import check_aliases, check_tags, with_latest
 from runfold.run_code import safe_name
 
@@ -22,6 +23,21 @@ def test_a_bad_name(name: str) -> None:
     with pytest.raises(ValueError, match="Artifact name") as caught:
         Artifact(name, "t")
     assert type(caught.value) is ValueError
+
+
+@pytest.mark.parametrize("name", [None, 3])
+def test_no_text_is_no_name(name: Any) -> None:
+    with pytest.raises(TypeError, match="an artifact's name must be text"):
+        Artifact(name, "t")
+
+
+def test_metadata_may_be_json() -> None:
+    given: Any = '{"a": [1]}'
+    assert Artifact("a", "t", metadata=given).metadata == {"a": [1]}
+    for text, error in (("x", ValueError), ("[1]", TypeError)):
+        wrong: Any = text
+        with pytest.raises(error):
+            Artifact("a", "t", metadata=wrong)
 
 
 @pytest.mark.parametrize("kind", ["job", "wandb-history"])
@@ -52,6 +68,8 @@ def test_aliases_and_tags() -> None:
     for alias in ("a/b", "a:b", ""):
         with pytest.raises(ValueError, match="Aliases must not be empty"):
             check_aliases([alias])
+    with pytest.raises(TypeError, match="an alias must be text, not 1"):
+        check_aliases([1])  # type: ignore[list-item]  # as the test says
     assert check_tags(["one two", "x-1"]) == ["one two", "x-1"]
     with pytest.raises(ValueError, match="tags may only contain"):
         check_tags(["a!"])
@@ -59,14 +77,14 @@ def test_aliases_and_tags() -> None:
 
 def test_ttl() -> None:
     artifact = Artifact("a", "t")
-    with pytest.raises(ValueError, match="Unable to get TTL of draft artifact when inherited"):
+    with pytest.raises(ArtifactNotLoggedError):
         _ = artifact.ttl
     artifact.ttl = datetime.timedelta(days=1)
     assert artifact.ttl == datetime.timedelta(days=1)
     artifact.ttl = None
     assert artifact.ttl is None
     artifact.ttl = ArtifactTTL.INHERIT
-    with pytest.raises(ValueError, match="inherited"):
+    with pytest.raises(ArtifactNotLoggedError):
         _ = artifact.ttl
     with pytest.raises(ValueError, match="has to be positive"):
         artifact.ttl = datetime.timedelta(0)

@@ -110,7 +110,10 @@ def test_models_and_code(run: runfold.Run, tmp_path: Path) -> None:
     assert chosen is not None
     assert sorted(chosen.manifest.entries) == ["notes.md"]
     assert run.log_code("wandb", include_fn=lambda path, root: False) is None
-    assert [record.type for record in said(tmp_path)] == ["model", "code", "code"]
+    named = run.log_code(".", name="my code")
+    assert named is not None
+    assert named.name == "my_code"
+    assert [record.type for record in said(tmp_path)] == ["model", "code", "code", "code"]
     with pytest.raises(AssertionError, match="Do not append the entity"):
         run.link_model("train.py", "a/b")
 
@@ -120,6 +123,8 @@ def test_parts_need_something_to_share(run: runfold.Run, tmp_path: Path) -> None
     for call, word in ((run.upsert_artifact, "upsert"), (run.finish_artifact, "finish")):
         with pytest.raises(TypeError, match=f"Cannot {word} artifact unless run is in a group or"):
             call("f")
+        with pytest.raises(TypeError, match="distributed_id must be text, not 3"):
+            call("f", distributed_id=3)
     part = run.upsert_artifact("f", distributed_id="all")
     assert part.distributed_id == "all"
     shared = runfold.init(project="p", id="shared", mode="shared", reinit="create_new")
@@ -142,11 +147,14 @@ def test_a_finished_run_logs_nothing(run: runfold.Run) -> None:
 def test_a_disabled_run_logs_nothing_and_complains_about_nothing() -> None:
     with runfold.init(mode="disabled") as disabled:
         calls: list[Callable[..., Any]] = [
-            disabled.log_artifact, disabled.use_artifact, disabled.upsert_artifact, disabled.finish_artifact,
-            disabled.link_artifact, disabled.log_model, disabled.use_model, disabled.link_model,
-            disabled.log_code,
+            disabled.use_artifact, disabled.upsert_artifact, disabled.finish_artifact, disabled.link_artifact,
+            disabled.log_model, disabled.use_model, disabled.link_model, disabled.log_code,
         ]  # fmt: skip
-        assert [call("whatever") for call in calls] == [None] * 9
+        assert [call("whatever") for call in calls] == [None] * 8
+        logged = disabled.log_artifact("whatever")
+        assert logged.wait().name is logged
+        with pytest.raises(AttributeError):
+            logged.__fspath__
 
 
 def test_a_full_disk_costs_the_artifact_and_nothing_else(

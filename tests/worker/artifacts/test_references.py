@@ -46,10 +46,15 @@ def test_a_folder_is_all_that_lies_in_it() -> None:
     uri = f"file://{os.path.abspath('d')}"
     assert [name for name, _ in refer(uri, None)] == ["a", "s/b"]
     assert [name for name, _ in refer(uri, "in")] == ["in/a", "in/s/b"]
-    ((name, entry),) = refer(uri, None, checksum=False)
-    assert (name, entry.digest, entry.size) == ("d", uri, None)
+    believed = dict(refer(uri, "in", checksum=False))
+    assert {name: (entry.digest, entry.size) for name, entry in believed.items()} == {
+        "in/a": (f"{uri}/a", 3),
+        "in/s/b": (f"{uri}/s/b", 5),
+    }
+    artifact = Artifact("a", "t")
     with pytest.raises(ValueError, match="Exceeded 1 objects tracked"):
-        list(refer(uri, None, max_objects=1))
+        artifact.add_reference(uri, max_objects=1)
+    assert not artifact.manifest.entries
 
 
 def test_what_is_no_reference_is_refused() -> None:

@@ -192,9 +192,22 @@ def test_an_artifacts_table_keeps_dates_and_missing_numbers() -> None:
     assert told["data"] == [[1577836800000, 1.5], [None, None]]
     kinds = told["column_types"]["params"]["type_map"]["d"]["params"]["allowed_types"]
     assert kinds == [{"wb_type": "none"}, {"wb_type": "timestamp"}]
-    with pytest.raises(ValueError, match="exists"):
-        artifact.add(runfold.Table(columns=["d"]), "t")
-    artifact.add(runfold.Table(columns=["d"]), "t", overwrite=True)
+
+
+def test_what_is_added_to_an_artifact_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    artifact = runfold.Artifact("a", "dataset")
+    table = runfold.Table(columns=["d"])
+    first = artifact.add(table, "t").digest
+    assert artifact.add(table, "t.table.json").digest == first
+    assert "stays" not in capsys.readouterr().err
+    assert artifact.add(runfold.Table(columns=["other"]), "t").digest == first
+    assert "has a t.table.json already, which stays" in capsys.readouterr().err
+    assert artifact.add(runfold.Table(columns=["other"]), "t", overwrite=True).digest != first
+    assert artifact.add(runfold.Classes([{"id": 1, "name": "x"}]), "c").path == "c.classes.json"
+    assert sorted(artifact.manifest.entries) == ["c.classes.json", "t.table.json"]
+    for thing in ("text", 1, None, {}, runfold.Histogram([1, 2])):
+        with pytest.raises(TypeError, match="tables and media can be added"):
+            artifact.add(thing, "x")
 
 
 def test_links_between_tables_go_by_names_in_the_artifact() -> None:

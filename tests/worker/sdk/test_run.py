@@ -85,11 +85,13 @@ def test_alerts(run: runfold.Run, spool: Read, capsys: pytest.CaptureFixture[str
     run.alert("x" * 100, "text")
     run.alert("t", "x", level=runfold.AlertLevel.ERROR, wait_duration=datetime.timedelta(minutes=2))
     run.alert("t", "x", level="WARN", wait_duration=0)
+    run.alert("t", "x", level="", wait_duration=True)
     said = spool().payloads(RecordKind.ALERT)
     assert [(len(s.title), s.level, s.wait_duration_s) for s in said] == [
         (64, "INFO", 60.0),
         (1, "ERROR", 120.0),
         (1, "WARN", 0.0),
+        (1, "INFO", 1.0),
     ]
     assert "cut to 64" in capsys.readouterr().err
     with pytest.raises(ValueError, match="level must be one of"):

@@ -75,11 +75,9 @@ class Artifact(RelationsPart):
         """Return a draft with the version's files, to be changed and logged as the next one.
 
         Raises:
-            ValueError: It is a draft.
+            ArtifactNotLoggedError: It is a draft.
         """
-        document = self._refresh()
-        if document is None:
-            raise ValueError("Artifact is in draft state, new_draft() is only supported on logged artifacts")
+        document = self._version("new_draft")
         draft = Artifact(
             document["source"]["collection"],
             self.type,

@@ -140,11 +140,11 @@ class ContentsPart(VersionState):
         text = str(uri)
         if not urlsplit(text).scheme:
             raise ValueError("References must be URIs. To reference a local file, use file://")
-        found = []
-        for each, entry in refer(text, logical, checksum=checksum, max_objects=max_objects):
+        # Too many of them add none.
+        found = list(refer(text, logical, checksum=checksum, max_objects=max_objects))
+        for each, entry in found:
             draft.add_entry(each, _without_secrets(entry))
-            found.append(self._entry(each))
-        return found
+        return [self._entry(each) for each, _ in found]
 
     def remove(self, item: str | os.PathLike[str] | ArtifactManifestEntry) -> None:
         """Remove a file, or all files of a folder.

@@ -77,8 +77,9 @@ class FactsPart(VersionState):
 
     @property
     def is_link(self) -> bool:
-        """Whether this is a version as a collection shows it that it is linked into."""
-        return bool(self._version("is_link")["is_link"])
+        """Whether this is a version as a collection shows it that it is linked into. False for a draft."""
+        document = self._refresh()
+        return document is not None and bool(document["is_link"])
 
     @property
     def source_entity(self) -> str:
@@ -92,7 +93,9 @@ class FactsPart(VersionState):
 
     @property
     def source_name(self) -> str:
-        """Name with the version, where it was logged."""
+        """Name with the version, where it was logged; of a draft the name alone."""
+        if self._refresh() is None:
+            return self.name
         source = self._source("source_name")
         return f"{source['collection']}:{source['version']}"
 
@@ -163,13 +166,15 @@ class FactsPart(VersionState):
         """How long it is kept, None for ever; may be set, also to ArtifactTTL.INHERIT.
 
         Raises:
-            ValueError: Of a draft that inherits it.
+            ArtifactNotLoggedError: Of a draft that inherits it.
+            ValueError: It is to inherit it, and the server was not told yet.
         """
         found = self._ttl
         if found is ArtifactTTL.INHERIT:
-            if self._document is None or self._ttl_change is not None:
+            document = self._version("ttl")
+            if self._ttl_change is not None:
                 raise ValueError("Unable to get TTL of draft artifact when inherited")
-            found = self._document["ttl_s"]
+            found = document["ttl_s"]
         return None if found is None else datetime.timedelta(seconds=found)
 
     @ttl.setter

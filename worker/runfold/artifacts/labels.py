@@ -17,8 +17,9 @@ _T = TypeVar("_T")
 
 
 def check_name(name: str) -> str:
-    """Return the name of a new artifact. ValueError, in W&B's words, if it can't have it."""
-    if isinstance(name, str) and len(name) > names.MAX_NAME_CHARS:
+    """Return the name of a new artifact. ValueError, in W&B's words, if it is none; TypeError: no text."""
+    _need_text(name, "an artifact's name")
+    if len(name) > names.MAX_NAME_CHARS:
         raise ValueError(f"Artifact name is longer than {names.MAX_NAME_CHARS} characters: {name!r}")
     return _plainly(names.check_name, name)
 
@@ -29,8 +30,14 @@ def check_type(type: str) -> str:  # noqa: A002  # W&B's name
 
 
 def check_aliases(aliases: str | Iterable[str] | None) -> list[str]:
-    """Return aliases as a list without repeats; a text is one alias. ValueError for what can't be one."""
-    return _few([_plainly(names.check_alias, alias) for alias in as_list(aliases)], "aliases")
+    """Return aliases as a list without repeats; a text is one alias.
+
+    Raises:
+        ValueError: One can't be one. TypeError: One is no text.
+    """
+    for alias in (listed := as_list(aliases)):
+        _need_text(alias, "an alias")
+    return _few([_plainly(names.check_alias, alias) for alias in listed], "aliases")
 
 
 def check_tags(tags: str | Iterable[str] | None) -> list[str]:
@@ -46,11 +53,16 @@ def with_latest(aliases: list[str]) -> list[str]:
 def check_metadata(metadata: Any) -> dict[str, Any]:
     """Return metadata as plain values, without secrets.
 
+    Args:
+        metadata: A dict, or the JSON text of one.
+
     Raises:
-        TypeError: It is no dict. ValueError: It is larger than 1 MB.
+        TypeError: It is no dict. ValueError: It is larger than 1 MB, or a text that is no JSON.
     """
     if metadata is None:
         return {}
+    if isinstance(metadata, str):
+        metadata = json.loads(metadata)
     if not isinstance(metadata, dict):
         raise TypeError(f"Cannot parse {type(metadata)} as artifact metadata")
     plain: dict[str, Any] = redact_value(convert(metadata))
@@ -77,6 +89,11 @@ def as_list(said: str | Iterable[str] | None) -> list[str]:
     if said is None:
         return []
     return [said] if isinstance(said, str) else list(said)
+
+
+def _need_text(value: object, what: str) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be text, not {value!r}")
 
 
 def _few(labels: list[str], what: str) -> list[str]:

@@ -15,22 +15,22 @@ class ObjectsPart(ContentsPart):
     """`add` and `get`: what a program takes out is what it put in."""
 
     @functools.cached_property
-    def _added_tables(self) -> dict[str, Any]:
-        """Tables that were added to this draft, by the name of their file: links go by names."""
+    def _added_objects(self) -> dict[str, Any]:
+        """What was added to this draft, by the name of its file: links between tables go by names."""
         return {}
 
     def add(self, obj: Any, name: str, overwrite: bool = False) -> ArtifactManifestEntry:
         """Add a medium or a table: its files, and a JSON file `<name>.<type>.json` that `get` reads.
 
         Args:
-            obj: A Table, JoinedTable, PartitionedTable, Image, Audio, Video, Html, Object3D or Molecule.
+            obj: A Table, JoinedTable, PartitionedTable, Image, Audio, Video, Html, Object3D, Molecule or
+                Classes.
             name: In the artifact.
-            overwrite: Replace one of this name.
+            overwrite: Replace one of this name, which otherwise stays, with a warning if it is another one.
 
         Raises:
             ArtifactFinalizedError: It was logged.
-            ValueError: Another one has this name; it is something else.
-            TypeError: A cell of a table has no form in JSON.
+            TypeError: It is something else, or a cell of a table has no form in JSON.
         """
         from runfold.media.artifact_objects import add_to
 

@@ -99,18 +99,24 @@ def _local(uri: str, name: str | None, *, checksum: bool) -> Iterator[tuple[str,
     path = _path_of(uri)
     if not path.exists():
         raise ValueError(f'Path "{uri}" must be a valid file or directory path')
-    if not checksum:
-        yield name or path.name, Entry(uri, None, uri)
-    elif path.is_dir():
+    if path.is_dir():
         for file, below in files_below(str(path)):
-            yield str(PurePosixPath(name, below)) if name else below, _local_entry(Path(file))
+            yield (
+                str(PurePosixPath(name, below)) if name else below,
+                _local_entry(Path(file), checksum=checksum),
+            )
+    elif not checksum:
+        yield name or path.name, Entry(uri, None, uri)
     else:
         yield name or path.name, _local_entry(path)
 
 
-def _local_entry(path: Path) -> Entry:
+def _local_entry(path: Path, *, checksum: bool = True) -> Entry:
+    uri = f"file://{quote(str(path.absolute()))}"
+    if not checksum:
+        return Entry(uri, path.stat().st_size, uri)
     sha256, size = hash_path(path)
-    return Entry(sha256, size, f"file://{quote(str(path.absolute()))}")
+    return Entry(sha256, size, uri)
 
 
 def _path_of(uri: str) -> Path:

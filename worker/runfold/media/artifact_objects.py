@@ -10,6 +10,7 @@ import importlib
 import json
 from typing import Any
 
+from runfold import terminal
 from runfold.media.content import Encoded
 from runfold.media.media import Media
 from runfold.media.names import DIGEST_CHARS
@@ -83,6 +84,10 @@ def read_json(artifact: Any, name: str) -> dict[str, Any]:
 
 def media_of(artifact: Any, told: dict[str, Any]) -> Any:
     """Return the medium that a JSON object in an artifact stands for, or the object if it stands for none."""
+    if told.get("_type") == "classes" and isinstance(told.get("class_set"), list):
+        from runfold.media.classes import Classes
+
+        return Classes(told["class_set"])
     place = _CLASSES.get(str(told.get("_type")))
     path = told.get("path")
     if place is None or not isinstance(path, str):
@@ -97,32 +102,43 @@ def media_of(artifact: Any, told: dict[str, Any]) -> Any:
 def add_to(artifact: Any, thing: Any, name: str, *, overwrite: bool) -> Any:
     """Put a medium or a table into a draft, under a name of its own; return the entry of its JSON file.
 
+    What is there already under the name stays, as in W&B; with `overwrite` it is replaced.
+
     Raises:
-        ValueError: It is neither, or the name is taken.
+        TypeError: It is neither.
     """
     from runfold.media.captured_table import CapturedTable
+    from runfold.media.classes import Classes
     from runfold.media.joined_table import JoinedTable, PartitionedTable
     from runfold.media.table import Table
     from runfold.media.table_artifact import TABLE, write_table
 
-    if isinstance(thing, Table):
-        entry = object_name(name, TABLE)
-        write_table(artifact, CapturedTable.of(thing), entry, overwrite=overwrite)
-        artifact._added_tables[entry] = thing  # noqa: SLF001  # one product
+    if not isinstance(thing, (Classes, JoinedTable, Media, PartitionedTable, Table)):
+        raise TypeError(
+            f"can't add a {type(thing).__name__} as {name!r}: tables and media can be added by add(), "
+            "everything else by add_file() or new_file()"
+        )
+    entry = object_name(name, TABLE if isinstance(thing, Table) else thing.TYPE)
+    if not overwrite and entry in artifact.manifest.entries:
+        if artifact._added_objects.get(entry) is not thing:  # noqa: SLF001  # one product
+            terminal.warn_once(f"artifact {artifact.name} has a {entry} already, which stays: see overwrite=")
         return artifact.get_entry(entry)
-    if isinstance(thing, (JoinedTable, PartitionedTable)):
-        return add_object(artifact, name, thing.TYPE, thing.to_artifact_json(artifact), overwrite=overwrite)
-    if isinstance(thing, Media):
+    if isinstance(thing, Table):
+        write_table(artifact, CapturedTable.of(thing), entry, overwrite=overwrite)
+    elif isinstance(thing, (JoinedTable, PartitionedTable)):
+        add_object(artifact, name, thing.TYPE, thing.to_artifact_json(artifact), overwrite=overwrite)
+    elif isinstance(thing, Classes):
+        add_object(artifact, name, thing.TYPE, thing.to_json(), overwrite=overwrite)
+    else:
         thing.hold()
-        return add_object(artifact, name, thing.TYPE, media_json(artifact, thing), overwrite=overwrite)
-    raise ValueError(
-        f"can't add a {type(thing).__name__} as {name!r}: tables and media can be added by add(), "
-        "everything else by add_file() or new_file()"
-    )
+        add_object(artifact, name, thing.TYPE, media_json(artifact, thing), overwrite=overwrite)
+    artifact._added_objects[entry] = thing  # noqa: SLF001  # same
+    return artifact.get_entry(entry)
 
 
 def read_from(artifact: Any, name: str) -> Any:
     """Return the medium or table that was added under a name; None if there is none."""
+    from runfold.media.classes import Classes
     from runfold.media.joined_table import JoinedTable, PartitionedTable
     from runfold.media.table_artifact import TABLE, read_table
 
@@ -132,7 +148,7 @@ def read_from(artifact: Any, name: str) -> Any:
         PartitionedTable.TYPE: PartitionedTable.read,
     }
     entries = artifact.manifest.entries
-    for kind in (*readers, *_CLASSES):
+    for kind in (*readers, Classes.TYPE, *_CLASSES):
         entry = object_name(name, kind)
         if entry in entries:
             read = readers.get(kind)

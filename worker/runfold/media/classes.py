@@ -9,6 +9,8 @@ from typing import Any
 class Classes:
     """A list of `{"id": number or text, "name": text}`."""
 
+    TYPE = "classes"
+
     def __init__(self, class_set: Sequence[Mapping[str, Any]]) -> None:
         """Take the classes.
 
@@ -23,7 +25,7 @@ class Classes:
     def to_json(self, run: object = None) -> dict[str, Any]:
         """Return the stored form. `run` is accepted for W&B's signature."""
         del run
-        return {"_type": "classes", "class_set": self.class_set}
+        return {"_type": self.TYPE, "class_set": self.class_set}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Classes) and self.class_set == other.class_set

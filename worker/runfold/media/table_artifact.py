@@ -53,7 +53,7 @@ def table_json(captured: CapturedTable, artifact: Any) -> dict[str, Any]:
 
 def name_of(artifact: Any, table: Table) -> str | None:
     """Return the name of a table's file in a draft, None if it was not added there."""
-    added = artifact._added_tables  # noqa: SLF001  # one product
+    added = artifact._added_objects  # noqa: SLF001  # one product
     return next((entry for entry, each in added.items() if each is table), None)
 
 
