@@ -266,6 +266,53 @@ def test_a_part_whose_node_died_is_declared_and_completes_the_version_when_it_co
     assert job.find("M", "model-registry")["id"] == found["id"]
 
 
+def test_a_version_is_completed_long_after_the_manifests_of_its_parts_are_gone(job: Job) -> None:
+    ranks = job.ranks(3)
+    late = job.part(ranks[2], {"c": b"3"}, aliases=("best",))
+    others = [job.part(ranks[1], {"b": b"2"}), job.part(ranks[0], {"a": b"1"}, finish=True)]
+    for process, draft in zip((ranks[2], ranks[1], ranks[0]), (late, *others), strict=True):
+        process.logs(draft)
+    for draft in others:
+        job.commit(draft)
+    job.catch_up(ranks)
+    job.settle(UPLOAD_WAIT_S + 20)
+    assert job.names(job.version(0)) == ["a", "b"]
+    job.pass_s(2 * DAY_S)
+    assert job.sweep() >= 2  # the manifests of both parts: the version has one of its own
+    job.manifest({"c": b"3"})  # the node is back, and its agent uploads what is missing
+    job.blobs.put(job.manifest({"c": b"3"}).pack())
+    job.commit(late)
+    job.settle()
+    found = job.version(1)
+    assert (job.names(found), found["incomplete"], found["aliases"]) == (
+        *(["a", "b", "c"], None),
+        ["best", "latest"],
+    )
+    assert {job.reader.draft(draft.client_id)["version"] for draft in (late, *others)} == {"v1"}
+
+
+def test_a_part_of_a_version_that_was_deleted_says_so(job: Job) -> None:
+    ranks = job.ranks(2)
+    late, finish = job.part(ranks[1], {"b": b"2"}), job.part(ranks[0], {"a": b"1"}, finish=True)
+    ranks[1].logs(late)
+    ranks[0].logs(finish)
+    job.commit(finish)
+    job.catch_up(ranks)
+    job.settle(UPLOAD_WAIT_S + 20)
+    job.artifacts.deleter.delete_version(job.version(0)["id"], force=True)
+    job.pass_s(2 * DAY_S)
+    job.artifacts.deleter.purge()
+    job.sweep()
+    job.manifest({"b": b"2"})
+    job.blobs.put(job.manifest({"b": b"2"}).pack())
+    job.commit(late)
+    job.settle()
+    found = job.reader.draft(late.client_id)
+    assert (found["state"], found["error"]) == ("failed", "its version has been deleted")
+    with pytest.raises(NoSuchArtifactError):
+        job.version(1)
+
+
 def test_an_upload_is_waited_for_as_long_as_its_node_lives(job: Job) -> None:
     ranks = job.ranks(2)
     part, finish = job.part(ranks[1], {"b": b"2"}), job.part(ranks[0], {"a": b"1"}, finish=True)

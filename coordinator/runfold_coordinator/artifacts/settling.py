@@ -39,6 +39,7 @@ _SET = (_d.entity, _d.project, _d.name, _d.distributed_id)
 _WHEN = (_d.client_id, _d.writer_id, _d.seq, _d.said_unix_ns, _d.finalize, _d.generation)
 #: Closed versions of one distributed id that late parts are looked for in.
 REMEMBERED = 10
+DELETED = "its version has been deleted"
 GIVEN_UP = "its node was not heard of any more before its files were uploaded"
 
 
@@ -93,6 +94,9 @@ class Settler:
         rows = self._rows(key, _d.generation == generation)
         if failed := _failure(rows):
             self._fail([row for row in rows if _is_here(row)], failed)
+            return False
+        if any(version.deleted_unix_s is not None for version in self._versions(rows).values()):
+            self._fail([row for row in rows if row.version_pk is None and row.error is None], DELETED)
             return False
         finish = next((row for row in rows if row.finalize and not row.is_late), rows[-1])
         lost = self._lost_of(finish, rows)
@@ -221,16 +225,30 @@ class Settler:
         """Return the merged manifest, or why there is none."""
         if not arrived:
             return None, "no part of it was uploaded"
-        manifests = [row.manifest for row in arrived]
+        versions = self._versions(arrived)
+        # The manifest of a part goes when it is in a version, whose own has all of its files.
+        manifests = [
+            row.manifest if row.version_pk is None else versions[row.version_pk].manifest for row in arrived
+        ]
         try:
             return merge_manifests(self._blobs, manifests), None
         except PathConflictError as error:
             having = set(parts_with(self._blobs, manifests, error.name))
             tellers = self._participants.tellers(row.writer_id for row in arrived)
-            names = sorted({_who(row, tellers) for row in arrived if row.manifest in having})
+            pairs = zip(arrived, manifests, strict=True)
+            names = sorted({_who(row, tellers) for row, manifest in pairs if manifest in having})
             return None, f"{error}: those of {', '.join(names[:8])}"
         except ProtocolError as error:
             return None, f"its parts can't be one version: {error}"
+
+    def _versions(self, rows: Sequence[Any]) -> dict[int, Any]:
+        """Return manifest and time of deletion of the versions that parts are in, by version_pk."""
+        v = at.artifact_versions.c
+        pks = {row.version_pk for row in rows if row.version_pk is not None}
+        if not pks:
+            return {}
+        statement = sa.select(v.version_pk, v.manifest, v.deleted_unix_s).where(v.version_pk.in_(pks))
+        return {row.version_pk: row for row in self._store.fetch(statement)}
 
     def _rows(
         self,
