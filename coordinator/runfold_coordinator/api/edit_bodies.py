@@ -89,7 +89,7 @@ def parse_change(body: Mapping[str, Any]) -> Asked:
         summary=_summary(body.get("summary", [])),
     )
     state = body.get("state")
-    if state is not None and state not in TRANSITIONS:
+    if state is not None and (not isinstance(state, str) or state not in TRANSITIONS):
         raise BadRequestError(
             f"state is {_brief(state)}; it can be set to {' or '.join(TRANSITIONS)}", field="state"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
@@ -99,6 +100,19 @@ def checked_name(name: str) -> str:
     if "\0" in name:
         raise BadRequestError("a name holds characters that no name has", field="path")
     return name
+
+
+def checked_pattern(pattern: str | None) -> str | None:
+    """Return a pattern of names, as in SQL's LIKE, if a database takes it.
+
+    Raises:
+        BadRequestError: It does not.
+    """
+    if pattern is None:
+        return None
+    if re.search(r"(?<!\\)(\\\\)*\\$", pattern):
+        raise BadRequestError("a pattern does not end with its escape character", field="pattern")
+    return checked_name(pattern)
 
 
 def checked_keys(keys: list[str] | None) -> list[str] | None:

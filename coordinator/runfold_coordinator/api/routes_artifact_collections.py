@@ -10,7 +10,7 @@ from runfold.protocol.artifact_names import MAX_ALIAS_CHARS, MAX_TYPE_CHARS
 from runfold_coordinator.api.artifact_bodies import CollectionChanges, known_cursor, said_of, tag_labels, told
 from runfold_coordinator.api.encoding import answer
 from runfold_coordinator.api.gate import require_admission
-from runfold_coordinator.api.parameters import At, Cursor, checked_name
+from runfold_coordinator.api.parameters import At, Cursor, checked_name, checked_pattern
 from runfold_coordinator.api.routes_artifacts import Force, Id, PageItems, PlaceName
 
 router = APIRouter(prefix="/api/v1/artifacts", tags=["artifacts"], dependencies=[Depends(require_admission)])
@@ -33,22 +33,24 @@ def collections(  # noqa: PLR0917 - one parameter of the query each
     project: PlaceName,
     type: Annotated[str | None, Query(max_length=MAX_TYPE_CHARS)] = None,  # noqa: A002 - its name
     name: _ShortText = None,
-    pattern: Annotated[str | None, Query(max_length=256, description="SQL LIKE")] = None,
+    pattern: Annotated[
+        str | None, Query(max_length=256, description="as in SQL's LIKE; the case counts")
+    ] = None,
     kind: Literal["logged", "linked"] | None = None,
     limit: PageItems = 100,
     cursor: Cursor = None,
 ) -> Response:
     """List collections by name."""
-    texts = [None if text is None else checked_name(text) for text in (type, name, pattern, cursor)]
+    texts = [None if text is None else checked_name(text) for text in (type, name, cursor)]
     page = backend.artifacts.collections.collections(
         checked_name(entity),
         checked_name(project),
         type_name=texts[0],
         name=texts[1],
-        pattern=texts[2],
+        pattern=checked_pattern(pattern),
         kind=kind,
         limit=limit,
-        cursor=texts[3],
+        cursor=texts[2],
     )
     return answer(request, {"collections": page.items, "next_cursor": page.next_cursor})
 

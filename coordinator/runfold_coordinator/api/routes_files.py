@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -15,7 +14,7 @@ from runfold_coordinator.api.encoding import answer
 from runfold_coordinator.api.errors import ApiError, BadRequestError, NotFoundError
 from runfold_coordinator.api.gate import require_admission
 from runfold_coordinator.api.hidden_runs import SendingRun
-from runfold_coordinator.api.parameters import At, Cursor, TheRun, checked_name
+from runfold_coordinator.api.parameters import At, Cursor, TheRun, checked_name, checked_pattern
 from runfold_coordinator.api.routes_blobs import checked_digest
 from runfold_coordinator.readers.files_reader import FileCounts, FileRow, State
 from runfold_coordinator.run_files import LostFile, MissingBlobsError, Result, SentFile
@@ -167,12 +166,10 @@ def list_files(  # noqa: PLR0917 - one parameter of the query each
     """
     if names is not None and pattern is not None:
         raise BadRequestError("names and pattern exclude each other", field="pattern")
-    if pattern is not None and re.search(r"(?<!\\)(\\\\)*\\$", pattern):
-        raise BadRequestError("a pattern does not end with its escape character", field="pattern")
     rows, after = backend.stored_files.page(
         run.run_pk,
         names=None if names is None else [checked_name(name) for name in names],
-        pattern=None if pattern is None else checked_name(pattern),
+        pattern=checked_pattern(pattern),
         state=state,
         after=None if cursor is None else checked_name(cursor),
         limit=limit,

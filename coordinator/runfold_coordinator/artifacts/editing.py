@@ -39,6 +39,7 @@ from runfold_coordinator.artifacts.versions import (
 )
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.store import artifact_tables as at
+from runfold_coordinator.store.names import clean_text
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
 
@@ -192,7 +193,7 @@ class Editor:
             raise ArtifactRefusedError("too_long", "too long", field="use_as", limit=MAX_USE_AS_CHARS)
         with self._store.writing.transaction() as tx:
             row = locked_version(tx, version_id)
-            self._relate(tx, run_pk, USED_BY, row, use_as or "")
+            self._relate(tx, run_pk, USED_BY, row, clean_text(use_as or ""))
 
     def log(self, run_pk: int, version_id: str, aliases: Sequence[str], tags: Sequence[str]) -> None:
         """Note that the run brought a version that is there; it gets aliases and tags.
@@ -261,7 +262,7 @@ def _edit_tags(tx: Transaction, version_pk: int, tags: Labels) -> None:
 def _edit_aliases(
     tx: Transaction, collection_pk: int, version_pk: int, aliases: Labels, speaker: Speaker
 ) -> None:
-    removed = set(aliases.remove)
+    removed = set(map(clean_text, aliases.remove))
     wanted = _no_versions(checked_aliases([*(aliases.all or ()), *aliases.add]))
     if aliases.all is not None:
         c = _a.collection_pk == collection_pk

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from runfold.protocol.artifact_names import LATEST
 from runfold_coordinator.artifacts.collections import no_such_collection
 from runfold_coordinator.readers.artifacts_reader import ArtifactsPage
+from runfold_coordinator.readers.name_patterns import fits
 from runfold_coordinator.store import artifact_tables as at
 from runfold_coordinator.store.store import Store
 
@@ -63,7 +64,7 @@ class CollectionsReader:
         """Return collections by name.
 
         Args:
-            pattern: Of names, in SQL's LIKE.
+            pattern: Of names, as in SQL's LIKE; the case counts.
             kind: "logged" or "linked".
         """
         statement = _living().where(_c.entity == entity, _c.project == project)
@@ -71,7 +72,7 @@ class CollectionsReader:
             if value is not None:
                 statement = statement.where(column == value)
         if pattern is not None:
-            statement = statement.where(_c.live_name.like(pattern, escape="\\"))
+            statement = statement.where(fits(self._store, _c.live_name, pattern))
         if cursor is not None:
             statement = statement.where(_c.live_name > cursor)
         rows = self._store.fetch(statement.order_by(_c.live_name).limit(limit + 1))

@@ -24,6 +24,7 @@ from runfold_coordinator.readers.artifact_documents import (
 )
 from runfold_coordinator.store import artifact_tables as at
 from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.names import clean_text
 from runfold_coordinator.store.store import Store
 
 _v = at.artifact_versions.c
@@ -152,7 +153,7 @@ class ArtifactsReader:
             ).scalar_one()
             order = _m.index.desc() if is_descending else _m.index
             if cursor is not None:
-                after = int(cursor)
+                after = _id(int(cursor))
                 found = found.where(_m.index < after if is_descending else _m.index > after)
             rows = connection.execute(found.order_by(order).limit(limit + 1)).all()
             page = rows[:limit]
@@ -299,11 +300,23 @@ class ArtifactsReader:
             after = json.loads(cursor)
             if not isinstance(after, list) or [type(part) for part in after] != [float, int, str]:
                 raise ValueError("not a cursor")
+            after = [after[0], _id(after[1]), clean_text(after[2])]
             statement = statement.where(sa.tuple_(*order) > sa.tuple_(*map(sa.literal, after)))
         rows = self._store.fetch(statement.order_by(*order).limit(limit + 1))
         page = rows[:limit]
         last = [getattr(page[-1], column.name) for column in order] if len(rows) > limit else None
         return page, None if last is None else json.dumps(last)
+
+
+def _id(number: int) -> int:
+    """Return a number that a column can be compared with.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not 0 <= number < 2**63:
+        raise ValueError("not a cursor")
+    return number
 
 
 def _use(row: Any) -> dict[str, Any]:

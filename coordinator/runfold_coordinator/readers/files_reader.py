@@ -8,6 +8,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
+from runfold_coordinator.readers.name_patterns import fits
 from runfold_coordinator.store.file_tables import run_files as f
 from runfold_coordinator.store.store import Store
 
@@ -91,7 +92,7 @@ class FilesReader:
         if names is not None:
             chosen = chosen.where(f.c.name.in_(sorted(names)))
         if pattern is not None:
-            chosen = chosen.where(self._fits(pattern))
+            chosen = chosen.where(fits(self._store, f.c.name, pattern))
         if after is not None:
             chosen = chosen.where(f.c.name > after)
         rows = self._store.fetch(chosen.order_by(f.c.name).limit(limit + 1))
@@ -113,22 +114,3 @@ class FilesReader:
         (row,) = self._store.fetch(sa.select(*(each.scalar_subquery() for each in counts)))
         total, missing, given_up, never = (int(each) for each in row)
         return FileCounts(stored=total - missing, pending=missing - never, failed=given_up)
-
-    def _fits(self, pattern: str) -> sa.ColumnElement[bool]:
-        """Return the condition; SQLite's LIKE ignores the case, so its GLOB is asked the same."""
-        if self._store.engines.is_sqlite:
-            return f.c.name.op("GLOB", is_comparison=True)(as_glob(pattern))
-        return f.c.name.like(pattern)
-
-
-def as_glob(pattern: str) -> str:
-    r"""Return the GLOB pattern that means what a LIKE pattern (escape: \) means."""
-    found: list[str] = []
-    chars = iter(pattern)
-    for char in chars:
-        if char in "%_":
-            found.append("*" if char == "%" else "?")
-            continue
-        literal = next(chars, "\\") if char == "\\" else char
-        found.append(f"[{literal}]" if literal in "*?[" else literal)
-    return "".join(found)

@@ -13,7 +13,7 @@ from coordinator.api.asgi import AsgiClient
 from runfold.protocol.file_records import FileRecord
 from runfold.protocol.records import RecordKind
 from runfold_coordinator.api.gate import FILE_POLICY
-from runfold_coordinator.readers.files_reader import as_glob
+from runfold_coordinator.readers.name_patterns import as_glob
 from runfold_coordinator.store.store import Store
 from support.frames import Bench, Speaker
 

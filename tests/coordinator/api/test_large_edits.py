@@ -85,3 +85,10 @@ def test_tags_that_are_added_and_added_have_an_end(client: AsgiClient, store: St
     assert (response.status_code, response.json()["error"]["limit"]) == (413, MAX_TAGS)
     found = patch(client, {"add_tags": ["one more"], "remove_tags": ["first"]})
     assert len(found["tags"]) == MAX_TAGS
+
+
+def test_a_state_that_is_no_text_is_refused(client: AsgiClient, store: Store) -> None:
+    StoredRun(store).deliver(Said(mode="grouped"))
+    for state in ([], {}, ["failed"], 1):
+        response = client.request("PATCH", PATH, json={"state": state})
+        assert (response.status_code, response.json()["error"]["field"]) == (400, "state")

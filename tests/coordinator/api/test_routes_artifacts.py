@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Callable
@@ -225,3 +226,40 @@ def test_every_field_of_artifacts_is_documented(client: AsgiClient, commit: Comm
     found = client.get(f"{ROOT}/collections/{made['collection_id']}").json()["collection"]
     documented = set(re.findall(r"`(\w+)`", text))
     assert (set(made) | set(found)) - documented == set()
+
+
+def test_what_no_database_can_look_for_is_refused(client: AsgiClient, commit: Commit, store: Store) -> None:
+    StoredRun(store, "r1").deliver(Said(0, mode="grouped", run_id="r1"))
+    found = artifact(commit({"a": b"1"}))
+    one, collection = f"{ROOT}/{found['id']}", f"{ROOT}/collections/{found['collection_id']}"
+    for path, cursor in (
+        (f"{collection}/versions", "9" * 30),
+        (f"{collection}/versions", "-1"),
+        (f"{one}/used-by", f'[1.0,{"9" * 30},""]'),
+        ("/api/v1/runs/e/p/r1/artifacts", f'[1.0,{"9" * 30},""]'),
+    ):
+        assert refusal(client.get(path, params={"cursor": cursor})) == (400, "bad_request", "cursor"), path
+    assert client.get(f"{one}/used-by", params={"cursor": '[1.0,1,"\\ud800"]'}).status_code == 200
+    for use_as in ("a\0b", "\ud800"):
+        said = {"relation": "used", "artifact": found["id"], "use_as": use_as}
+        body = {"content": json.dumps(said), "headers": {"content-type": "application/json"}}
+        artifact(client.request("POST", "/api/v1/runs/e/p/r1/artifacts", **body))
+    listed = client.get(f"{ROOT}/collections", params={"entity": "e", "project": "p", "pattern": "a\\"})
+    assert refusal(listed) == (400, "bad_request", "pattern")
+
+
+def test_patterns_of_collections_heed_the_case(client: AsgiClient, commit: Commit) -> None:
+    commit({"a": b"1"}, name="Model_1")
+    commit({"a": b"1"}, name="model-2")
+
+    def names(pattern: str) -> list[str]:
+        answered = client.get(
+            f"{ROOT}/collections", params={"entity": "e", "project": "p", "pattern": pattern}
+        )
+        return [each["name"] for each in answered.json()["collections"]]
+
+    assert (names("model%"), names("%odel%"), names("%\\_%")) == (
+        ["model-2"],
+        ["Model_1", "model-2"],
+        ["Model_1"],
+    )
