@@ -35,6 +35,7 @@ def convert(value: Any, depth: int = 0) -> Any:
 
 
 def _odd(value: Any, depth: int) -> Any:
+    import collections
     import datetime
     import enum
 
@@ -54,6 +55,10 @@ def _odd(value: Any, depth: int) -> Any:
     for plain in (int, float, str):
         if isinstance(value, plain):
             return convert(plain(value), depth + 1)
+    if callable(value) and isinstance(getattr(value, "__qualname__", None), str):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, (collections.deque, collections.UserList)):
+        return convert(list(value), depth)
     if isinstance(value, (datetime.date, datetime.time)) or library in _ARRAY_LIBRARIES:
         try:
             return convert(log_values.convert(value, depth), depth + 1)

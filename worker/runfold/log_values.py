@@ -216,8 +216,10 @@ def _conversions() -> list[tuple[Any, Callable[[Any, int], Any]]]:
         import datetime
         import decimal
         import enum
+        import fractions
+        import ipaddress
         import pathlib
-        import types
+        import re
         import uuid
 
         def to_list(value: Any, depth: int) -> Any:
@@ -235,11 +237,22 @@ def _conversions() -> list[tuple[Any, Callable[[Any, int], Any]]]:
                     lambda value, _: {_nested_key(key): item for key, item in value.items() if key != ""},
                 ),
                 ((bytes, bytearray), lambda value, _: value.decode("utf-8")),
-                ((set, frozenset, types.GeneratorType, collections.deque), to_list),
+                ((set, frozenset, collections.deque, collections.abc.Iterator), to_list),
                 ((datetime.datetime, datetime.time), lambda value, _: _iso_time(value)),
                 (datetime.date, lambda value, _: value.isoformat()),
                 (datetime.timedelta, lambda value, _: _iso_duration(value)),
-                ((decimal.Decimal, uuid.UUID, pathlib.PurePath), lambda value, _: str(value)),
+                (
+                    (decimal.Decimal, fractions.Fraction, uuid.UUID, pathlib.PurePath),
+                    lambda value, _: str(value),
+                ),
+                (
+                    (
+                        *(ipaddress.IPv4Address, ipaddress.IPv4Network),
+                        *(ipaddress.IPv6Address, ipaddress.IPv6Network),
+                    ),
+                    lambda value, _: str(value),
+                ),
+                (re.Pattern, lambda value, _: value.pattern),
                 (complex, lambda value, _: str(value).strip("()")),
             ]
         )

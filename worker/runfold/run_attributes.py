@@ -8,6 +8,7 @@ from typing import Any
 from runfold import terminal
 from runfold.config import Config, ConfigStatic
 from runfold.errors import ValidationError
+from runfold.naming import readable_name
 from runfold.protocol.records import ConfigRecord, RecordKind, RunRecord
 from runfold.redact import redact_value
 from runfold.run_part import RunPart
@@ -28,9 +29,10 @@ class RunAttributes(RunPart):
         return self._name
 
     @name.setter
-    def name(self, name: str) -> None:
+    def name(self, name: str | None) -> None:
+        """Set it; None: the one that is made from the run's id."""
         self._recorder.check_active("name")
-        self._name = str(name)
+        self._name = readable_name(self._recorder.run_id) if name is None else _text("run_name", name)
         self._recorder.append(RecordKind.RUN, RunRecord(name=self._name).pack())
 
     @property
@@ -39,10 +41,11 @@ class RunAttributes(RunPart):
         return self._notes
 
     @notes.setter
-    def notes(self, notes: str) -> None:
+    def notes(self, notes: str | None) -> None:
+        """Set them; None: there are none any more."""
         self._recorder.check_active("notes")
-        self._notes = str(notes)
-        self._recorder.append(RecordKind.RUN, RunRecord(notes=self._notes).pack())
+        self._notes = None if notes is None else _text("run_notes", notes)
+        self._recorder.append(RecordKind.RUN, RunRecord(notes=self._notes or "").pack())
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -78,3 +81,9 @@ class RunAttributes(RunPart):
         self._recorder.check_active("_config_callback")
         if changed:
             self._recorder.append(RecordKind.CONFIG, ConfigRecord(set=redact_value(changed)).pack())
+
+
+def _text(setting: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValidationError(setting, "Input should be a valid string", value)
+    return value

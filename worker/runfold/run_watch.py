@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from runfold import terminal
 from runfold.errors import Error
 from runfold.run_part import RunPart
 
@@ -65,15 +66,19 @@ class RunWatch(RunPart):
 
         self.unwatch(chosen)
         for number, model in enumerate(chosen, first):
-            watch = Watch(
-                model,
-                self._log_watched,
-                prefix=f"graph_{number}" if number else "",
-                gradients=log in ("gradients", "all"),
-                parameters=log in ("parameters", "all"),
-                log_freq=log_freq,
-                on_graph=self._graph_keeper(number) if log_graph else None,
-            )
+            try:
+                watch = Watch(
+                    model,
+                    self._log_watched,
+                    prefix=f"graph_{number}" if number else "",
+                    gradients=log in ("gradients", "all"),
+                    parameters=log in ("parameters", "all"),
+                    log_freq=log_freq,
+                    on_graph=self._graph_keeper(number) if log_graph else None,
+                )
+            except RuntimeError as error:  # torch refuses hooks, as of scripted modules
+                terminal.warn(f"a {type(model).__name__} can't be watched: {error}. Training goes on")
+                continue
             self._watches = (*self._watches, watch)
 
     def unwatch(self, models: Any = None) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from runfold import log_values
@@ -17,9 +17,6 @@ from runfold.protocol.limits import MAX_DEPTH
 from runfold.protocol.records import SummaryRecord
 
 Change = tuple[str, KeyPath, Any] | tuple[str, KeyPath]
-
-#: Where objects come from that log_values knows how to convert, beside the built-in ones.
-_LIBRARIES = frozenset({"numpy", "torch", "jax", "jaxlib", "tensorflow", "cupy", "runfold"})
 
 
 class _SummaryDict:
@@ -174,8 +171,7 @@ def _convert_other(value: Any, depth: int) -> Any:
     array = _large_array(value)
     if array is not None:
         return _array_statistics(array, value)
-    known = isinstance(value, (int, float, str, bytes)) or callable(value)
-    if not known and type(value).__module__.partition(".")[0] not in _LIBRARIES:
+    if isinstance(value, Mapping):
         raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
     converted = log_values.convert(value)
     if isinstance(converted, (float, dict)):

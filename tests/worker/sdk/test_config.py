@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
 import datetime
 import enum
@@ -56,6 +57,9 @@ class BrokenText:
         (np.arange(3), [0, 1, 2]),
         (np.zeros(40), str(np.zeros(40))),
         (Path("a/b"), "a/b"),
+        (len, "builtins.len"),
+        (Point, f"{__name__}.Point"),
+        (collections.deque([1, 2]), [1, 2]),
         (BrokenText(), "<BrokenText>"),
         ({1: (2,)}, {"1": [2]}),
     ],

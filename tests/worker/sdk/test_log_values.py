@@ -6,8 +6,11 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import fractions
+import ipaddress
 import math
 import pathlib
+import re
 import sys
 import uuid
 from typing import Any
@@ -66,6 +69,13 @@ def one(value: Any) -> Any:
         (Color.RED, 1),
         (Word.A, "a word"),
         (1 + 2j, "1+2j"),
+        (fractions.Fraction(1, 3), "1/3"),
+        (ipaddress.ip_address("1.2.3.4"), "1.2.3.4"),
+        (ipaddress.ip_network("fe80::/64"), "fe80::/64"),
+        (re.compile("a+"), "a+"),
+        (map(str, [1]), ["1"]),
+        (zip([1], [2], strict=True), [[1, 2]]),
+        (iter((1, 2)), [1, 2]),
         (len, "builtins.len"),
         (Point, f"{__name__}.Point"),
     ],

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import datetime
+import decimal
 import pickle
 import threading
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 import pytest
 
 import runfold
+from runfold.errors import ValidationError
 from runfold.protocol.records import RecordKind
 from support.spooled import Spooled
 
@@ -60,6 +64,32 @@ def test_what_may_be_set_is_stored(run: runfold.Run, spool: Read) -> None:
         (None, None, ("t1",)),
         (None, None, ("t1", "t2")),
     ]
+
+
+def test_a_name_and_notes_may_be_taken_back(run: runfold.Run, spool: Read) -> None:
+    made_up = run.name
+    run.name, run.notes = "mine", "n"
+    run.name = run.notes = None
+    assert (run.name, run.notes) == (made_up, None)
+    said = spool().payloads(RecordKind.RUN)
+    assert [(each.name, each.notes) for each in said] == [
+        *(("mine", None), (None, "n")),
+        *((made_up, None), (None, "")),
+    ]
+    for field in ("name", "notes"):
+        with pytest.raises(ValidationError, match=f"run_{field}\n.*valid string"):
+            setattr(run, field, 3)
+
+
+def test_summary_takes_what_log_takes(run: runfold.Run) -> None:
+    run.summary.update(
+        {"wait": datetime.timedelta(seconds=90), "share": decimal.Decimal("1.10"), "z": 1 + 2j}
+    )
+    run.summary["last"] = collections.deque([1, 2])
+    assert [run.summary[key] for key in ("wait", "share", "z", "last")] == ["PT1M30S", "1.10", "1+2j", [1, 2]]
+    for value in (object(), range(3), types.MappingProxyType({"a": 1}), {"deep": object()}):
+        with pytest.raises(TypeError, match="is not JSON serializable"):
+            run.summary["odd"] = value
 
 
 @pytest.mark.parametrize("tags", [[""], ["x" * 65], [5]])

@@ -209,6 +209,18 @@ def test_what_can_not_be_watched_is_refused(run: runfold.Run, given: dict[str, A
             run.watch(model)
 
 
+def test_a_model_that_takes_no_hooks_is_left_alone(
+    run: runfold.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Scripted(torch.nn.Linear):
+        def register_forward_hook(self, *_: Any, **__: Any) -> Any:  # as torch.jit.ScriptModule does
+            raise RuntimeError("register_forward_hook is not supported on ScriptModules")
+
+    run.watch([Scripted(1, 1), model := Net()], log_freq=1)
+    assert "a Scripted can't be watched: register_forward_hook is not supported" in capsys.readouterr().err
+    assert model._forward_hooks
+
+
 def test_a_finished_run_watches_nothing(run: runfold.Run) -> None:
     run.finish()
     with pytest.raises(runfold.UsageError):

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from runfold.media.encoder import encoder
 from runfold.media.temporary import temporary
@@ -94,6 +95,22 @@ class Content:
         content = cls(suffix, is_ours=False)
         content.source = path.absolute()
         return content
+
+    def __reduce__(self) -> Any:
+        """Take the bytes along: another process, on another machine, has not the file.
+
+        Raises:
+            ValueError: They are too many.
+        """
+        encoded = self.encoded()
+        if encoded.size > MAX_CAPTURED_BYTES:
+            raise ValueError(
+                f"a media value of {encoded.size:,} bytes: at most {MAX_CAPTURED_BYTES:,} are pickled"
+            )
+        return Content.of_bytes, (self.suffix, encoded.path.read_bytes())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Content:
+        return self  # nobody changes it
 
     def hold(self) -> None:
         """Make sure that nobody else can change or remove it any more. log() does so, in the caller's thread.

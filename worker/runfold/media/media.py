@@ -39,6 +39,14 @@ class Media:
         #: What it was stored as, by run: logged again it is the same file.
         self.stored: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "stored"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Be a copy, which no run has stored yet."""
+        self.__dict__.update(state)
+        self.stored = weakref.WeakKeyDictionary()
+
     @property
     def content(self) -> Content:
         """What it holds."""

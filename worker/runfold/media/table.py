@@ -99,6 +99,9 @@ class Table(TableColumns, Media):
         for row in rows_given:
             self.add_data(*row)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_logged": None, "_is_changed": False}
+
     def _begin(self, names: list[Any], dtype: Any, is_optional: bool | list[bool]) -> None:
         self.columns = names
         kinds = dtype if isinstance(dtype, list) else [UNKNOWN if dtype is None else dtype] * len(names)
