@@ -22,7 +22,7 @@ from runfold_coordinator.store.branch_tables import branches
 from runfold_coordinator.store.chunks import MAX_PARTS
 from runfold_coordinator.store.edit_tables import run_edits
 from runfold_coordinator.store.file_tables import run_files
-from runfold_coordinator.store.model import RunRow
+from runfold_coordinator.store.model import PURGING_UNIX_S, RunRow
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
 
@@ -82,9 +82,13 @@ class Deletion:
         """Show a deleted run again, with everything that its processes have said meanwhile.
 
         Raises:
-            RunGoneError: It has been purged.
+            RunGoneError: It has been purged, or a part of it has.
         """
+        c = t.runs.c
         with self._store.writing.transaction() as tx:
+            begun = sa.select(c.deleted_unix_s).where(c.run_pk == run.run_pk).with_for_update()
+            if tx.connection.execute(begun).scalar() == PURGING_UNIX_S:
+                raise RunGoneError("the run is being purged")
             self._set_deleted(tx, run.run_pk, None, None)
 
     def purge_some(self) -> bool:
@@ -96,6 +100,7 @@ class Deletion:
             with self._store.writing.transaction() as tx:
                 if not self._is_due(tx, run_pk):
                     return True  # undeleted, or heard of, in this moment
+                self._begin(tx, run_pk)
                 if purge(tx, run_pk):
                     return True
         with self._store.writing.transaction() as tx:
@@ -105,6 +110,14 @@ class Deletion:
                 self._store.writing.forget()
                 logger.info("a deleted run was purged", extra={"event": "run_purged", "run_pk": run_pk})
         return True
+
+    def _begin(self, tx: Transaction, run_pk: int) -> None:
+        c = t.runs.c
+        tx.connection.execute(
+            sa.update(t.runs)
+            .where(c.run_pk == run_pk, c.deleted_unix_s != PURGING_UNIX_S)
+            .values(deleted_unix_s=PURGING_UNIX_S)
+        )
 
     def _set_deleted(self, tx: Transaction, run_pk: int, unix_s: float | None, by: str | None) -> None:
         c = t.runs.c

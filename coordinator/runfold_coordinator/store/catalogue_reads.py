@@ -12,7 +12,7 @@ from runfold.protocol.values import unpack_value
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.content_reads import ContentReads
 from runfold_coordinator.store.edit_tables import projects
-from runfold_coordinator.store.model import RunRow, WriterRow
+from runfold_coordinator.store.model import PURGING_UNIX_S, RunRow, WriterRow
 
 #: Elements in one projection: all writers' definitions together may exceed one record's limit.
 PROJECTION_ELEMENTS = 50_000_000
@@ -43,11 +43,10 @@ class CatalogueReads(ContentReads):
         return found[0] if found else None
 
     def deleted_runs(self, entity: str | None = None, project: str | None = None) -> list[RunRow]:
-        """Return the runs that were deleted and not purged yet, the newest deletion first."""
+        """Return the runs that were deleted and whose purge has not begun, the newest deletion first."""
         order = (t.runs.c.deleted_unix_s.desc(), t.runs.c.run_pk.desc())
-        return self._runs(
-            sa.select(t.runs).where(*_path(entity, project, None, deleted=True)).order_by(*order)
-        )
+        where = (*_path(entity, project, None, deleted=True), t.runs.c.deleted_unix_s != PURGING_UNIX_S)
+        return self._runs(sa.select(t.runs).where(*where).order_by(*order))
 
     def list_runs(
         self,

@@ -25,6 +25,10 @@ U32 = npt.NDArray[np.uint32]
 INSERTED = 0x80
 
 
+#: Time of deletion of a run whose purge has begun: what is left of it is not shown as a run again.
+PURGING_UNIX_S = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Cells:
     """Values of one key, from one stored piece of one writer, ascending in seq.

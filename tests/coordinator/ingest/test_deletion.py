@@ -112,6 +112,29 @@ def test_a_purge_leaves_nothing_of_the_run_and_all_of_the_others(bench: Bench, m
         deletion.undelete(run)
 
 
+def test_a_run_of_which_a_part_was_purged_does_not_come_back(bench: Bench, monkeypatch: Any) -> None:
+    process = Process(bench)
+    say_everything(bench, process)
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 1)
+    deletion = Deletion(bench.store, bench.clock)
+    deletion.delete(only_run(bench.store), by="ann")
+    bench.clock.now_s += KEEP_S + 1
+    (hidden,) = bench.store.deleted_runs()
+    assert deletion.purge_some()  # its rows are gone, that of the run is not
+    with pytest.raises(RunGoneError, match="being purged"):
+        deletion.undelete(hidden)
+    assert bench.store.list_runs() == []
+    assert bench.store.deleted_runs() == []
+    process.log(20, loss=2.0)  # a purge that waits again, as its process speaks, is not undone either
+    assert purge(deletion) == 0
+    with pytest.raises(RunGoneError, match="being purged"):
+        deletion.undelete(hidden)
+    bench.clock.now_s += QUIET_S + 1
+    assert purge(deletion) > 0
+    with pytest.raises(RunGoneError, match="has been purged"):
+        deletion.undelete(hidden)
+
+
 def test_a_run_that_is_heard_of_is_not_purged_yet(bench: Bench) -> None:
     process = Process(bench)
     process.hello()
