@@ -121,8 +121,6 @@ class ProcessHooks:
         for subject in subjects:
             subject.tell_exit(ending)
         self._subjects = []
-        if self._end is not None:
-            self._end.forget()
         since_mono_s = time.monotonic()
         try:
             for subject in subjects:
@@ -130,6 +128,9 @@ class ProcessHooks:
         except KeyboardInterrupt:
             # The script has come to its end before: its exit status stays.
             terminal.info("interrupted while runs were delivered; what is left is delivered later")
+        if self._end is not None:
+            self._end.keep_interrupt(ending)
+            self._end.forget()
 
     def _on_signal(self, signum: int, then: Callable[[], None]) -> None:
         """Record the signal, then let it take its effect; after the append that it interrupted, if any."""

@@ -7,6 +7,7 @@ the last.
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import sys
 import threading
@@ -96,6 +97,19 @@ class EndWatch:
         if self._exit is not None and (frame is None or _went_to_the_top(self._exit)):
             return of_system_exit(self._exit.code)
         return Ending(0, "atexit") if frame is None else Ending(None, "sys.exit")
+
+    def keep_interrupt(self, ending: Ending) -> None:
+        """Have a process that ended by an uncaught KeyboardInterrupt still end by SIGINT.
+
+        CPython notes the interrupt, and forgets it with the next text that is compiled and run, as imports of
+        dataclasses do at exit: it would end with 1. The same again has it noted again.
+        (Python/pythonrun.c, run_eval_code_obj)
+        """
+        # What a script hands to sys.excepthook itself is not the interpreter's last exception.
+        last = getattr(sys, "last_value", None)
+        if ending.code == INTERRUPTED_CODE and isinstance(last, KeyboardInterrupt) and last is self._reported:
+            with contextlib.suppress(KeyboardInterrupt):
+                exec("raise KeyboardInterrupt")  # noqa: S102  # text of our own: see above
 
     def forget(self) -> None:
         """Let go of frames and exceptions."""
