@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import json
 from typing import Any
 
 import pytest
 
 from runfold import Artifact, ArtifactTTL, UsageError
 from runfold.artifacts.errors import ArtifactNotLoggedError
-from runfold.artifacts.labels import check_aliases, check_tags, with_latest
+from runfold.artifacts.labels import check_aliases, check_metadata, check_tags, with_latest
 from runfold.run_code import safe_name
 
 
@@ -65,13 +66,18 @@ def test_aliases_and_tags() -> None:
     assert check_aliases(None) == []
     assert with_latest(check_aliases(["a", "b", "a"])) == ["a", "b", "latest"]
     assert with_latest(["latest"]) == ["latest"]
-    for alias in ("a/b", "a:b", ""):
-        with pytest.raises(ValueError, match="Aliases must not be empty"):
+    for alias in ("a/b", "a:b"):
+        with pytest.raises(
+            ValueError, match="Aliases must not contain any of the following characters: '/', ':'"
+        ):
+            check_aliases([alias])
+    for alias in ("", "x" * 129):
+        with pytest.raises(ValueError, match="Aliases must not be empty or longer than 128 characters"):
             check_aliases([alias])
     with pytest.raises(TypeError, match="an alias must be text, not 1"):
         check_aliases([1])  # type: ignore[list-item]  # as the test says
     assert check_tags(["one two", "x-1"]) == ["one two", "x-1"]
-    with pytest.raises(ValueError, match="tags may only contain"):
+    with pytest.raises(ValueError, match=r"Invalid tag\(s\)\. Tags must only contain"):
         check_tags(["a!"])
 
 
@@ -101,3 +107,17 @@ def test_what_is_not_there_says_what_to_do_instead() -> None:
 def test_a_text_becomes_a_name() -> None:
     assert safe_name("source-my proj/é-train.py") == "source-my_proj__-train.py"
     assert len(safe_name("x" * 300)) == 128
+
+
+def test_metadata_is_what_every_reader_of_json_takes() -> None:
+    said = {
+        "most": float("inf"),
+        "least": [-float("inf")],
+        "large": 10**40,
+        "edge": -(2**63),
+        "no\udcff": "\udcff",
+    }
+    assert check_metadata(said) == {
+        "most": "Infinity", "least": ["-Infinity"], "large": str(10**40), "edge": -(2**63), "no?": "?",
+    }  # fmt: skip
+    json.dumps(check_metadata(said), allow_nan=False, ensure_ascii=False).encode()

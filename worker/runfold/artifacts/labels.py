@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -65,13 +66,26 @@ def check_metadata(metadata: Any) -> dict[str, Any]:
         metadata = json.loads(metadata)
     if not isinstance(metadata, dict):
         raise TypeError(f"Cannot parse {type(metadata)} as artifact metadata")
-    plain: dict[str, Any] = redact_value(convert(metadata))
+    plain: dict[str, Any] = _in_json(redact_value(convert(metadata)))
     size = len(json.dumps(plain))
     if size > MAX_METADATA_BYTES:
         raise ValueError(
             f"Artifact metadata of {size:,} bytes is larger than {MAX_METADATA_BYTES:,}: add it as a file"
         )
     return plain
+
+
+def _in_json(value: Any) -> Any:
+    """Return plain values as every reader of JSON takes them: what it has no number for is its text."""
+    if isinstance(value, dict):
+        return {_in_json(key): _in_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_in_json(item) for item in value]
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
 def check_description(description: Any) -> str | None:
