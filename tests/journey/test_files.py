@@ -258,7 +258,7 @@ def test_offline_files_wait_for_sync(server: LocalServer, name: str, tmp_path: P
     assert done.returncode == 1, done.stderr
     assert "1 were given up" in done.stdout
     assert contents(server, name, tmp_path / "new") == {"a.txt": "a", "b.txt": "b"}
-    assert [file.name for file in stored(server, name).files(state="pending")] == ["gone.txt"]
+    assert [file.name for file in stored(server, name).files(state="failed")] == ["gone.txt"]
     assert sync(server, home).returncode == 0
 
 

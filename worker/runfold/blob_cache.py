@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -60,10 +61,12 @@ class BlobCache:
         """Return a descriptor of a content to read, None if it is not there. Its digest is not checked."""
         path = self._path(sha256)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            # NONBLOCK: what lies there may be a pipe, that nobody writes to.
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return None
-        if os.fstat(fd).st_size != size:
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode) or about.st_size != size:
             os.close(fd)
             self.forget(sha256)
             return None

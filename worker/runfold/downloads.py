@@ -314,8 +314,21 @@ def _cached(
     return source
 
 
+def _start(workers: list[threading.Thread]) -> list[threading.Thread]:
+    """Start as many threads as can be: a process that ends, or that has too many, gets none."""
+    for count, worker in enumerate(workers):
+        try:
+            worker.start()
+        except RuntimeError:
+            return workers[:count]
+    return workers
+
+
 def in_parallel(work: Callable[[_Item], object], items: Iterable[_Item], *, threads: int = THREADS) -> None:
-    """Call `work` with each item, in threads. The first exception ends it, and is raised when all stopped."""
+    """Call `work` with each item, in threads, or here where there can be none.
+
+    The first exception ends it, and is raised when all stopped.
+    """
     pending = iter(items)
     lock = threading.Lock()
     problems: list[BaseException] = []
@@ -333,9 +346,10 @@ def in_parallel(work: Callable[[_Item], object], items: Iterable[_Item], *, thre
 
     workers = [threading.Thread(target=run, name="runfold-transfer", daemon=True) for _ in range(threads)]
     try:
-        for worker in workers:
-            worker.start()
-        for worker in workers:
+        started = _start(workers)
+        if not started:
+            run()
+        for worker in started:
             worker.join()
     except BaseException as error:  # Ctrl-C: the threads stop after their file
         problems.append(error)

@@ -83,6 +83,15 @@ def _texts() -> tuple[tuple[re.Pattern[str], str], ...]:
         (re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"), REDACTED),
         (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), REDACTED),
         (re.compile(r"\bAIza[A-Za-z0-9_-]{35}\b"), REDACTED),
+        # The signature in a URL that was signed for somebody, as object stores have it.
+        (
+            re.compile(
+                r"(?P<keep>[?&](?:X-(?:Amz|Goog)-(?:Signature|Security-Token|Credential)|Signature|sig|token)=)"
+                r"[^\s&#\"']{8,}",
+                re.IGNORECASE,
+            ),
+            r"\g<keep>" + REDACTED,
+        ),
         (re.compile(r"\bwandb_v\d+_[A-Za-z0-9_]{20,}"), REDACTED),
         (re.compile(r"(?P<keep>\b[Bb]earer\s+)[A-Za-z0-9._~+/-]{16,}=*"), r"\g<keep>" + REDACTED),
         (

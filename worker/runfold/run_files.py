@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -16,6 +17,7 @@ from runfold.protocol.file_records import FileRecord
 from runfold.protocol.records import RecordKind
 from runfold.run_part import RunPart
 from runfold.saving import Placed, choose, place
+from runfold.spool.directory import remove_tree
 from runfold.uploads.awaiting import (
     UploadCounts,
     count_uploads,
@@ -44,7 +46,11 @@ class RunFiles(RunPart):
 
         What lies in it when the process ends is uploaded then.
         """
-        folder = self._files_folder()
+        try:
+            folder = self._files_folder()
+        except OSError as error:
+            terminal.warn_once(f"the run's folder can't be made: {error}. Training goes on")
+            return str(self._folder() / "files")
         if not self._recorder.is_ended and self._folder_job is None:
             self._recorder.begin()
             job = self._folder_job = FolderJob(**self._job_facts(), source=str(folder))
@@ -54,7 +60,9 @@ class RunFiles(RunPart):
     @property
     def sync_dir(self) -> str:
         """The folder above `dir`."""
-        return str(self._files_folder().parent)
+        with contextlib.suppress(OSError):  # `dir` tells
+            self._files_folder()
+        return str(self._folder())
 
     def save(
         self,
@@ -164,7 +172,8 @@ class RunFiles(RunPart):
         #: Of this process: ids of its jobs, those that are done left out now and then.
         self._jobs: set[str] = set()
         self._jobs_count = self._jobs_lost = 0
-        self._jobs_lock = threading.Lock()
+        # Reentrant: a signal handler may save too.
+        self._jobs_lock = threading.RLock()
         self._forget_at = _FORGET_EVERY
         #: When failures are looked for next: while files are saved, once a minute.
         self._tell_at_s = 0.0
@@ -277,6 +286,8 @@ class RunFiles(RunPart):
         try:
             self._outbox.put(job, is_synced=False)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                remove_tree(self._outbox.staging(job.id))  # nobody will come for it
             self._jobs_count += 1
             self._jobs_lost += 1
             terminal.warn_at_most_every(

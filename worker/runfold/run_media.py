@@ -143,7 +143,11 @@ class RunMedia(RunHistory, RunAttributes, RunFiles):
 
     def _in_summary(self, path: KeyPath, value: Any) -> Any:
         if isinstance(value, (Media, MediaList)):
-            return self._described(value, path[-1], "summary")
+            try:
+                return self._described(value, path[-1], "summary")
+            except OSError as error:  # a full disk; what it would be is said, as of one in a row
+                self._tell_lost_media(".".join(path), self._recorder.step, error)
+                return {"_type": value.TYPE} if isinstance(value, Media) else None
         if isinstance(value, dict):
             return {key: self._in_summary((*path, key), item) for key, item in value.items()}
         return value

@@ -97,7 +97,9 @@ def place(chosen: Chosen, folder: Path) -> Iterator[Placed]:
             terminal.warn(f"{source} was not saved, it can't be linked or copied to {link}: {error}")
             continue
         yield Placed(link, link if how == "copy" else source, how)
-    for link in sorted(folder.glob(chosen.relative)):
+    # The same globs as above: pathlib's refuse some of them.
+    there = str(Path(globbing.escape(str(folder))) / chosen.relative)
+    for link in sorted(map(Path, globbing.glob(there))):  # noqa: PTH207  # as above
         if link not in done:
             yield Placed(link, link, "folder" if link.is_dir() else "link")
 
@@ -146,4 +148,4 @@ def _escaped(chosen: Chosen) -> Path:
 
 
 def _text(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
+    return os.fsdecode(value) if isinstance(value, bytes) else value

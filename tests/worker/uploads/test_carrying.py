@@ -150,6 +150,14 @@ def test_the_server_is_told_what_will_never_come_and_why(stage: Stage) -> None:
     assert stage.outbox.result(refused.id) is not None
 
 
+def test_a_path_that_is_no_unicode_is_told_with_a_question_mark(stage: Stage) -> None:
+    gone = stage.put("a", source=os.fsdecode(b"/none/\xff"))
+    stage.go()
+    assert stage.outbox.ids() == set(), "it is no fault that comes again for ever"
+    assert stage.server.lost["a"]["error"] == "/none/? is not there"
+    assert stage.outbox.result(gone.id) is not None
+
+
 def test_a_watched_file_is_uploaded_when_it_changed_and_at_the_end(stage: Stage) -> None:
     stage.write("a", "1", age_s=100)
     stage.put("a", policy="live")

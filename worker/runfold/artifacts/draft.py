@@ -26,7 +26,7 @@ class Draft:
         self._sources: dict[str, str] = {}
         #: Absolute path that was added -> name.
         self._names: dict[str, str] = {}
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
 
     def add_file(self, path: str, name: str, *, policy: str, overwrite: bool) -> None:
         """Take a file in: a copy of it as it is now, or (immutable) the promise that it stays.

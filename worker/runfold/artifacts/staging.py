@@ -31,7 +31,7 @@ class ProcessDrafts:
     """The folder of this process's drafts. Thread-safe; a fork's child has one of its own."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()  # a signal handler may log too
         self._folders: dict[Path, Path] = {}
         self._pid = 0
 
@@ -48,7 +48,7 @@ class ProcessDrafts:
 
     def reset_after_fork(self) -> None:
         """Another thread of the parent may have held the lock."""
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
 
 
 process_drafts = ProcessDrafts()
@@ -91,7 +91,7 @@ class Staging:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
         self._folder: Path | None = None
         self._remover: weakref.finalize[..., Staging] | None = None
         self._count = 0

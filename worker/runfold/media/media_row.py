@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,14 +33,18 @@ class MediaRow:
 
 
 def hold(media: MediaCells) -> None:
-    """Make all media of a row safe from later changes; nothing of the row is stored when that can't be.
+    """Make all media of a row safe from later changes; nothing of the row is stored when one can't be any.
+
+    Where there is no place for a copy, or the file has vanished, training goes on: who encodes it tries once
+    more, and tells the loss.
 
     Raises:
-        ValueError, OSError: See `Media.hold`.
+        ValueError: See `Media.hold`.
     """
     for _, value in media:
         for item in value if isinstance(value, MediaList) else (value,):
-            item.hold()
+            with contextlib.suppress(OSError):
+                item.hold()
 
 
 def without_media(cells: MediaCells) -> list[tuple[KeyPath, Any]]:

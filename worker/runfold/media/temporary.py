@@ -27,7 +27,7 @@ class TemporaryFolder:
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may log too
         self._folder: Path | None = None
         self._pid = os.getpid()
         self._folder_fd = -1

@@ -166,6 +166,7 @@ class Carrier:
     def _fail(self, task: Task, message: str) -> None:
         """End a job for good. The server is told first: where it can't be, all is done again later."""
         about = {}
+        message = message.encode(errors="replace").decode()  # a path may be no Unicode, which logs refuse
         if isinstance(task.job, FileJob):
             tell_failed(self._connect(), task.job, message, time.time())
             about["name"] = task.job.name

@@ -139,12 +139,17 @@ class Outbox:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         unfinished = self.directory / f".{name}.{os.getpid()}"
         fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            if is_synced:
-                os.fsync(fd)
-        unfinished.rename(self.directory / name)
+        try:
+            with open(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                if is_synced:
+                    os.fsync(fd)
+            unfinished.rename(self.directory / name)
+        except OSError:
+            with contextlib.suppress(OSError):
+                unfinished.unlink()  # a full disk is not to be filled with halves
+            raise
         if is_synced:
             _sync(self.directory, os.O_RDONLY | os.O_DIRECTORY)
 

@@ -6,6 +6,7 @@ a file is read by the mebibyte, whatever its size. (docs/api.md, blobs)
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -175,7 +176,12 @@ class BlobClient:
         if isinstance(body, bytes):
             about |= {"content": body, "headers": {"content-type": "application/msgpack"}}
         elif body is not None:
-            about["json"] = body
+            # Half of a surrogate pair, as names of files that are no Unicode hold them, is said as "?".
+            text = json.dumps(body, ensure_ascii=False, allow_nan=False)
+            about |= {
+                "content": text.encode(errors="replace"),
+                "headers": {"content-type": "application/json"},
+            }
         return self._persist(lambda: self._once(method, path, about))
 
     # --- one attempt, and many ---------------------------------------------------------------------------
