@@ -43,7 +43,8 @@ def _odd(value: Any, depth: int) -> Any:
         return value.name
     library = type(value).__module__.partition(".")[0]
     if library == "runfold" and hasattr(value, "to_json"):
-        raise TypeError(f"{type(value).__name__} is something to log, not a config value")
+        kind = type(value).__name__
+        raise TypeError(f"WBValue objects cannot be added to the run config: a {kind} is something to log")
     if library in ("numpy", "torch") and "numpy" in sys.modules:
         size = getattr(value, "size", 1)
         size = size() if callable(size) else size

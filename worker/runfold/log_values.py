@@ -171,7 +171,9 @@ def _from_torch(value: Any, depth: int) -> Any:
 
 
 def _from_python(value: Any, depth: int, *, takes_media: bool = False) -> Any:
-    if takes_media and type(value).__module__ == "runfold.plot.chart":
+    if type(value).__module__ == "runfold.plot.chart":
+        if not takes_media:  # a chart is a key of a row of its own: in a list or a summary there is none
+            raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
         return value.as_media()
     if takes_media and (medium := as_media(value)) is not None:
         return medium

@@ -174,7 +174,9 @@ def check_run_id(run_id: str) -> str:
         raise UsageError("Run ID cannot contain only whitespace")
     if run_id != run_id.strip():
         raise UsageError("Run ID cannot start or end with whitespace")
-    _refuse_characters(run_id, ":;,#?/'", f"Invalid run ID {run_id!r}")
+    refused = ":;,#?/'"
+    if set(run_id) & set(refused):
+        raise UsageError(f"Run ID cannot contain the characters: {refused}, as {run_id!r} does")
     return run_id
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import signal
 import sys
 import threading
@@ -29,10 +30,13 @@ class RunEnd(RunConsole):
         """End this process's part: say the exit code, then wait until everything is stored, 30 s at most.
 
         What is not delivered by then goes on being delivered by the node agent. A second call does nothing.
+
+        Raises:
+            TypeError: The exit code is no integer.
         """
         said = self._said_ending
         code = exit_code or (said.code if said is not None and said.code else 0)
-        self._finish(Ending(int(code), "finish"), quiet=bool(quiet))
+        self._finish(Ending(operator.index(code), "finish"), quiet=bool(quiet))
 
     def __enter__(self) -> Self:
         """Return the run; leaving the block finishes it, and an exception marks it failed."""

@@ -87,7 +87,9 @@ def test_summary_takes_what_log_takes(run: runfold.Run) -> None:
     )
     run.summary["last"] = collections.deque([1, 2])
     assert [run.summary[key] for key in ("wait", "share", "z", "last")] == ["PT1M30S", "1.10", "1+2j", [1, 2]]
-    for value in (object(), range(3), types.MappingProxyType({"a": 1}), {"deep": object()}):
+    table = runfold.Table(columns=["a", "b"], data=[[1, 2]])
+    chart = runfold.plot.line(table, "a", "b")
+    for value in (object(), range(3), types.MappingProxyType({"a": 1}), {"deep": object()}, chart):
         with pytest.raises(TypeError, match="is not JSON serializable"):
             run.summary["odd"] = value
 
@@ -242,6 +244,13 @@ def test_a_branched_run_begins_after_its_moment(spool: Read) -> None:
     assert found.steps == [6]
     assert found.identity.start_step == 6
     assert found.identity.config["_wandb"]["branch_point"] == {"run_id": "orig", "step": 5}
+
+
+@pytest.mark.parametrize("code", ["1", 1.0])
+def test_an_exit_code_is_an_integer(run: runfold.Run, code: Any) -> None:
+    with pytest.raises(TypeError, match="as an integer"):
+        run.finish(code)
+    run.log({"a": 1})  # it goes on
 
 
 def test_summary_values_set_by_hand_are_stored(run: runfold.Run, spool: Read) -> None:

@@ -98,7 +98,7 @@ def fetch(entry: Entry, fd: int) -> None:
 def _local(uri: str, name: str | None, *, checksum: bool) -> Iterator[tuple[str, Entry]]:
     path = _path_of(uri)
     if not path.exists():
-        raise ValueError(f'Path "{uri}" must be a valid file or directory path')
+        raise ValueError(f"Path {uri!r} must be a valid file or directory path")
     if path.is_dir():
         for file, below in files_below(str(path)):
             yield (

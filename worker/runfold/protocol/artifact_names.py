@@ -80,10 +80,15 @@ def check_type(type: str) -> str:  # noqa: A002  # W&B's name
 
 def check_alias(alias: str) -> str:
     """Return the alias if it may be one."""
-    if not isinstance(alias, str) or not alias or len(alias) > MAX_ALIAS_CHARS or set(alias) & set("/:"):
+    if not isinstance(alias, str) or not alias or len(alias) > MAX_ALIAS_CHARS:
         raise ArtifactNameError(
-            f"Aliases must not be empty, longer than {MAX_ALIAS_CHARS} characters, or contain any of the "
-            f"following characters: '/', ':'. Invalid alias: {str(alias)[:200]!r}",
+            f"Aliases must not be empty or longer than {MAX_ALIAS_CHARS} characters. "
+            f"Invalid alias: {str(alias)[:200]!r}",
+            field="aliases",
+        )
+    if set(alias) & set("/:"):
+        raise ArtifactNameError(
+            f"Aliases must not contain any of the following characters: '/', ':'. Invalid alias: {alias!r}",
             field="aliases",
         )
     return alias
@@ -93,8 +98,8 @@ def check_tag(tag: str) -> str:
     """Return the tag if it may be one."""
     if not isinstance(tag, str) or len(tag) > MAX_ALIAS_CHARS or _TAG.fullmatch(tag) is None:
         raise ArtifactNameError(
-            f"Artifact tags may only contain alphanumeric characters, dashes, underscores and single words "
-            f"separated by spaces. Invalid tag: {str(tag)[:200]!r}",
+            "Invalid tag(s). Tags must only contain alphanumeric characters separated by hyphens, "
+            f"underscores, and/or spaces, not {str(tag)[:200]!r}",
             field="tags",
         )
     return tag
