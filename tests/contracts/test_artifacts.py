@@ -265,6 +265,24 @@ def test_time_to_live_is_the_versions_or_the_collections(desk: Desk) -> None:
             desk.artifacts.editor.edit_version(ever["id"], {"ttl_s": bad})
 
 
+def test_a_version_that_is_linked_in_the_moment_it_would_expire_stays(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = desk.log({"a": b"1"}, ttl=Ttl(100.0, is_inherited=False))
+    desk.pass_s(150)
+    fetch = Store.fetch
+
+    def linked_then(self: Store, statement: Any) -> Any:
+        rows = fetch(self, statement)
+        monkeypatch.undo()
+        desk.artifacts.editor.link(found["id"], "model-registry/D", ["best"])
+        return rows
+
+    monkeypatch.setattr(Store, "fetch", linked_then)
+    assert desk.artifacts.deleter.expire() == 0
+    assert desk.find("D:best", "model-registry")["id"] == found["id"]
+
+
 def test_the_collector_takes_what_was_deleted_a_day_ago_and_nothing_else(desk: Desk) -> None:
     process = desk.process()
     gone, kept = desk.log({"a": b"gone", "b": b"both"}), desk.log({"c": b"kept", "b": b"both"})

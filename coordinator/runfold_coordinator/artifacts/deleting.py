@@ -106,11 +106,16 @@ class Deleter:
         inherited = living.join(at.artifact_collections, _c.collection_pk == _v.collection_pk).where(
             _c.ttl_s.is_not(None), _v.ttl_is_inherited, _v.created_unix_s + _c.ttl_s < now_unix_s
         )
-        found = [row.version_pk for each in (own, inherited) for row in self._store.fetch(each)]
-        for some in _pages(found):
+        count = 0
+        for each in (own, inherited):
+            if not self._store.fetch(each.limit(1)):
+                continue  # the write lock is not taken while there are none
             with self._store.writing.transaction() as tx:
-                self._delete(tx, some)
-        return len(found)
+                # As it is now: somebody may have linked one meanwhile, or let it live.
+                found = list(tx.connection.execute(each.with_for_update(of=at.artifact_versions)).scalars())
+                self._delete(tx, found)
+                count += len(found)
+        return count
 
     def purge(self) -> int:
         """Let deleted versions go of their blobs, when they were long enough; return how many did."""
