@@ -5,6 +5,7 @@ A row is written only while its blob is held, so that it never points to nothing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -104,7 +105,8 @@ class RunFiles:
             StoreUnavailableError: Not known to be stored; doing it again is safe.
         """
         refused = [Result(each.name, "refused", why) for each in sent if (why := _complaint(each.name))]
-        good = {each.name: each for each in sent if not _complaint(each.name)}
+        fine = [each for each in sent if not _complaint(each.name)]
+        good = {each.name: each for each in sorted(fine, key=_taken)}
         if not good:
             return refused
         with self._store.writing.transaction() as tx:
@@ -208,6 +210,11 @@ class RunFiles:
                 plan.changed.append(values)
             plan.results.append(Result(name, outcome))
         return plan
+
+
+def _taken(sent: SentFile) -> float:
+    """Order by which the later taken comes last; of those that are taken now, the one that was sent last."""
+    return math.inf if sent.taken_unix_s is None else sent.taken_unix_s
 
 
 def _complaint(name: str) -> str | None:

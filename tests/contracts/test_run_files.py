@@ -46,6 +46,11 @@ def test_files_are_stored_listed_and_forgotten(store: Store, blobs: Blobs, files
     assert {each.outcome for each in files.put(run_pk, [SentFile(n, digest) for n in names])} == {"unchanged"}
     (older,) = files.put(run_pk, [SentFile("a.txt", blobs.put(b"older"), taken_unix_s=1.0)])
     assert older.outcome == "older"
+    twice = [SentFile("2", digest, taken_unix_s=5.0), SentFile("2", blobs.put(b"older"), taken_unix_s=4.0)]
+    assert [each.outcome for each in files.put(run_pk, twice)] == ["stored"]
+    assert (row := reader.find(run_pk, "2")) is not None
+    assert row.sha256 == digest  # of two of one name in one request too the later taken stays
+    assert files.delete(run_pk, "2")
     assert {row.size for row in reader.page(run_pk, limit=9)[0]} == {7}
     bench.feed(speaker.others((RecordKind.FILE, said[0])))
     assert (reader.counts(run_pk).stored, reader.counts(run_pk).pending) == (4, 1)
