@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,15 @@ def _log_in_child(path: str) -> None:
     assert run is not None
     run.log_artifact(path, name="from-child", type="dataset")
     run.finish()
+
+
+def test_a_folder_of_drafts_that_is_gone_is_made_anew(run: runfold.Run, tmp_path: Path) -> None:
+    Path("f").write_bytes(b"before")
+    run.log_artifact("f", name="a", type="t")
+    shutil.rmtree(tmp_path / "home/drafts")
+    run.log_artifact("f", name="b", type="t")
+    Path("f").write_bytes(b"after!")
+    assert [files_of(job) for job in jobs(tmp_path)] == [{"f": b"before"}] * 2
 
 
 def test_a_forked_child_logs_as_a_writer_of_its_own(run: runfold.Run, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class ProcessDrafts:
         with self._guard:
             if self._pid != os.getpid():
                 self._folders, self._pid = {}, os.getpid()
-            if home not in self._folders:
+            if home not in self._folders or not self._folders[home].is_dir():  # at exit it goes before others
                 self._folders[home] = _open_process_folder(home / "drafts")
             folder = self._folders[home] / secrets.token_hex(8)
             folder.mkdir(mode=0o700)
