@@ -141,11 +141,7 @@ def test_of_a_long_list_the_first_108_are_kept_and_that_is_said(
 
 def test_a_call_that_is_refused_stores_nothing(run: Any, tmp_path: Path) -> None:
     Path("a.png").write_bytes(b"")
-    Path("gone.html").write_text("x")
-    gone = runfold.Html("gone.html", inject=False)
-    Path("gone.html").unlink()
     for data, error in (
-        ({"x": 1, "ok": runfold.Html("o"), "gone": gone}, FileNotFoundError),
         ({"x": 1, "ref": runfold.Image("https://example.com/a.png")}, ValueError),
         ({"x": 1, "ok": runfold.Html("o"), "odd": object()}, TypeError),
         ({"x": [1, runfold.Html("o")]}, TypeError),
