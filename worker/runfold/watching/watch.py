@@ -111,7 +111,11 @@ class Watch:
             self._tell("gradients/", [(name, one.grad) for name, one in named if one.grad is not None])
 
     def _tell(self, kind: str, named: list[tuple[str, Any]]) -> None:
+        import torch
         from torch.nn.parameter import is_lazy
+
+        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            return  # nothing may wait for the device while a CUDA graph is recorded
 
         named = [(name, tensor) for name, tensor in named if not is_lazy(tensor)]
         counted = count_all([tensor for _, tensor in named])
