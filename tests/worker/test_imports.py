@@ -21,7 +21,7 @@ HEAVY = {
 #: What the wire may use: nothing that touches the world.
 PURE = {
     *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "heapq", "itertools"),
-    *("math", "operator", "re", "struct", "types", "typing", "zlib", "hashlib", "json", "unicodedata"),
+    *("math", "operator", "re", "struct", "types", "typing", "zlib", "hashlib", "json", "unicodedata", "copy"),
     *("msgpack", "runfold"),
 }
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from runfold import terminal
 from runfold.acknowledgement import registered_url
 from runfold.errors import CommError
-from runfold.protocol.file_records import ArtifactRecord, ArtifactUseRecord
 from runfold.protocol.records import RecordKind
 from runfold.run_files import RunFiles
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from runfold.api.connection import Connection
     from runfold.artifacts.artifact import Artifact
     from runfold.artifacts.logging import Place
+    from runfold.protocol.file_records import ArtifactRecord
 
 #: Longest look at a collection's type before an artifact is logged.
 _TYPE_CHECK_S = 2.0
@@ -158,6 +158,8 @@ class RunArtifacts(RunFiles):
                 'You must pass an artifact name (e.g. "pedestrian-dataset:v1"), an instance of '
                 "`wandb.Artifact`, or `wandb.Api().artifact()` to `use_artifact`"
             )
+        from runfold.protocol.file_records import ArtifactUseRecord
+
         artifact._use_as = use_as or artifact.name  # noqa: SLF001  # one product
         self._recorder.append(RecordKind.ARTIFACT_USE, ArtifactUseRecord(str(artifact.id), use_as).pack())
         return artifact

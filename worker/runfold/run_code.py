@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runfold import terminal
-from runfold.protocol.artifact_names import MAX_NAME_CHARS
 from runfold.run_artifacts import RunArtifacts
 
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ def is_own(path: str, root: str) -> bool:
 
 def safe_name(text: str) -> str:
     """Return a text as an artifact may be called: what it can't hold becomes "_", a long one is cut."""
+    from runfold.protocol.artifact_names import MAX_NAME_CHARS
+
     name = re.sub(r"[^a-zA-Z0-9_\-.]", "_", text)
     half = (MAX_NAME_CHARS - 2) // 2
     return name if len(name) <= MAX_NAME_CHARS else f"{name[:half]}..{name[-half:]}"

@@ -7,28 +7,18 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from runfold import terminal
-from runfold.node.lock import place_of
-from runfold.protocol.failpoints import hit
-from runfold.protocol.file_names import FileNameError, check_file_name
-from runfold.protocol.file_records import FileRecord
 from runfold.protocol.records import RecordKind
 from runfold.run_part import RunPart
-from runfold.saving import Placed, choose, place
-from runfold.spool.directory import remove_tree
-from runfold.uploads.awaiting import (
-    UploadCounts,
-    count_uploads,
-    failures,
-    is_empty,
-    tell_failures,
-    wait_for_uploads,
-    waiting_jobs,
-)
-from runfold.uploads.jobs import AnyJob, FileJob, FolderJob, new_id
-from runfold.uploads.outbox import Outbox
+
+# What saves and uploads is imported with the first file: a run that has none does without.
+if TYPE_CHECKING:
+    from runfold.saving import Placed
+    from runfold.uploads.awaiting import UploadCounts
+    from runfold.uploads.jobs import AnyJob, FolderJob
+    from runfold.uploads.outbox import Outbox
 
 _WARN_EVERY_S = 60.0
 #: Jobs between two looks at which of them are done, so that their ids don't fill memory.
@@ -52,6 +42,8 @@ class RunFiles(RunPart):
             terminal.warn_once(f"the run's folder can't be made: {error}. Training goes on")
             return str(self._folder() / "files")
         if not self._recorder.is_ended and self._folder_job is None:
+            from runfold.uploads.jobs import FolderJob
+
             self._recorder.begin()
             job = self._folder_job = FolderJob(**self._job_facts(), source=str(folder))
             self._put_job(job)
@@ -89,6 +81,8 @@ class RunFiles(RunPart):
             ValueError: Another policy, or a glob that leaves its base.
             UsageError: The run is finished.
         """
+        from runfold.saving import choose, place
+
         self._recorder.check_active("save")
         chosen = choose(glob_str, base_path, policy, is_glob=glob) if glob_str is not None else None
         if chosen is None:
@@ -148,6 +142,8 @@ class RunFiles(RunPart):
                 f"{placed.source} is a copy, since links can't be made there: it is uploaded once, not live"
             )
             policy = "now"
+        from runfold.protocol.file_names import FileNameError
+
         name = placed.link.relative_to(folder).as_posix()
         watched = (name, str(placed.source), policy)
         if policy != "now" and watched in self._watched:
@@ -185,6 +181,8 @@ class RunFiles(RunPart):
         since_mono_s = time.monotonic() if since_mono_s is None else since_mono_s
         super()._wait(quiet=quiet, since_mono_s=since_mono_s)
         if self._jobs:
+            from runfold.uploads.awaiting import wait_for_uploads
+
             wait_for_uploads(
                 self._outbox,
                 set(self._jobs),
@@ -198,11 +196,16 @@ class RunFiles(RunPart):
             )
 
     def _leave(self, code: int | None = 0) -> None:
-        if self._folder_job is not None and is_empty(Path(self._folder_job.source)):
-            self._outbox.forget(self._folder_job)  # there is nothing to wait for
+        if self._folder_job is not None:
+            from runfold.uploads.awaiting import is_empty
+
+            if is_empty(Path(self._folder_job.source)):
+                self._outbox.forget(self._folder_job)  # there is nothing to wait for
         super()._leave(code)
 
     def _upload_counts(self) -> UploadCounts:
+        from runfold.uploads.awaiting import count_uploads
+
         return count_uploads(self._outbox, set(self._jobs), self._jobs_count, self._jobs_lost)
 
     # -- for the other parts --
@@ -210,6 +213,8 @@ class RunFiles(RunPart):
     @property
     def _outbox(self) -> Outbox:
         """Where this run's jobs wait."""
+        from runfold.uploads.outbox import Outbox
+
         return Outbox(self._membership.node.target_dir)
 
     def _send_file(
@@ -240,6 +245,11 @@ class RunFiles(RunPart):
             FileNameError: (a ProtocolError) No file may have this name.
             UsageError: The run is finished.
         """
+        from runfold.protocol.failpoints import hit
+        from runfold.protocol.file_names import check_file_name
+        from runfold.protocol.file_records import FileRecord
+        from runfold.uploads.jobs import FileJob, new_id
+
         check_file_name(name)
         self._recorder.begin()
         # The job first: who is killed in between leaves a file that comes unannounced, not one that is
@@ -278,6 +288,8 @@ class RunFiles(RunPart):
     @property
     def _job_place(self) -> str:
         """Where this process's paths mean files."""
+        from runfold.node.lock import place_of
+
         identity = self._spool.identity
         return place_of(identity.boot_id or identity.host or "", identity.pid_namespace)
 
@@ -286,6 +298,8 @@ class RunFiles(RunPart):
         try:
             self._outbox.put(job, is_synced=False)
         except OSError as error:
+            from runfold.spool.directory import remove_tree
+
             with contextlib.suppress(OSError):
                 remove_tree(self._outbox.staging(job.id))  # nobody will come for it
             self._jobs_count += 1
@@ -302,6 +316,8 @@ class RunFiles(RunPart):
 
     def _note_job(self, job_id: str) -> None:
         """A job of this process was left: finish() waits for it, and status() counts it."""
+        from runfold.uploads.awaiting import failures, tell_failures, waiting_jobs
+
         now_s = time.monotonic()
         if now_s >= self._tell_at_s:
             self._tell_at_s = now_s + _WARN_EVERY_S

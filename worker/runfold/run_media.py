@@ -24,7 +24,6 @@ from runfold.redact import redact_text
 from runfold.run_attributes import RunAttributes
 from runfold.run_files import RunFiles
 from runfold.run_history import RunHistory
-from runfold.uploads.jobs import new_id
 
 #: At least so long media may still be encoded when the run ends, whatever its finish_timeout.
 _LEAST_DRAIN_S = 60.0
@@ -70,6 +69,8 @@ class RunMedia(RunHistory, RunAttributes, RunFiles):
         return described
 
     def _send_media(self, name: str, encoded: Encoded) -> None:
+        from runfold.uploads.jobs import new_id
+
         job_id = new_id()
         staging = self._outbox.staging(job_id)
         staging.mkdir(mode=0o700, parents=True)

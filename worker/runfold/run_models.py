@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runfold.errors import CommError
-from runfold.protocol.artifact_names import REGISTRY_PROJECT
 from runfold.run_artifacts import RunArtifacts
 
 if TYPE_CHECKING:
@@ -93,6 +92,8 @@ class RunModels(RunArtifacts):
             )
         type_ = self._type_of_model(name) if name is not None and not self._membership.is_offline else "model"
         artifact = self._log_artifact(path, name, type_, None)
+        from runfold.protocol.artifact_names import REGISTRY_PROJECT
+
         target = f"{self._membership.identity.entity}/{REGISTRY_PROJECT}/{registered_model_name}"
         return self.link_artifact(artifact, target, aliases)
 

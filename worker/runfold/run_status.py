@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from runfold.recorder import Recorder
 from runfold.run_spool import RunSpool
-from runfold.uploads.awaiting import UploadCounts
+
+if TYPE_CHECKING:
+    from runfold.uploads.awaiting import UploadCounts
 
 
 @dataclass(frozen=True, slots=True)

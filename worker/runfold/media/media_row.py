@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,16 +34,24 @@ class MediaRow:
 def hold(media: MediaCells) -> None:
     """Make all media of a row safe from later changes; nothing of the row is stored when one can't be any.
 
-    Where there is no place for a copy, or the file has vanished, training goes on: who encodes it tries once
-    more, and tells the loss.
+    Where there is no place for a copy (a full disk), training goes on: who encodes it tries once more, and
+    tells the loss.
 
     Raises:
-        ValueError: See `Media.hold`.
+        FileNotFoundError: The file of one has vanished, as in W&B. ValueError: see `Media.hold`.
     """
     for _, value in media:
         for item in value if isinstance(value, MediaList) else (value,):
-            with contextlib.suppress(OSError):
+            try:
                 item.hold()
+            except OSError:
+                _raise_if_vanished(item)
+
+
+def _raise_if_vanished(item: Media) -> None:
+    for one in (item, *item.parts()):
+        if one.content.source is not None:
+            one.content.source.stat()
 
 
 def without_media(cells: MediaCells) -> list[tuple[KeyPath, Any]]:
