@@ -21,7 +21,19 @@ HEAVY = {
 #: What the wire may use: nothing that touches the world.
 PURE = {
     *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "heapq", "itertools"),
-    *("math", "operator", "re", "struct", "types", "typing", "zlib", "hashlib", "json", "unicodedata", "copy"),
+    *(
+        "math",
+        "operator",
+        "re",
+        "struct",
+        "types",
+        "typing",
+        "zlib",
+        "hashlib",
+        "json",
+        "unicodedata",
+        "copy",
+    ),
     *("msgpack", "runfold"),
 }
 

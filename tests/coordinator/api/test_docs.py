@@ -22,7 +22,9 @@ def test_every_route_is_documented_and_every_documented_route_exists(
 ) -> None:
     paths = create_app(backend_over(store, intake)).openapi()["paths"]
     served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
-    documented = set(re.findall(r"^\| `((?:GET|POST|PUT|PATCH|DELETE) /api/v1/[^`]*)`", DOCS.read_text(), re.MULTILINE))
+    documented = set(
+        re.findall(r"^\| `((?:GET|POST|PUT|PATCH|DELETE) /api/v1/[^`]*)`", DOCS.read_text(), re.MULTILINE)
+    )
     assert documented == served
 
 

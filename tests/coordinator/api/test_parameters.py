@@ -28,7 +28,11 @@ def odd_requests(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 for value in ODD if parameter["in"] == "query" else ODD[4:6]:
                     odd = {parameter["name"]: quote(value.encode("utf-8", "surrogatepass"), safe="")}
                     query = needed | (odd if parameter["in"] == "query" else {})
-                    places = dict.fromkeys(in_path, "g") | THE_RUN | (odd if parameter["in"] == "path" and value else {})
+                    places = (
+                        dict.fromkeys(in_path, "g")
+                        | THE_RUN
+                        | (odd if parameter["in"] == "path" and value else {})
+                    )
                     text = "&".join(f"{name}={each}" for name, each in query.items())
                     yield method.upper(), f"{path.format(**places)}?{text}"
 
