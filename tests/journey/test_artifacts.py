@@ -103,6 +103,15 @@ with wandb.init(project="walk", id="walk1") as run:
         assert file.read() == "hello"
 
     used = run.use_artifact("data:best", type="dataset")
+    run.config["input"] = used
+    run.config.update({"input": used, "lr": 0.1})
+    assert run.config["input"] is used
+    try:
+        run.config["nested"] = {"deep": {"input": used}}
+    except ValueError as error:
+        assert "top level" in str(error)
+    else:
+        raise AssertionError("nested artifacts are refused")
     assert used.version == "v0"
     used.description, used.metadata["n"], used.ttl = "second", 2, datetime.timedelta(days=30)
     used.aliases.append("prod")
@@ -147,6 +156,8 @@ api = wandb.Api()
 stored = api.run("walk/walk1")
 assert {a.name for a in stored.logged_artifacts()} >= {"data:v0", "data:v1", "net:v0", "run-walk1-sub:v0"}
 assert {a.name for a in stored.used_artifacts()} >= {"data:v0", "net:v0"}
+kept = stored.config["input"]
+assert (kept["_type"], kept["sequenceName"], kept["version"]) == ("artifactVersion", "data", "v0"), kept
 assert [run.id for run in api.artifact("walk/data:v0").used_by()] == ["walk1"]
 assert [a.version for a in api.artifacts("dataset", "walk/data")] == ["v1", "v0"]
 assert len(api.artifacts("dataset", "walk/data", tags="large")) == 1

@@ -34,7 +34,7 @@ def pack_run(run: Run) -> dict[str, Any]:
         "is_offline": membership.is_offline,
         "target": membership.node.target,
         "url": membership.node.url,
-        "config": run.config.as_dict(),
+        "config": run.config._as_stored(),  # noqa: SLF001  # same
         "settings": {name: getattr(settings, name) for name in _CARRIED},
         "mode": settings.mode,
         "step": run.step,

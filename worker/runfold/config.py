@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from runfold import config_values, terminal
+from runfold import config_artifacts, config_values, terminal
 from runfold.errors import ConfigError
 
 #: Reserved key: stored with the config, hidden from keys() and items().
@@ -22,6 +22,8 @@ class Config:
         object.__setattr__(self, "_locked", {})
         object.__setattr__(self, "_on_change", on_change)
         object.__setattr__(self, "_allow_by_default", False)
+        #: Says that an artifact is an input of the run, and returns it.
+        object.__setattr__(self, "_use_artifact", None)
 
     def keys(self) -> list[str]:
         """Return the keys that do not begin with an underscore."""
@@ -37,6 +39,10 @@ class Config:
 
     def _as_dict(self) -> dict[str, Any]:
         return dict(self._items)
+
+    def _as_stored(self) -> dict[str, Any]:
+        """Return `items()` as plain values: artifacts as they are kept."""
+        return config_artifacts.stored(self.as_dict())
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of `key`, or `default`."""
@@ -117,7 +123,11 @@ class Config:
             if key in self._locked and locked_by != user:
                 terminal.warn(f"Config item {key!r} was locked by {locked_by!r} (ignored update).")
                 continue
-            value = config_values.convert(raw_value)
+            if config_artifacts.is_artifact(raw_value):
+                value = raw_value if self._use_artifact is None else self._use_artifact(raw_value)
+            else:
+                config_artifacts.refuse_inside(raw_value)
+                value = config_values.convert(raw_value)
             if key == RESERVED and isinstance(value, dict):
                 value = {**self._items[RESERVED], **value}
             elif not allow and key in self._items and value != self._items[key]:
@@ -130,7 +140,7 @@ class Config:
 
     def _store(self, changed: dict[str, Any]) -> None:
         if self._on_change is not None:
-            self._on_change(changed)  # first: it refuses when the run is finished
+            self._on_change(config_artifacts.stored(changed))  # first: it refuses when the run is finished
         self._items.update(changed)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, Self
 
-from runfold import terminal
+from runfold import config_artifacts, terminal
 from runfold.alerts import AlertLevel, check_level, fit_title, wait_seconds
 from runfold.config import Config
 from runfold.deprecated_names import DeprecatedNames
@@ -73,6 +73,7 @@ class Run(
         self._settings = settings
         self._on_finish = on_finish
         self._config = Config()
+        config, artifacts = config_artifacts.split(config)
         self._config.update(config)
         initial = redact_value(self._config._as_dict())  # noqa: SLF001  # ours, with the reserved key
         self._membership = replace(membership, identity=replace(membership.identity, config=initial))
@@ -99,6 +100,9 @@ class Run(
             # Found on the run itself, log() saves a call: 5 % of it. Not where somebody put another one.
             self.__dict__["log"] = self._recorder.log
         self._is_made = True
+        object.__setattr__(self._config, "_use_artifact", lambda one: self.use_artifact(one) or one)
+        if artifacts:
+            self._config.update(artifacts, allow_val_change=True)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_is_made" in self.__dict__ and name not in self.__dict__ and not hasattr(type(self), name):

@@ -32,7 +32,7 @@ class RunDisplay(RunFacts):
             name=run.name or self.id,
             path=self.path,
             state=self._state_here(),
-            config=run.config.as_dict(),
+            config=run.config._as_stored(),  # noqa: SLF001  # same
             summary=live.summary() if live is not None else {},
             hidden=hidden,
         )
