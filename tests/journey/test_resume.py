@@ -90,7 +90,8 @@ def test_a_killed_run_is_resumed_on_another_machine(stage: Stage, name: str) -> 
         {**first, "resume": "allow", "group": "g"}, rows=[0.0, 1.0, 2.0], summary={"best": 5}, then="kill"
     )
     assert (told["resumed"], told["starting_step"]) == (False, 0)
-    until(lambda: stage.knows(name) and stage.run(name).state == "crashed")
+    # How it died is known exactly where its agent had begun to watch it.
+    until(lambda: stage.knows(name) and stage.run(name).state in {"crashed", "killed"})
     until(lambda: rows(stage.run(name)).keys() == {0, 1, 2})
     told = stage.play(
         {"id": name, "resume": "must", "config": {"lr": 0.2}}, rows=[3.0, 4.0], env=stage.elsewhere()
@@ -111,10 +112,8 @@ def test_a_killed_run_is_resumed_on_another_machine(stage: Stage, name: str) -> 
     stamps = [row["_timestamp"] for row in run.scan_history()]
     assert runtimes[3] - runtimes[2] < stamps[3] - stamps[2]
     assert [point["kind"] for point in run.branch_points] == ["resume"]
-    assert [(a["state"], a["first_step"], a["last_step"]) for a in run.attempts()] == [
-        ("crashed", 0, 2),
-        ("finished", 3, 4),
-    ]
+    assert [(a["first_step"], a["last_step"]) for a in run.attempts()] == [(0, 2), (3, 4)]
+    assert [a["state"] for a in run.attempts()] in (["crashed", "finished"], ["killed", "finished"])
     check_accounting(run)
 
 

@@ -29,6 +29,10 @@ SECRETS = [
     f"wandb_v1_{TOKEN}",
     f"Authorization: Bearer {TOKEN}",
     *(
+        f"https://host/key?part=1&{name}={TOKEN}"
+        for name in ("X-Amz-Signature", "X-Goog-Security-Token", "X-Amz-Credential", "Signature", "sig", "token")
+    ),
+    *(
         f"{name}={TOKEN}"
         for name in (
             "api_key", "API-KEY", "apikey", "password", "passwd", "client_secret", "client-secret", "clientsecret",
