@@ -144,7 +144,8 @@ def find_causes(members: Sequence[Member]) -> dict[str, Member]:
     for member in failed:
         level = member.verdict.ending.blame
         if level != Blame.OWN:
-            causes = (_cause_of(member, by_level[of]) for of in Blame if of <= level)
+            upto = max(level, Blame.PERHAPS_INDUCED)
+            causes = (_cause_of(member, by_level[of]) for of in Blame if of <= upto)
             cause = next((cause for cause in causes if cause is not None), None)
             if cause is not None:
                 found[member.writer_id] = cause
@@ -157,9 +158,13 @@ def _cause_of(member: Member, others: Sequence[Member]) -> Member | None:
         within_s, before_s = PEER_LOSS_WITHIN_S, PEER_LOSS_BEFORE_S
     else:
         within_s, before_s = INDUCED_WITHIN_S, SEEN_BEFORE_S
-    if others and others[0].verdict.ending.blame == member.verdict.ending.blame:
+    level, of = member.verdict.ending.blame, others[0].verdict.ending.blame if others else Blame.OWN
+    if of == level:
         # Nothing but time tells which was first, and what came at one time has a common cause.
         before_s = -REACTION_S
+    elif of > level:
+        # A launcher asks all that live to end: who is gone without that was most likely its reason.
+        before_s = -SEEN_BEFORE_S
     at = bisect_left(others, member.signal_ns - int(within_s * 1e9), key=lambda other: other.ended_ns)
     # Not the death itself: of its own level only what came before its signal counts.
     if at == len(others) or others[at].ended_ns > member.signal_ns + before_s * 1e9:

@@ -35,10 +35,12 @@ class Blame(IntEnum):
 
     #: Its own doing, or a cause of its own: an exception, memory, a stop request, the scheduler.
     OWN = 0
-    #: By a signal that may be a launcher's answer to another rank's failure, or gone without a word.
-    PERHAPS_INDUCED = 1
+    #: By SIGKILL, or gone, without the SIGTERM that launchers send first; only an observer knows when.
+    SUDDEN = 1
+    #: By a signal that may be a launcher's answer to another rank's failure.
+    PERHAPS_INDUCED = 2
     #: By what only a lost peer or the launcher brings about.
-    INDUCED = 2
+    INDUCED = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,6 +261,8 @@ class _Judgement:
         sender = signal if signal is not None and signal.signum == signum else None
         passed_on = self._launchers_signal(signum)
         blame = Blame.PERHAPS_INDUCED if signum in _LAUNCHERS_SIGNALS else Blame.OWN
+        if signum == KILL and signal is None:
+            blame = Blame.SUDDEN
         if passed_on is not None:
             whence, blame = f", which its launcher got{_from(passed_on)}", Blame.OWN
         elif sender is not None and sender.sender_pid is not None:
@@ -296,7 +298,7 @@ class _Judgement:
         if self._t.reboot_ns is not None:
             return self._say(CRASHED, "the node was rebooted", INFERRED)
         why = "the process vanished without an exit record"
-        return self._say(CRASHED, why, INFERRED, Blame.PERHAPS_INDUCED)
+        return self._say(CRASHED, why, INFERRED, Blame.SUDDEN)
 
     def _say(self, state: str, reason: str, confidence: str, blame: Blame = Blame.OWN) -> Verdict:
         how, signal = self._how, self._signal

@@ -7,6 +7,8 @@ from dataclasses import replace
 from signal import SIGABRT, SIGKILL, SIGSEGV, SIGTERM
 from typing import Any
 
+import pytest
+
 from coordinator.states.cases import S, at, died, exited, gone, raised, signalled
 from runfold.protocol import evidence as e
 from runfold.protocol.evidence import Evidence
@@ -30,6 +32,10 @@ def judge(*members: Member) -> RunVerdict:
 
 def blamed(found: RunVerdict) -> int | None:
     return None if found.first_failure is None else found.first_failure["rank"]
+
+
+def replace_time(one: Evidence, t_s: float) -> Evidence:
+    return replace(one, t_ns=int(t_s * S))
 
 
 def test_a_rank_that_raises_is_blamed_and_not_those_that_its_launcher_ends() -> None:
@@ -65,6 +71,16 @@ def test_a_killed_rank_is_blamed_and_not_the_peers_that_miss_it_even_if_these_ar
     assert found.reason == "rank 2: killed by SIGKILL, sender unknown"
     assert set(found.induced) == {"0", "1", "3", "4"}
     assert found.induced["0"].endswith("NCCL error after rank 2 was killed")
+
+
+@pytest.mark.parametrize("sudden", [died(SIGKILL, 101.5), gone(101.5)])
+def test_who_was_never_asked_to_end_is_blamed_though_its_death_is_seen_late(sudden: Evidence) -> None:
+    asked = [member(rank, signalled(SIGTERM, 100), died(SIGTERM, 100.1 + rank)) for rank in (0, 1)]
+    found = judge(*asked, member(2, sudden))
+    assert (blamed(found), set(found.induced)) == (2, {"0", "1"})
+    # Later than any observer is, it is a consequence: launchers kill those that do not end when asked.
+    found = judge(*asked, member(2, replace_time(sudden, 130)))
+    assert blamed(found) == 0 and "2" in found.induced
 
 
 def test_a_collective_that_times_out_is_a_consequence_for_as_long_as_its_timeout() -> None:

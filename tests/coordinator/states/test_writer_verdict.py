@@ -295,10 +295,12 @@ def test_what_may_still_come_is_waited_for_a_moment() -> None:
 @pytest.mark.parametrize(
     ("evidence", "blame"),
     [
-        ((died(SIGKILL),), Blame.PERHAPS_INDUCED),
+        ((died(SIGKILL),), Blame.SUDDEN),
+        ((signalled(SIGTERM), died(SIGKILL)), Blame.PERHAPS_INDUCED),
         ((died(SIGTERM),), Blame.PERHAPS_INDUCED),
         ((died(SIGABRT),), Blame.PERHAPS_INDUCED),
-        ((gone(),), Blame.PERHAPS_INDUCED),
+        ((gone(),), Blame.SUDDEN),
+        ((signalled(SIGTERM), gone()), Blame.PERHAPS_INDUCED),
         ((died(SIGSEGV),), Blame.OWN),
         ((died(SIGKILL), OOM), Blame.OWN),
         ((ASKED, SENT, died(SIGTERM)), Blame.OWN),
