@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
 
 from runfold_coordinator.blobs.blobs import Blobs
@@ -16,8 +14,7 @@ from runfold_coordinator.blobs.uploads import Uploads
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.store.errors import StoreError, StoreFullError
 from runfold_coordinator.store.store import Store
-
-logger = logging.getLogger(__name__)
+from runfold_coordinator.turn_loop import Due, TurnLoop
 
 TURN_EVERY_S = 5.0
 #: After a failure it is tried again as late as this.
@@ -49,49 +46,41 @@ class Upkeep:
         self._orphans = Orphans(store, blobs, clock)
         self._scrubber = Scrubber(store, blobs, clock)
         self._collect_every_s = min(COLLECT_EVERY_S, max(1.0, blobs.min_age_s / 2))
-        self._next_uploads_s = 0.0
-        self._next_collect_s = clock.mono_s() + self._collect_every_s
-        self._next_shard_s = clock.mono_s() + self._collect_every_s
+        first_s = clock.mono_s() + self._collect_every_s
+        self._old_uploads = Due(UPLOADS_EVERY_S)
+        self._collect = Due(self._collect_every_s, first_s=first_s)
+        self._next_shard = Due(ORPHANS_EVERY_S / len(SHARDS), first_s=first_s)
         self._shard = 0
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="runfold-blobs", daemon=True)
+        self._loop = TurnLoop(
+            "blobs", self._take, waits_for=(StoreError, BlobError, OSError), retry_s=RETRY_S
+        )
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
 
-    def stop(self, timeout_s: float = 30.0) -> None:
+    def stop(self) -> None:
         """End after the step in work; idempotent."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._loop.stop()
 
     def turn(self) -> None:
         """Do what is due."""
         now_s = self._clock.mono_s()
-        if now_s >= self._next_uploads_s:
+        if self._old_uploads.is_due(now_s):
             self._uploads.remove_old(self._clock.unix_s())
-            self._next_uploads_s = now_s + UPLOADS_EVERY_S
-        if now_s >= self._next_collect_s:
-            self._collector.collect(self._stopping.is_set)
-            self._next_collect_s = now_s + self._collect_every_s
-        if now_s >= self._next_shard_s:
+            self._old_uploads.done(now_s)
+        if self._collect.is_due(now_s):
+            self._collector.collect(self._loop.is_stopping)
+            self._collect.done(now_s)
+        if self._next_shard.is_due(now_s):
             self._orphans.remove(SHARDS[self._shard])
             self._shard = (self._shard + 1) % len(SHARDS)
-            self._next_shard_s = now_s + ORPHANS_EVERY_S / len(SHARDS)
-        self._scrubber.turn(self._stopping.is_set)
+            self._next_shard.done(now_s)
+        self._scrubber.turn(self._loop.is_stopping)
 
-    def _run(self) -> None:
-        wait_s = TURN_EVERY_S
-        while not self._stopping.wait(min(wait_s, self._collect_every_s)):
-            wait_s = TURN_EVERY_S
-            try:
-                self.turn()
-            except StoreFullError:
-                # Even removing takes space in a database: give the reserve up, for this makes room.
-                self._free_ballast()
-            except (StoreError, BlobError, OSError) as error:
-                logger.warning("blobs wait", extra={"event": "blob_upkeep", "why": str(error)})
-                wait_s = RETRY_S
-            except Exception:
-                logger.exception("upkeep of blobs failed", extra={"event": "blob_upkeep_failed"})
-                wait_s = RETRY_S
+    def _take(self) -> float:
+        try:
+            self.turn()
+        except StoreFullError:
+            # Even removing takes space in a database: give the reserve up, for this makes room.
+            self._free_ballast()
+        return min(TURN_EVERY_S, self._collect_every_s)
