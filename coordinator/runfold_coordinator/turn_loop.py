@@ -1,4 +1,4 @@
-"""What the parts of the server that work by themselves run on: a thread that takes turns; when steps are due."""
+"""What the server does by itself runs on this: a thread that takes turns, and when their steps are due."""
 
 from __future__ import annotations
 
@@ -59,6 +59,10 @@ class TurnLoop:
     def is_stopping(self) -> bool:
         """Whether a long turn should end where it can."""
         return self._stopping.is_set()
+
+    def pause(self, wait_s: float) -> None:
+        """Wait inside a turn, or a thread that it began; a stop ends it."""
+        self._stopping.wait(wait_s)
 
     def stop(self, timeout_s: float = 30.0) -> None:
         """End after the turn in work; idempotent."""

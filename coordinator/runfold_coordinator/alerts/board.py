@@ -75,14 +75,12 @@ class AlertBoard:
         self._is_loaded = False
         #: Before anything is ingested: what happens from here on is news to a new rule.
         self._born_unix_s = clock.unix_s()
-        self.changed = threading.Event()
 
     def note(self, touched: Mapping[int, bool]) -> None:
         """Take that a commit has touched these runs. Any thread; returns at once."""
         with self._lock:
             for run_pk, with_alerts in touched.items():
                 self._touched[run_pk] = with_alerts or self._touched.get(run_pk, False)
-        self.changed.set()
 
     def turn(self) -> bool:
         """Look at what has changed and can be looked at now; return whether anything was raised."""
@@ -113,7 +111,6 @@ class AlertBoard:
         self._is_loaded = True
 
     def _collect(self) -> None:
-        self.changed.clear()
         with self._lock:
             touched, self._touched = self._touched, {}
         self._run_alerts.note([pk for pk, with_alerts in touched.items() if with_alerts])

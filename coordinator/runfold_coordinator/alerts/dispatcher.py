@@ -19,6 +19,7 @@ from runfold_coordinator.alerts.payloads import Delivery, body_of, headers_of, s
 from runfold_coordinator.alerts.webhook import DeliveryError, post
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.store.errors import StoreError
+from runfold_coordinator.turn_loop import TurnLoop
 
 logger = logging.getLogger(__name__)
 
@@ -72,24 +73,21 @@ class Dispatcher:
         self._busy: Counter[str] = Counter()
         self._in_flight: set[tuple[int, str]] = set()
         self._allowances: dict[str, Allowance] = {}
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
         self._is_closed = False
-        self._thread = threading.Thread(target=self._run, name="runfold-alert-dispatch", daemon=True)
+        self._loop = TurnLoop(
+            "alert-dispatch", self._look, retry_s=AFTER_FAULT_S, fault_retry_s=AFTER_FAULT_S
+        )
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
 
     def wake(self) -> None:
         """Look now: something was put into the outbox."""
-        self._wake.set()
+        self._loop.wake()
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Begin no more deliveries, and wait a little for those under way; idempotent."""
-        self._stopping.set()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._loop.stop()
         deadline_s = time.monotonic() + timeout_s
         while self._in_flight and time.monotonic() < deadline_s:
             time.sleep(0.01)
@@ -107,7 +105,7 @@ class Dispatcher:
         begun = 0
         for delivery in self._outbox.due(now_unix_s, LONGEST_DELAY_S * 2, without=blocked, limit=100):
             key = (delivery.alert_pk, delivery.receiver)
-            if key in in_flight or self._stopping.is_set():
+            if key in in_flight or self._loop.is_stopping():
                 continue
             receiver = config.find_receiver(delivery.receiver)
             if receiver is None:
@@ -147,15 +145,15 @@ class Dispatcher:
         except StoreError as error:
             # Not settled: it is due still, and is sent again with the same id.
             logger.warning("a delivery waits", extra={"event": "alert_store_away", "why": str(error)})
-            self._stopping.wait(AFTER_FAULT_S)
+            self._loop.pause(AFTER_FAULT_S)
         except Exception:
             logger.exception("a delivery failed", extra={"event": "alert_failed", "receiver": receiver.name})
-            self._stopping.wait(AFTER_FAULT_S)
+            self._loop.pause(AFTER_FAULT_S)
         finally:
             with self._lock:
                 self._busy[receiver.name] -= 1
                 self._in_flight.discard((delivery.alert_pk, delivery.receiver))
-            self._wake.set()
+            self._loop.wake()
 
     def _try(self, receiver: Receiver, delivery: Delivery) -> None:
         attempts = delivery.attempts + 1
@@ -185,16 +183,6 @@ class Dispatcher:
         if not self._is_closed:  # the database is, too: it is sent again, with the same id
             self._outbox.settle(delivery, state, **facts)
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            wait_s = LOOK_EVERY_S
-            try:
-                self._wake.clear()
-                self.turn()
-            except StoreError as error:
-                logger.warning("deliveries wait", extra={"event": "alert_store_away", "why": str(error)})
-                wait_s = AFTER_FAULT_S
-            except Exception:
-                logger.exception("deliveries failed", extra={"event": "alert_dispatch_failed"})
-                wait_s = AFTER_FAULT_S
-            self._wake.wait(wait_s)
+    def _look(self) -> float:
+        self.turn()
+        return LOOK_EVERY_S

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,12 +10,12 @@ from runfold_coordinator.alerts.config_file import ConfigFile
 from runfold_coordinator.alerts.dispatcher import Dispatcher
 from runfold_coordinator.alerts.outbox import Outbox
 from runfold_coordinator.clock import Clock
-from runfold_coordinator.store.errors import StoreError
 from runfold_coordinator.store.store import Store
-
-logger = logging.getLogger(__name__)
+from runfold_coordinator.turn_loop import TurnLoop
 
 AFTER_FAULT_S = 5.0
+#: Many commits a second are one look.
+GATHER_S = 0.05
 
 
 class Alerts:
@@ -32,33 +30,25 @@ class Alerts:
         config_file = ConfigFile(path, environ)
         self._board = AlertBoard(store, clock, config_file)
         self._dispatcher = Dispatcher(Outbox(store), clock, lambda: config_file.current)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="runfold-alerts", daemon=True)
-        store.writing.on_touched(self._board.note)
+        self._loop = TurnLoop(
+            "alerts", self._look, retry_s=AFTER_FAULT_S, fault_retry_s=AFTER_FAULT_S, gather_s=GATHER_S
+        )
+        store.writing.on_touched(self._note)
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
         self._dispatcher.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """End both threads; what was not delivered waits in the database. Idempotent."""
-        self._stopping.set()
-        self._board.changed.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._loop.stop(timeout_s)
         self._dispatcher.stop()
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                if self._board.turn():
-                    self._dispatcher.wake()
-                self._board.changed.wait(self._board.wait_s())
-                # Many commits a second are one look.
-                self._stopping.wait(0.05)
-            except StoreError as error:
-                logger.warning("alerts wait", extra={"event": "alerts_store_away", "why": str(error)})
-                self._stopping.wait(AFTER_FAULT_S)
-            except Exception:
-                logger.exception("a look at the runs failed", extra={"event": "alerts_failed"})
-                self._stopping.wait(AFTER_FAULT_S)
+    def _note(self, touched: Mapping[int, bool]) -> None:
+        self._board.note(touched)
+        self._loop.wake()
+
+    def _look(self) -> float:
+        if self._board.turn():
+            self._dispatcher.wake()
+        return self._board.wait_s()
