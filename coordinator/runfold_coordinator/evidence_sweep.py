@@ -7,6 +7,7 @@ import logging
 import sqlalchemy as sa
 
 from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -52,8 +53,7 @@ class EvidenceSweep:
             return False
         removed = 0
         with self._store.writing.transaction() as tx:
-            for at in range(0, len(writer_ids), 500):
-                ids = writer_ids[at : at + 500]
+            for ids in in_slices(writer_ids):
                 removed += tx.connection.execute(
                     sa.delete(t.evidence).where(
                         c.writer_id.in_(ids), c.received_unix_s < now_unix_s - REMOVE_AFTER_S, ~is_known

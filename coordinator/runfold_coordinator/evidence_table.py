@@ -23,6 +23,7 @@ from runfold_coordinator.states.testimony import Testimony, gather_testimony
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import unpack_stored
 from runfold_coordinator.store.names import clean_text
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.writes import Transaction
 
 logger = logging.getLogger(__name__)
@@ -89,8 +90,7 @@ class EvidenceTable:
         if len(self._cache) + len(missing) > CACHED:
             self._cache.clear()
             missing = sorted(writer_ids)
-        for at in range(0, len(missing), 500):
-            ids = missing[at : at + 500]
+        for ids in in_slices(missing):
             found: dict[str, list[Evidence]] = {writer_id: [] for writer_id in ids}
             for row in connection.execute(sa.select(t.evidence).where(t.evidence.c.writer_id.in_(ids))):
                 found[row.writer_id].append(_from_row(row))
@@ -100,11 +100,11 @@ class EvidenceTable:
 
     def _bound(self, tx: Transaction, writer_ids: Sequence[str]) -> None:
         c = t.evidence.c
-        for at in range(0, len(writer_ids), 500):
+        for some in in_slices(writer_ids):
             counted: Counter[tuple[str, str]] = Counter()
             counts = tx.connection.execute(
                 sa.select(c.writer_id, c.source, sa.func.count().label("n"))
-                .where(c.writer_id.in_(writer_ids[at : at + 500]))
+                .where(c.writer_id.in_(some))
                 .group_by(c.writer_id, c.source)
             )
             for row in counts:

@@ -18,6 +18,7 @@ from runfold_coordinator.clock import Clock
 from runfold_coordinator.store.file_tables import blobs as b
 from runfold_coordinator.store.file_tables import run_files as f
 from runfold_coordinator.store.names import clean_text
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
 
@@ -27,7 +28,6 @@ MAX_FILES_PER_RUN = 1_000_000
 MAX_MIMETYPE_CHARS = 255
 #: What is kept of the reason why a file will never come.
 MAX_ERROR_CHARS = 2000
-_AT_ONCE = 500
 
 #: stored: it is what was sent; unchanged: it was that before; older: a later one is kept; refused: see why.
 Outcome = Literal["stored", "unchanged", "older", "refused"]
@@ -228,10 +228,10 @@ def _complaint(name: str) -> str | None:
 def _known(tx: Transaction, run_pk: int, names: Collection[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     chosen = sorted(names)
-    for at in range(0, len(chosen), _AT_ONCE):
+    for some in in_slices(chosen):
         rows = tx.connection.execute(
             sa.select(f.c.name, f.c.sha256, f.c.taken_unix_s, f.c.stored_unix_s)
-            .where(f.c.run_pk == run_pk, f.c.name.in_(chosen[at : at + _AT_ONCE]))
+            .where(f.c.run_pk == run_pk, f.c.name.in_(some))
             .with_for_update()
         )
         found |= {row.name: row for row in rows}
@@ -241,10 +241,8 @@ def _known(tx: Transaction, run_pk: int, names: Collection[str]) -> dict[str, An
 def _sizes(tx: Transaction, digests: Collection[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     chosen = sorted(set(digests))
-    for at in range(0, len(chosen), _AT_ONCE):
-        rows = tx.connection.execute(
-            sa.select(b.c.digest, b.c.size).where(b.c.digest.in_(chosen[at : at + _AT_ONCE]))
-        )
+    for some in in_slices(chosen):
+        rows = tx.connection.execute(sa.select(b.c.digest, b.c.size).where(b.c.digest.in_(some)))
         found |= {row.digest: row.size for row in rows}
     return found
 

@@ -22,6 +22,7 @@ from runfold_coordinator.open_writers import OpenWriter, OpenWriters
 from runfold_coordinator.run_judge import RunJudge
 from runfold_coordinator.states import RUNNING, Limits
 from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
 
@@ -215,10 +216,10 @@ class StateBoard:
         c = t.writers.c
         by_id = dict(signs)
         ids = list(by_id)
-        for at in range(0, len(ids), 500):
+        for some in in_slices(ids):
             for row in tx.connection.execute(
                 sa.select(c.writer_id, c.writer_pk, c.run_pk, c.head_seq, c.alive).where(
-                    c.writer_id.in_(ids[at : at + 500])
+                    c.writer_id.in_(some)
                 )
             ):
                 sign = by_id.pop(row.writer_id)

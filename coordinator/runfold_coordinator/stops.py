@@ -24,6 +24,7 @@ from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import unpack_stored
 from runfold_coordinator.store.model import RunRow, WriterRow
 from runfold_coordinator.store.names import clean_text
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 
 #: Longest text about who asked, in characters.
@@ -179,10 +180,8 @@ class Stops:
             return
         alive: set[str] = set()
         c = t.writers.c
-        for at in range(0, len(ids), 500):
-            rows = self._store.fetch(
-                sa.select(c.writer_id).where(c.writer_id.in_(ids[at : at + 500]), self._may_live())
-            )
+        for some in in_slices(ids):
+            rows = self._store.fetch(sa.select(c.writer_id).where(c.writer_id.in_(some), self._may_live()))
             alive |= {row.writer_id for row in rows}
         ended = [writer_id for writer_id in ids if writer_id not in alive]
         if ended:
@@ -248,8 +247,7 @@ def _row(writer_id: str, request: StopRequest, now_s: float) -> dict[str, Any]:
 def _partitions(connection: sa.Connection, writer_ids: Sequence[str]) -> dict[str, int]:
     c = t.writers.c
     found: dict[str, int] = {}
-    for at in range(0, len(writer_ids), 500):
-        ids = writer_ids[at : at + 500]
+    for ids in in_slices(writer_ids):
         rows = connection.execute(sa.select(c.writer_id, c.partition).where(c.writer_id.in_(ids)))
         found |= {row.writer_id: row.partition for row in rows}
     return found

@@ -15,13 +15,13 @@ from runfold_coordinator.readers.run_lanes import facts_of
 from runfold_coordinator.states import TERMINAL
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import is_deleted, unpack_stored
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 
 _COLUMNS = (
     *("run_pk", "entity", "project", "run_id", "name", "group_name", "tags_json", "state", "reason"),
     *("unreachable", "stalled", "verdicts", "first_failure", "ended_unix_ns", "updated_unix_s", "mode"),
 )
-AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ class FactsReader:
         """Return the facts of these runs without ranks and counts; not of those that agents keep."""
         pks, c = sorted(run_pks), t.runs.c
         found = []
-        for at in range(0, len(pks), AT_ONCE):
+        for some in in_slices(pks):
             rows = self._store.fetch(
                 sa.select(*(c[name] for name in _COLUMNS)).where(
-                    c.run_pk.in_(pks[at : at + AT_ONCE]), c.entity != NODE_ENTITY, is_deleted(False)
+                    c.run_pk.in_(some), c.entity != NODE_ENTITY, is_deleted(False)
                 )
             )
             found += [_facts(row) for row in rows]

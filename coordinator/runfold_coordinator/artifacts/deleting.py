@@ -12,6 +12,7 @@ from runfold_coordinator.artifacts.collections import locked_collection
 from runfold_coordinator.artifacts.errors import ArtifactInUseError, NoSuchArtifactError
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.store import artifact_tables as at
+from runfold_coordinator.store.slices import AT_ONCE, in_slices
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
 
@@ -20,7 +21,6 @@ KEEP_DELETED_S = 86_400.0
 #: Parts of a version that nobody finishes are given up after so long, seconds.
 KEEP_UNFINISHED_S = 30 * 86_400.0
 #: Versions that go in one transaction.
-_AT_ONCE = 500
 
 _v = at.artifact_versions.c
 _m = at.artifact_members.c
@@ -69,7 +69,7 @@ class Deleter:
             own = list(versions)
             if not force:
                 _refuse_linked(tx, own)
-            for some in _pages(own):
+            for some in in_slices(own):
                 self._delete(tx, some)
             tx.connection.execute(sa.delete(at.artifact_aliases).where(_a.collection_pk == collection_pk))
             is_link = _m.version_pk.not_in(sa.select(_v.version_pk).where(_v.collection_pk == collection_pk))
@@ -90,7 +90,7 @@ class Deleter:
                     sa.select(_v.version_pk).where(_v.run_pk == run_pk, _v.deleted_unix_s.is_(None))
                 ).scalars()
             )
-            for some in _pages(found):
+            for some in in_slices(found):
                 self._delete(tx, some)
         return len(found)
 
@@ -101,7 +101,7 @@ class Deleter:
         is_linked = sa.exists().where(
             other.c.version_pk == _v.version_pk, other.c.collection_pk != _v.collection_pk
         )
-        living = sa.select(_v.version_pk).where(_v.deleted_unix_s.is_(None), ~is_linked).limit(_AT_ONCE)
+        living = sa.select(_v.version_pk).where(_v.deleted_unix_s.is_(None), ~is_linked).limit(AT_ONCE)
         own = living.where(_v.ttl_s.is_not(None), _v.created_unix_s + _v.ttl_s < now_unix_s)
         inherited = living.join(at.artifact_collections, _c.collection_pk == _v.collection_pk).where(
             _c.ttl_s.is_not(None), _v.ttl_is_inherited, _v.created_unix_s + _c.ttl_s < now_unix_s
@@ -200,7 +200,7 @@ def _refuse_named(tx: Transaction, version_pk: int) -> None:
 
 
 def _refuse_linked(tx: Transaction, version_pks: Collection[int]) -> None:
-    for some in _pages(version_pks):
+    for some in in_slices(version_pks):
         name = tx.connection.execute(
             sa.select(_c.name)
             .join(at.artifact_members, _m.collection_pk == _c.collection_pk)
@@ -220,9 +220,3 @@ def _is_link() -> sa.ColumnElement[bool]:
     """Condition on members: in another collection than the one that the version was logged into."""
     logged = sa.select(_v.collection_pk).where(_v.version_pk == _m.version_pk)
     return _m.collection_pk != logged.correlate(at.artifact_members).scalar_subquery()
-
-
-def _pages(pks: Collection[int]) -> Iterable[list[int]]:
-    chosen = list(pks)
-    for start in range(0, len(chosen), _AT_ONCE):
-        yield chosen[start : start + _AT_ONCE]

@@ -13,6 +13,7 @@ from runfold_coordinator.live_facts import Head
 from runfold_coordinator.states import TERMINAL
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import unpack_stored
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 
 #: Whatever is not known by then of processes that may have said a part before the finish, seconds after it.
@@ -26,7 +27,6 @@ BEAT_MARGIN_S = 1.0
 UPLOAD_WAIT_S = 600.0
 #: ... and when its node lives, after so long.
 UPLOAD_WAIT_ALIVE_S = 6 * 3600.0
-_AT_ONCE = 500
 _w = t.writers.c
 
 
@@ -64,10 +64,10 @@ class Participants:
         """Return what is known of these processes."""
         wanted = sorted({writer_id for writer_id in writer_ids if writer_id})
         found = {}
-        for start in range(0, len(wanted), _AT_ONCE):
+        for some in in_slices(wanted):
             rows = self._store.fetch(
                 sa.select(_w.writer_id, _w.identity, _w.host, _w.boot_id, _w.last_seen_unix_s).where(
-                    _w.writer_id.in_(wanted[start : start + _AT_ONCE])
+                    _w.writer_id.in_(some)
                 )
             )
             for row in rows:
@@ -101,11 +101,11 @@ class Participants:
         count = 0
         if since_s < JOIN_WAIT_S and teller is not None:
             count += self._unknown_ranks(run_pks, teller.world_size or 1)
-        for start in range(0, len(run_pks), _AT_ONCE):
+        for some in in_slices(run_pks):
             is_done = sa.and_(_w.state.in_(sorted(TERMINAL)), _w.last_seq >= _w.head_seq)
             rows = self._store.fetch(
                 sa.select(_w.writer_id, _w.last_seq, _w.last_record_unix_ns, _w.host, _w.boot_id).where(
-                    _w.run_pk.in_(run_pks[start : start + _AT_ONCE]), _w.role == "process", sa.not_(is_done)
+                    _w.run_pk.in_(some), _w.role == "process", sa.not_(is_done)
                 )
             )
             count += sum(not self._is_past(row, finish, finish_ns) for row in rows)
@@ -116,8 +116,8 @@ class Participants:
         if world_size <= 1:
             return 0
         ranks = set()
-        for start in range(0, len(run_pks), _AT_ONCE):
-            some = (_w.run_pk.in_(run_pks[start : start + _AT_ONCE]), _w.role == "process")
+        for part in in_slices(run_pks):
+            some = (_w.run_pk.in_(part), _w.role == "process")
             rows = self._store.fetch(sa.select(_w.identity).where(*some))
             ranks |= {unpack_stored(row.identity).get("rank") for row in rows}
         return max(0, world_size - len(ranks - {None}))

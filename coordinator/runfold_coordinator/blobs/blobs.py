@@ -21,13 +21,13 @@ from runfold_coordinator.blobs.errors import BlobMissingError
 from runfold_coordinator.blobs.places import Place, new_object_name
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.store.file_tables import blobs as b
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
 
 logger = logging.getLogger(__name__)
 
 #: Digests in one statement.
-_AT_ONCE = 500
 #: What was touched less long ago is not touched again: asking twice writes once.
 MOST_SLACK_S = 3600.0
 #: Blobs that one request reads at a time.
@@ -63,7 +63,7 @@ class Blobs:
         here: set[str] = set()
         old: list[str] = []
         since_s = self._clock.unix_s() - self._slack_s
-        for some in _pages(digests):
+        for some in _slices(digests):
             rows = self._store.fetch(
                 sa.select(b.c.digest, b.c.touched_unix_s).where(b.c.digest.in_(some), ~b.c.damaged)
             )
@@ -113,7 +113,7 @@ class Blobs:
             BlobUnavailableError, OSError, StoreUnavailableError: Not now.
         """
         rows: dict[str, Any] = {}
-        for some in _pages(digests):
+        for some in _slices(digests):
             chosen = sa.select(b.c.digest, b.c.object, b.c.size).where(b.c.digest.in_(some), ~b.c.damaged)
             rows |= {row.digest: row for row in self._store.fetch(chosen)}
         wanted: list[Any] = []
@@ -197,7 +197,7 @@ class Blobs:
         unneeded = []
         with self._store.writing.transaction() as tx:
             tx.insert_new(b, rows)
-            for some in _pages(new):
+            for some in _slices(new):
                 statement = sa.select(b.c.digest, b.c.object, b.c.damaged).where(b.c.digest.in_(some))
                 for found in tx.connection.execute(statement.with_for_update()).all():
                     ours, size = new[found.digest]
@@ -214,7 +214,7 @@ class Blobs:
     def _touch(self, tx: Transaction, digests: Collection[str]) -> set[str]:
         """Put removal off; return those that are here."""
         here: set[str] = set()
-        for some in _pages(digests):
+        for some in _slices(digests):
             here |= set(
                 tx.connection.execute(
                     sa.update(b)
@@ -232,8 +232,6 @@ class Blobs:
         return rows[0] if rows else None
 
 
-def _pages(digests: Collection[str]) -> Iterator[list[str]]:
-    """Yield the digests in pieces that a statement takes, in order, as two transactions may lock both."""
-    chosen = sorted(digest for digest in set(digests) if is_digest(digest))
-    for at in range(0, len(chosen), _AT_ONCE):
-        yield chosen[at : at + _AT_ONCE]
+def _slices(digests: Collection[str]) -> Iterator[list[str]]:
+    """Return the digests in pieces that a statement takes, in order, as two transactions may lock both."""
+    return in_slices(sorted(digest for digest in set(digests) if is_digest(digest)))

@@ -20,6 +20,7 @@ from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.chunks import keys_of_directory
 from runfold_coordinator.store.edit_tables import run_edits
 from runfold_coordinator.store.names import MIXED_KEYSET, unescape_key
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 
 Item = TypeVar("Item")
@@ -158,8 +159,8 @@ class LaterWords:
             found = {row.key for row in self._store.fetch(sa.select(key.key).where(key.key_pk.in_(pks)))}
             mixed = self._store.fetch(sa.select(c.directory).where(*after, c.keyset_pk == MIXED_KEYSET))
             told = sorted({key_pk for row in mixed for key_pk in keys_of_directory(row.directory)})
-            for at in range(0, len(told), 500):
-                some = sa.select(key.key).where(key.key_pk.in_(told[at : at + 500]))
+            for part in in_slices(told):
+                some = sa.select(key.key).where(key.key_pk.in_(part))
                 found |= {row.key for row in self._store.fetch(some)}
             self._after[seq] = frozenset(map(unescape_key, found))
         return self._after[seq]

@@ -13,6 +13,7 @@ from runfold_coordinator.store.catalogue_reads import PROJECTION_BYTES, PROJECTI
 from runfold_coordinator.store.edit_tables import run_edits
 from runfold_coordinator.store.json_values import to_json
 from runfold_coordinator.store.names import clean_text
+from runfold_coordinator.store.slices import in_slices
 
 if TYPE_CHECKING:
     from runfold_coordinator.store.writes import Transaction
@@ -22,8 +23,8 @@ def edits_of(connection: sa.Connection, run_pks: Collection[int]) -> dict[int, l
     """Return the edits of these runs, oldest first; runs that nobody edited are left out."""
     pks, c = sorted(run_pks), run_edits.c
     found: dict[int, list[Edit]] = {}
-    for at in range(0, len(pks), 500):
-        statement = sa.select(run_edits).where(c.run_pk.in_(pks[at : at + 500])).order_by(c.t_ns, c.edit_pk)
+    for some in in_slices(pks):
+        statement = sa.select(run_edits).where(c.run_pk.in_(some)).order_by(c.t_ns, c.edit_pk)
         for row in connection.execute(statement):
             found.setdefault(row.run_pk, []).append(edit_of(row))
     return found
@@ -42,8 +43,8 @@ def pack_edit(edit: Edit) -> bytes:
 def write_edits(tx: Transaction, changed: Sequence[Edit], gone: Sequence[int]) -> None:
     """Write edits of which something is left, and delete those of which nothing is."""
     tx.update_by_pk(run_edits, [{"edit_pk": edit.pk, "said": pack_edit(edit)} for edit in changed])
-    for at in range(0, len(gone), 500):
-        tx.connection.execute(sa.delete(run_edits).where(run_edits.c.edit_pk.in_(gone[at : at + 500])))
+    for some in in_slices(gone):
+        tx.connection.execute(sa.delete(run_edits).where(run_edits.c.edit_pk.in_(some)))
 
 
 def pack_projection(value: Any) -> bytes:

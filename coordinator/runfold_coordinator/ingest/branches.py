@@ -5,8 +5,8 @@ In: what a batch stored, inside its transaction. Out: rows of `branches` and of 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -18,6 +18,7 @@ from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.branch_tables import branches
 from runfold_coordinator.store.catalogue_reads import unpack_stored, writer_row
 from runfold_coordinator.store.names import clean_text
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from runfold_coordinator.ingest.catalog import Projection
     from runfold_coordinator.ingest.writer_batch import WriterBatch
 
-Item = TypeVar("Item")
 #: Forks of forks that are told of a late row.
 MAX_DEPTH = 32
 _ANY = sa.select(branches.c.run_pk).limit(1)
@@ -92,20 +92,20 @@ def touch_forks(tx: Transaction, run_pks: Collection[int]) -> None:
         if not wanted:
             return
         told |= wanted
-        for pks in _portions(sorted(wanted)):
+        for pks in in_slices(sorted(wanted)):
             tx.connection.execute(
                 sa.update(t.runs).where(run.run_pk.in_(pks)).values(version=run.version + 1)
             )
         paths = [
             f"{row.entity}/{row.project}/{row.run_id}"
-            for pks in _portions(sorted(wanted))
+            for pks in in_slices(sorted(wanted))
             for row in tx.connection.execute(
                 sa.select(run.entity, run.project, run.run_id).where(run.run_pk.in_(pks))
             )
         ]
         wanted = {
             run_pk
-            for portion in _portions(paths)
+            for portion in in_slices(paths)
             for run_pk in tx.connection.execute(
                 sa.select(c.run_pk).where(c.kind == FORK, c.base_path.in_(portion))
             ).scalars()
@@ -123,7 +123,3 @@ def _correct_last_step(tx: Transaction, store: Store, run_pk: int) -> None:
     )
     last = visible_top(store, (Seat(writer, placed[writer.writer_pk]) for writer in writers))
     tx.connection.execute(sa.update(t.runs).where(t.runs.c.run_pk == run_pk).values(last_step=last))
-
-
-def _portions(items: Sequence[Item]) -> Iterable[Sequence[Item]]:
-    return (items[at : at + 500] for at in range(0, len(items), 500))

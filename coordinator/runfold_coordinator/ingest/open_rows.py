@@ -18,6 +18,7 @@ from runfold.protocol.keypath import encode_path
 from runfold_coordinator.ingest.row_chunks import ChunkBuilder
 from runfold_coordinator.ingest.step_sync import inserted_cells
 from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.writes import OPEN_ROW_TIER, Transaction
 
 
@@ -60,10 +61,8 @@ class OpenRows:
 def _delete(tx: Transaction, writer_pks: Collection[int]) -> None:
     c = t.chunks.c
     listed = sorted(writer_pks)
-    for at in range(0, len(listed), 500):
-        tx.connection.execute(
-            sa.delete(t.chunks).where(c.tier == OPEN_ROW_TIER, c.writer_pk.in_(listed[at : at + 500]))
-        )
+    for some in in_slices(listed):
+        tx.connection.execute(sa.delete(t.chunks).where(c.tier == OPEN_ROW_TIER, c.writer_pk.in_(some)))
 
 
 def _complete(tx: Transaction, run_pk: int, ending: Ending) -> None:

@@ -14,6 +14,7 @@ from runfold_coordinator.ingest.writer_batch import WriterBatch
 from runfold_coordinator.run_files import MAX_ERROR_CHARS, MAX_FILES_PER_RUN
 from runfold_coordinator.store.file_tables import run_files as f
 from runfold_coordinator.store.names import clean_text
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.writes import Transaction
 
 _POLICIES = frozenset({"now", "end", "live"})
@@ -74,10 +75,10 @@ def _row(run_pk: int, writer_id: str, said: FileRecord, t_ns: int) -> dict[str, 
 
 def _known(tx: Transaction, run_pk: int, names: Sequence[str]) -> set[str]:
     found: set[str] = set()
-    for at in range(0, len(names), 500):
+    for some in in_slices(names):
         found |= set(
             tx.connection.execute(
-                sa.select(f.c.name).where(f.c.run_pk == run_pk, f.c.name.in_(names[at : at + 500]))
+                sa.select(f.c.name).where(f.c.run_pk == run_pk, f.c.name.in_(some))
             ).scalars()
         )
     return found

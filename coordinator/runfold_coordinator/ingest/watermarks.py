@@ -20,6 +20,7 @@ from runfold.protocol.values import pack_value
 from runfold_coordinator.ingest.row_chunks import Rows
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.names import clean_text
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.writes import Transaction
 
 #: Writers and runs kept; above, the cache starts anew.
@@ -153,8 +154,8 @@ class Watermarks:
         if len(self._writers) > CACHE_ENTRIES or len(self._runs) > CACHE_ENTRIES:
             self.forget()
         missing = [writer for writer in wanted if writer not in self._writers]
-        for at in range(0, len(missing), 500):
-            self._load_writers(tx, missing[at : at + 500])
+        for some in in_slices(missing):
+            self._load_writers(tx, some)
         new = {writer: path for writer, path in wanted.items() if writer not in self._writers}
         if new:
             self._create_writers(tx, new, now_unix_s)

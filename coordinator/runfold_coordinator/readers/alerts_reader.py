@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import is_deleted, unpack_stored
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 
 
@@ -66,8 +67,8 @@ class AlertsReader:
     def _deliveries(self, alert_pks: list[int]) -> dict[int, list[dict[str, Any]]]:
         d = t.alert_deliveries.c
         found: dict[int, list[dict[str, Any]]] = {}
-        for at in range(0, len(alert_pks), 500):
-            statement = sa.select(t.alert_deliveries).where(d.alert_pk.in_(alert_pks[at : at + 500]))
+        for some in in_slices(alert_pks):
+            statement = sa.select(t.alert_deliveries).where(d.alert_pk.in_(some))
             for row in self._store.fetch(statement.order_by(d.alert_pk, d.receiver)):
                 found.setdefault(row.alert_pk, []).append(
                     {

@@ -12,6 +12,7 @@ from runfold_coordinator.artifacts.collections import no_such_collection
 from runfold_coordinator.readers.artifacts_reader import ArtifactsPage
 from runfold_coordinator.readers.name_patterns import fits
 from runfold_coordinator.store import artifact_tables as at
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 
 _c = at.artifact_collections.c
@@ -83,8 +84,7 @@ class CollectionsReader:
         pks = [row.collection_pk for row in rows]
         counts, aliases, latest = dict[int, int](), dict[int, list[str]](), dict[int, str]()
         with self._store.snapshot() as connection:
-            for start in range(0, len(pks), 500):
-                some = pks[start : start + 500]
+            for some in in_slices(pks):
                 counts |= {
                     row.collection_pk: row.number
                     for row in connection.execute(

@@ -23,6 +23,7 @@ from runfold_coordinator.store.chunks import Chunk
 from runfold_coordinator.store.history_reads import part_fetcher
 from runfold_coordinator.store.model import WriterRow
 from runfold_coordinator.store.names import escape_key, key_digest
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 
 #: For so long it is taken that the same agents watch the same processes, seconds.
@@ -32,7 +33,6 @@ MAX_RUNS = 512
 MAX_SAMPLES = 4096
 MAX_KEYS = 200_000
 #: Bound parameters of one statement.
-_AT_ONCE = 500
 _MIB = 1024 * 1024
 _V = TypeVar("_V")
 
@@ -145,11 +145,9 @@ class NodesNow:
         missing = {key_digest(escape_key(text)): text for text in texts if text not in self._key_pks}
         digests = list(missing)
         found: dict[str, int] = {}
-        for at in range(0, len(digests), _AT_ONCE):
+        for some in in_slices(digests):
             c = t.keys.c
-            rows = self._store.fetch(
-                sa.select(c.digest, c.key_pk).where(c.digest.in_(digests[at : at + _AT_ONCE]))
-            )
+            rows = self._store.fetch(sa.select(c.digest, c.key_pk).where(c.digest.in_(some)))
             found |= {missing[bytes(row.digest)]: row.key_pk for row in rows}
         with self._lock:
             if len(self._key_pks) + len(found) > MAX_KEYS:
@@ -186,12 +184,12 @@ class NodesNow:
             .correlate(t.writers)
             .scalar_subquery()
         )
-        for at in range(0, len(agent_pks), _AT_ONCE):
+        for some in in_slices(agent_pks):
             with self._store.snapshot() as connection:
                 rows = connection.execute(
                     sa.select(c.chunk_pk, c.writer_pk, c.directory, c.data)
                     .select_from(t.writers.join(t.chunks, c.writer_pk == t.writers.c.writer_pk))
-                    .where(t.writers.c.writer_pk.in_(agent_pks[at : at + _AT_ONCE]), c.seq_lo == newest)
+                    .where(t.writers.c.writer_pk.in_(some), c.seq_lo == newest)
                     # What is in cold files is no news.
                     .where(c.cold_file_pk.is_(None))
                 )

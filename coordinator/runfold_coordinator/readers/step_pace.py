@@ -20,6 +20,7 @@ from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.chunks import Chunk
 from runfold_coordinator.store.history_reads import part_fetcher
 from runfold_coordinator.store.model import I64, U64, WriterRow
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 
 #: Steps that the median is over.
@@ -32,7 +33,6 @@ CHUNKS = 512
 #: Writers remembered; those asked for longest ago go first.
 MAX_WRITERS = 20_000
 #: Bound parameters of one statement.
-_AT_ONCE = 500
 
 
 @dataclass(slots=True)
@@ -75,11 +75,11 @@ class StepPace:
         with self._store.snapshot() as connection:
             wanted: list[int] = []
             most = max(2, min(STEPS + 1, CHUNKS // max(1, len(writers))))
-            for at in range(0, len(writers), _AT_ONCE):
-                pks = [writer.writer_pk for writer in writers[at : at + _AT_ONCE]]
+            for some in in_slices(writers):
+                pks = [writer.writer_pk for writer in some]
                 wanted += self._newest_chunks(connection, pks, most)
-            for at in range(0, len(wanted), _AT_ONCE):
-                for row in _chunks(connection, wanted[at : at + _AT_ONCE]):
+            for chunk_pks in in_slices(wanted):
+                for row in _chunks(connection, chunk_pks):
                     chunk = Chunk(row.directory, part_fetcher(connection, row))
                     add_rows(self._tails[row.writer_pk], chunk.seq, chunk.step, chunk.t_ns)
         for writer_pk, seq in last_seq.items():

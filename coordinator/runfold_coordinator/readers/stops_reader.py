@@ -14,6 +14,7 @@ from runfold.protocol.evidence import STOP, STOP_REFUSED, STOP_SIGNAL
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import unpack_stored
 from runfold_coordinator.store.model import RunRow, WriterRow
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 
 
@@ -51,10 +52,10 @@ class StopsReader:
     def _evidence(self, writer_ids: Sequence[str]) -> list[tuple[Any, dict[str, Any]]]:
         e = t.evidence.c
         rows: list[Any] = []
-        for at in range(0, len(writer_ids), 500):
+        for some in in_slices(writer_ids):
             rows += self._store.fetch(
                 sa.select(e.writer_id, e.source, e.t_ns, e.facts).where(
-                    e.writer_id.in_(writer_ids[at : at + 500]),
+                    e.writer_id.in_(some),
                     e.source.in_([STOP, STOP_SIGNAL, STOP_REFUSED]),
                 )
             )

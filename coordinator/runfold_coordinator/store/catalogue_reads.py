@@ -13,6 +13,7 @@ from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.content_reads import ContentReads
 from runfold_coordinator.store.edit_tables import projects
 from runfold_coordinator.store.model import PURGING_UNIX_S, RunRow, WriterRow
+from runfold_coordinator.store.slices import in_slices
 
 #: Elements in one projection: all writers' definitions together may exceed one record's limit.
 PROJECTION_ELEMENTS = 50_000_000
@@ -136,8 +137,8 @@ class CatalogueReads(ContentReads):
         """Return the processes that write these runs by run_pk, each list in the order of writers()."""
         pks, c = sorted(set(run_pks)), t.writers.c
         found: dict[int, list[WriterRow]] = {pk: [] for pk in pks}
-        for at in range(0, len(pks), 500):
-            statement = sa.select(t.writers).where(c.run_pk.in_(pks[at : at + 500]), c.role == "process")
+        for some in in_slices(pks):
+            statement = sa.select(t.writers).where(c.run_pk.in_(some), c.role == "process")
             for writer in self._writers(statement.order_by(c.started_unix_ns, c.writer_id)):
                 found[writer.run_pk].append(writer)
         return found
@@ -146,16 +147,16 @@ class CatalogueReads(ContentReads):
         """Return the writers with these ids (hex) that are known."""
         ids, c = sorted(set(writer_ids)), t.writers.c
         found: list[WriterRow] = []
-        for at in range(0, len(ids), 500):
-            found += self._writers(sa.select(t.writers).where(c.writer_id.in_(ids[at : at + 500])))
+        for some in in_slices(ids):
+            found += self._writers(sa.select(t.writers).where(c.writer_id.in_(some)))
         return found
 
     def acks(self, writer_ids: Collection[str]) -> dict[str, int]:
         """Return the durable ack of each of these writers; 0 for those that are not known."""
         ids, c = sorted(set(writer_ids)), t.writers.c
         found = dict.fromkeys(ids, 0)
-        for at in range(0, len(ids), 500):
-            rows = self.fetch(sa.select(c.writer_id, c.last_seq).where(c.writer_id.in_(ids[at : at + 500])))
+        for some in in_slices(ids):
+            rows = self.fetch(sa.select(c.writer_id, c.last_seq).where(c.writer_id.in_(some)))
             found |= {row.writer_id: row.last_seq for row in rows}
         return found
 

@@ -19,6 +19,7 @@ from runfold_coordinator.store.cold import ColdFiles, field_name
 from runfold_coordinator.store.history_reads import part_fetcher
 from runfold_coordinator.store.merging import MergedRows, merge_chunks
 from runfold_coordinator.store.names import MIXED_KEYSET, unescape_key
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import NewChunk, Transaction
 
@@ -246,9 +247,9 @@ class Compactor:
     def _names(self, keys: set[int]) -> dict[int, str]:
         found: dict[int, str] = {}
         listed = sorted(keys)
-        for at in range(0, len(listed), 500):
+        for some in in_slices(listed):
             rows = self._store.fetch(
-                sa.select(t.keys.c.key_pk, t.keys.c.key).where(t.keys.c.key_pk.in_(listed[at : at + 500]))
+                sa.select(t.keys.c.key_pk, t.keys.c.key).where(t.keys.c.key_pk.in_(some))
             )
             found |= {row.key_pk: unescape_key(row.key) for row in rows}
         return found

@@ -10,6 +10,7 @@ from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.model import Accounting, DeadLetterRow, GapRow, KeyRow, RecordRow
 from runfold_coordinator.store.names import unescape_key
 from runfold_coordinator.store.reading import Reading
+from runfold_coordinator.store.slices import in_slices
 
 
 class ContentReads(Reading):
@@ -58,11 +59,11 @@ class ContentReads(Reading):
         pks = sorted(set(run_pks))
         found: dict[int, dict[str, str]] = {pk: {} for pk in pks}
         c = t.run_keys.c
-        for at in range(0, len(pks), 500):
+        for some in in_slices(pks):
             rows = self.fetch(
                 sa.select(c.run_pk, t.keys.c.key, c.kinds)
                 .join(t.keys, c.key_pk == t.keys.c.key_pk)
-                .where(c.run_pk.in_(pks[at : at + 500]))
+                .where(c.run_pk.in_(some))
             )
             for run_pk, key, kinds in rows:
                 found[run_pk][unescape_key(key)] = kinds

@@ -19,6 +19,7 @@ from runfold_coordinator.store.names import MIXED_KEYSET, escape_key, key_digest
 from runfold_coordinator.store.reading import Reading
 from runfold_coordinator.store.rollup_cache import RollupCache
 from runfold_coordinator.store.rollups import Arrays
+from runfold_coordinator.store.slices import in_slices
 
 #: Parts are fetched together up to so many, and up to about so many bytes.
 FETCH_PARTS = 500
@@ -386,8 +387,6 @@ def _cut_column(column: Column, inside: npt.NDArray[np.bool_], at: npt.NDArray[n
 
 
 def _load_names(connection: sa.Connection, names: dict[int, str], missing: list[int]) -> None:
-    for at in range(0, len(missing), 500):
-        rows = connection.execute(
-            sa.select(t.keys.c.key_pk, t.keys.c.key).where(t.keys.c.key_pk.in_(missing[at : at + 500]))
-        )
+    for some in in_slices(missing):
+        rows = connection.execute(sa.select(t.keys.c.key_pk, t.keys.c.key).where(t.keys.c.key_pk.in_(some)))
         names |= {row.key_pk: unescape_key(row.key) for row in rows}

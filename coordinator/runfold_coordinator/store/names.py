@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.slices import in_slices
 
 #: Ids taken from the database at a time.
 ID_BLOCK = 1024
@@ -83,8 +84,8 @@ class Names:
         wanted = set(names)
         found = {name: pk for name in wanted if (pk := self._keys.get(name)) is not None}
         missing = [name for name in wanted if name not in found]
-        for at in range(0, len(missing), 500):
-            found |= self._load_keys(connection, missing[at : at + 500])
+        for some in in_slices(missing):
+            found |= self._load_keys(connection, some)
         return found
 
     def key_list(self, connection: sa.Connection, names: tuple[str, ...]) -> tuple[list[int], int]:

@@ -16,11 +16,11 @@ from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import CatalogueReads, is_deleted, unpack_stored, writer_row
 from runfold_coordinator.store.model import WriterRow
 from runfold_coordinator.store.names import escape_key, key_digest
+from runfold_coordinator.store.slices import in_slices
 
 #: Every sample of a writer has it; the agent that sampled a writer is found by it.
 WATCHED_KEY = "proc.cpu.threads"
 #: Ids in one statement.
-_AT_ONCE = 500
 #: Devices of one node, and of one process.
 MAX_DEVICES = 1024
 #: What is a number of an inventory's device, where its driver told it.
@@ -43,7 +43,7 @@ class NodeReads(CatalogueReads):
     ) -> list[WriterRow]:
         c = t.writers.c
         here: list[WriterRow] = []
-        for some in _slices(sorted(boots)):
+        for some in in_slices(sorted(boots)):
             at = [
                 c.role == "node",
                 c.boot_id.in_(some),
@@ -55,13 +55,13 @@ class NodeReads(CatalogueReads):
         # Several containers of one machine have one boot, several agents one host: whoever has our keys.
         digests = [key_digest(escape_key(watched_key(writer.writer_id))) for writer in writers]
         key_pks: list[int] = []
-        for some in _slices(digests):
-            rows = self.fetch(sa.select(t.keys.c.key_pk).where(t.keys.c.digest.in_(some)))
+        for asked in in_slices(digests):
+            rows = self.fetch(sa.select(t.keys.c.key_pk).where(t.keys.c.digest.in_(asked)))
             key_pks += [row.key_pk for row in rows]
         run_pks: set[int] = set()
         k = t.run_keys.c
-        for runs in _slices(sorted(writer.run_pk for writer in here)):
-            for pks in _slices(sorted(key_pks)):
+        for runs in in_slices(sorted(writer.run_pk for writer in here)):
+            for pks in in_slices(sorted(key_pks)):
                 rows = self.fetch(sa.select(k.run_pk).where(k.run_pk.in_(runs), k.key_pk.in_(pks)).distinct())
                 run_pks.update(row.run_pk for row in rows)
         kept = [writer for writer in here if writer.run_pk in run_pks]
@@ -96,7 +96,7 @@ class NodeReads(CatalogueReads):
         """Return the processes on these hosts that have not ended, with the paths of their runs."""
         c = t.writers.c
         found = []
-        for some in _slices(sorted(set(hosts))):
+        for some in in_slices(sorted(set(hosts))):
             statement = (
                 sa.select(t.writers, t.runs.c.entity, t.runs.c.project, t.runs.c.run_id)
                 .join(t.runs, t.runs.c.run_pk == c.run_pk)
@@ -114,7 +114,7 @@ class NodeReads(CatalogueReads):
         """Return by writer_pk what agents' writers said last of their node; some never do."""
         c = t.records.c
         found: dict[int, NodeRecord] = {}
-        for some in _slices(sorted(set(writer_pks))):
+        for some in in_slices(sorted(set(writer_pks))):
             rows = self.fetch(
                 sa.select(c.writer_pk, c.payload)
                 .where(c.writer_pk.in_(some), c.kind == RecordKind.NODE)
@@ -132,7 +132,7 @@ class NodeReads(CatalogueReads):
         """Return what was testified of each writer's devices: {"gpus": [uuid, ...], "by"}, oldest first."""
         c = t.evidence.c
         found: dict[str, list[dict[str, Any]]] = {}
-        for some in _slices(sorted(set(writer_ids))):
+        for some in in_slices(sorted(set(writer_ids))):
             rows = self.fetch(
                 sa.select(c.writer_id, c.facts)
                 .where(c.writer_id.in_(some), c.source == DEVICES)
@@ -170,7 +170,3 @@ def _is_count(value: object) -> bool:
 def watched_key(writer_id: str) -> str:
     """Return the canonical key that an agent has in its run if it sampled this writer."""
     return encode_path((f"w/{writer_id}/{WATCHED_KEY}",))
-
-
-def _slices(items: list[Any]) -> Iterable[list[Any]]:
-    return (items[at : at + _AT_ONCE] for at in range(0, len(items), _AT_ONCE))

@@ -19,6 +19,7 @@ from runfold_coordinator.store.chunks import MAX_PARTS, EncodedChunk
 from runfold_coordinator.store.engines import Engines, mapped_errors
 from runfold_coordinator.store.errors import FencedError
 from runfold_coordinator.store.names import Names
+from runfold_coordinator.store.slices import in_slices
 
 Row = Mapping[str, Any]
 
@@ -146,9 +147,9 @@ class Transaction:
         deleted = 0
         for chunk_pk in with_parts:
             self.delete_parts(chunk_pk)
-        for at in range(0, len(chunk_pks), 500):
+        for some in in_slices(chunk_pks):
             deleted += self.connection.execute(
-                sa.delete(t.chunks).where(t.chunks.c.chunk_pk.in_(chunk_pks[at : at + 500]))
+                sa.delete(t.chunks).where(t.chunks.c.chunk_pk.in_(some))
             ).rowcount
         return deleted
 
