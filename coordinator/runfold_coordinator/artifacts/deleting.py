@@ -12,7 +12,7 @@ from runfold_coordinator.artifacts.collections import locked_collection
 from runfold_coordinator.artifacts.errors import ArtifactInUseError, NoSuchArtifactError
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.store import artifact_tables as at
-from runfold_coordinator.store.slices import AT_ONCE, in_slices
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
 
@@ -21,6 +21,7 @@ KEEP_DELETED_S = 86_400.0
 #: Parts of a version that nobody finishes are given up after so long, seconds.
 KEEP_UNFINISHED_S = 30 * 86_400.0
 #: Versions that go in one transaction.
+_AT_ONCE = 500
 
 _v = at.artifact_versions.c
 _m = at.artifact_members.c
@@ -101,7 +102,7 @@ class Deleter:
         is_linked = sa.exists().where(
             other.c.version_pk == _v.version_pk, other.c.collection_pk != _v.collection_pk
         )
-        living = sa.select(_v.version_pk).where(_v.deleted_unix_s.is_(None), ~is_linked).limit(AT_ONCE)
+        living = sa.select(_v.version_pk).where(_v.deleted_unix_s.is_(None), ~is_linked).limit(_AT_ONCE)
         own = living.where(_v.ttl_s.is_not(None), _v.created_unix_s + _v.ttl_s < now_unix_s)
         inherited = living.join(at.artifact_collections, _c.collection_pk == _v.collection_pk).where(
             _c.ttl_s.is_not(None), _v.ttl_is_inherited, _v.created_unix_s + _c.ttl_s < now_unix_s

@@ -116,9 +116,8 @@ class Participants:
         if world_size <= 1:
             return 0
         ranks = set()
-        for part in in_slices(run_pks):
-            some = (_w.run_pk.in_(part), _w.role == "process")
-            rows = self._store.fetch(sa.select(_w.identity).where(*some))
+        for some in in_slices(run_pks):
+            rows = self._store.fetch(sa.select(_w.identity).where(_w.run_pk.in_(some), _w.role == "process"))
             ranks |= {unpack_stored(row.identity).get("rank") for row in rows}
         return max(0, world_size - len(ranks - {None}))
 

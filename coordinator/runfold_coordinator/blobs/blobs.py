@@ -27,7 +27,6 @@ from runfold_coordinator.store.writes import Transaction
 
 logger = logging.getLogger(__name__)
 
-#: Digests in one statement.
 #: What was touched less long ago is not touched again: asking twice writes once.
 MOST_SLACK_S = 3600.0
 #: Blobs that one request reads at a time.

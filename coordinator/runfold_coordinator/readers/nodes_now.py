@@ -32,7 +32,6 @@ KNOWN_S = 5.0
 MAX_RUNS = 512
 MAX_SAMPLES = 4096
 MAX_KEYS = 200_000
-#: Bound parameters of one statement.
 _MIB = 1024 * 1024
 _V = TypeVar("_V")
 

@@ -32,7 +32,6 @@ ROWS = 1024
 CHUNKS = 512
 #: Writers remembered; those asked for longest ago go first.
 MAX_WRITERS = 20_000
-#: Bound parameters of one statement.
 
 
 @dataclass(slots=True)

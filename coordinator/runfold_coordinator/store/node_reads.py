@@ -20,7 +20,6 @@ from runfold_coordinator.store.slices import in_slices
 
 #: Every sample of a writer has it; the agent that sampled a writer is found by it.
 WATCHED_KEY = "proc.cpu.threads"
-#: Ids in one statement.
 #: Devices of one node, and of one process.
 MAX_DEVICES = 1024
 #: What is a number of an inventory's device, where its driver told it.
