@@ -36,9 +36,9 @@ class LiveFold:
         self._reader: SpoolReader | None = None
         #: False once something was asked for that had been released.
         self.is_whole = True
-        #: Summary as of `_refolded_at`, when late rows made the running one inexact.
-        self._refolded: dict[str, Any] | None = None
-        self._refolded_at = 0
+        #: The summary as it was when the next record was the one of `_shown_at`.
+        self._shown: dict[str, Any] | None = None
+        self._shown_at = 0
 
     def close(self) -> None:
         """Let go of the files. Harmless when repeated; the next call opens them again."""
@@ -54,15 +54,17 @@ class LiveFold:
             reader.close()
 
     def summary(self) -> dict[str, Any]:
-        """Return the summary of everything logged so far, pending rows left out."""
+        """Return the summary of everything logged so far, pending rows left out; it is not to be changed.
+
+        Who reads ten thousand keys one by one gets the same dict ten thousand times.
+        """
         with self._lock:
             self._catch_up()
-            if not self._fold.is_late:
-                return self._fold.summary.as_dict()
-            if self._refolded is None or self._refolded_at != self._next_seq:
-                tree = self._refold() or self._fold.summary
-                self._refolded, self._refolded_at = tree.as_dict(), self._next_seq
-            return self._refolded
+            if self._shown is None or self._shown_at != self._next_seq:
+                # Late rows made the running summary inexact.
+                tree = (self._refold() if self._fold.is_late else None) or self._fold.summary
+                self._shown, self._shown_at = tree.as_dict(), self._next_seq
+            return self._shown
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the committed rows as nested dicts, one a step, with `_step`, `_timestamp`, `_runtime`."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from runfold import log_values
 from runfold.media.media import Media, MediaList
+from runfold.protocol.history.leaf import ABSENT
 from runfold.protocol.keypath import KeyPath
 from runfold.protocol.limits import MAX_DEPTH
 from runfold.protocol.records import SummaryRecord
@@ -36,7 +37,8 @@ class _SummaryDict:
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of `key`, or `default`; nested dicts come as plain dicts."""
-        return self._as_dict().get(key, default)
+        value = self._as_dict().get(key, ABSENT)
+        return default if value is ABSENT else _copied(value)
 
     def update(self, d: dict[str, Any]) -> None:
         """Set several values by hand. A dict as value is kept as one value.
@@ -53,7 +55,7 @@ class _SummaryDict:
 
     def __getitem__(self, key: str) -> Any:
         value = self._as_dict()[key]
-        return SummarySubDict(value, self, key) if isinstance(value, dict) else value
+        return SummarySubDict(value, self, key) if isinstance(value, dict) else _copied(value)
 
     def __getattr__(self, key: str) -> Any:
         return self[key]
@@ -125,6 +127,13 @@ def _below(key: str, change: Change) -> Change:
     if len(change) == 2:
         return (change[0], (key, *change[1]))
     return (change[0], (key, *change[1]), change[2])
+
+
+def _copied(value: Any) -> Any:
+    """Return a value that may be changed: what the summary holds is read again by others."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _key(key: object) -> str:

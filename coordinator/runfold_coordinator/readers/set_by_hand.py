@@ -7,6 +7,7 @@ from typing import Any
 
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.keypath import KeyPath
+from runfold.protocol.path_index import Overlay
 from runfold.protocol.records import RecordKind, SummaryRecord
 from runfold_coordinator.readers.run_lanes import RunLanes, Seat
 from runfold_coordinator.store.model import RecordRow
@@ -20,7 +21,7 @@ def set_by_hand(store: Store, lanes: RunLanes) -> list[tuple[KeyPath, Any]]:
     to which a run was rewound, or of which it was forked, is of the old branch, and does not count.
     """
     primary = lanes.run.primary_writer_pk
-    by_hand: dict[KeyPath, Any] = {}
+    by_hand: Overlay[Any] = Overlay()
     for record in sorted(
         _records(store, lanes), key=lambda r: (r.writer_pk == primary, r.t_ns, r.writer_pk, r.seq)
     ):
@@ -29,12 +30,13 @@ def set_by_hand(store: Store, lanes: RunLanes) -> list[tuple[KeyPath, Any]]:
         except ProtocolError:
             continue  # ingest keeps it as a dead letter
         for change in changes:
-            path, is_set = change[1], change[0] == "set"
-            for other in list(by_hand):
-                if other[: len(path)] == path or (is_set and path[: len(other)] == other):
-                    del by_hand[other]
-            if len(change) == 3 and change[2] is not None and change[2] == change[2]:
-                by_hand[path] = change[2]
+            path = tuple(change[1])
+            if len(change) == 2:
+                by_hand.delete(path)
+            elif change[2] is None or change[2] != change[2]:
+                by_hand.clear(path)
+            else:
+                by_hand.set(path, change[2])
     return list(by_hand.items())
 
 

@@ -89,11 +89,9 @@ class SummaryReader:
         state: list[Any]
         if _is_alone(lanes):
             (seat,) = lanes.seats
-            writer = seat.writer
-            alone = (
-                saved if isinstance(saved, WriterSummary) and saved.writer_pk == writer.writer_pk else None
-            )
-            alone = alone or WriterSummary(run.run_pk, writer.writer_pk, lanes.clock.zero[-1])
+            alone = WriterSummary(run.run_pk, seat.writer.writer_pk, lanes.clock.zero[-1])
+            if isinstance(saved, WriterSummary) and saved.is_of(alone):
+                alone = saved
             alone = alone.catch_up(self._store, lanes, seat)
             tree, state = alone.tree, [ALONE, alone.to_state()]
         else:

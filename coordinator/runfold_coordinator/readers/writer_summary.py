@@ -58,6 +58,10 @@ class WriterSummary:
         self._open_step: int | None = None
         self._open_blocks: list[Block] = []
 
+    def is_of(self, other: WriterSummary) -> bool:
+        """Tell whether both fold the same: the writer, and the moment from which `_runtime` counts."""
+        return (self.writer_pk, self._started_unix_ns) == (other.writer_pk, other._started_unix_ns)
+
     @property
     def tree(self) -> SummaryTree:
         """The summary so far."""

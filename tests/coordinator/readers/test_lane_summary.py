@@ -18,6 +18,7 @@ from coordinator.readers.test_writer_summary import bits
 from runfold_coordinator.readers import lane_summary, summary_reader
 from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.store import Store
+from support.counted import calls_in
 
 NUMBERS = itertools.count(1000, 100)
 
@@ -240,3 +241,18 @@ def test_any_order_of_arrival_with_restarts_in_between_gives_the_same_bytes(
             answers.append(bits(summary(run)))
             answers.append(bits(summary(run)))
     assert answers[0] == answers[1] == answers[2] == answers[3]
+
+
+def test_values_set_by_hand_cost_the_same_however_many_there_are(store):
+    counts = []
+    for at, count in enumerate((100, 400)):
+        said = [Said(rank, started_s=at) for rank in range(2)]
+        run = StoredRun(store, f"by-hand-{at}")
+        for one in said:
+            for key in range(count):
+                one.set(f"k{key}.{one.identity.rank}", key)
+            run.deliver(one)
+        reader = SummaryReader(store)
+        counts.append(calls_in(lambda reader=reader, row=run.row: reader.summary(row)))
+        assert len(reader.summary(run.row)) == 2 * count
+    assert counts[1] < 5 * counts[0]

@@ -21,6 +21,7 @@ from runfold.protocol.rows import STEP_GIVEN, RowSchema
 from runfold.spool.reader import SpoolReader
 from runfold.spool.writer import SpoolWriter
 from runfold.summary import Summary, convert
+from support.counted import calls_in
 
 LOSS = RowSchema([("loss",)], "d")
 ACC = RowSchema([("acc",)], "d")
@@ -273,3 +274,21 @@ def test_a_fold_tells_that_rows_were_released(run: SmallRun) -> None:
     assert late.summary()["loss"] == 2.0
     assert not late.is_whole
     late.close()
+
+
+def test_reading_keys_one_by_one_folds_once(run: SmallRun) -> None:
+    counts = []
+    for count in (50, 200):
+        run.summary.update({f"k{at}": at for at in range(count)})
+        assert run.summary["k0"] == 0
+        counts.append(calls_in(lambda count=count: [run.summary[f"k{at}"] for at in range(count)]))  # type: ignore[misc]
+    assert counts[1] < 5 * counts[0]
+
+
+def test_what_was_read_can_be_changed_without_harm(run: SmallRun) -> None:
+    run.summary.update({"of": {"cat": [1]}, "list": [[1]]})
+    run.summary.get("of")["cat"].append(2)
+    run.summary["list"][0].append(2)
+    run.summary["of"]["cat"].append(2)
+    assert run.summary.get("of") == {"cat": [1]} and run.summary.get("list") == [[1]]
+    assert run.summary.get("absent") is None and run.summary.get("absent", 3) == 3

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from runfold.protocol.history.definitions import MetricDefinition
 from runfold.protocol.history.leaf import SummaryLeaf, digest_numbers
 from runfold.protocol.history.summary import SummaryTree
+from runfold.protocol.path_index import Overlay, PathIndex
+from support.counted import calls_in
 
 ALL = ("min", "max", "mean", "last", "first")
 
@@ -199,6 +201,63 @@ def test_the_order_of_arrival_of_keys_is_not_seen() -> None:
     one.observe_row(0, [(("b",), 1), (("a",), 2)])
     two.observe_row(0, [(("a",), 2), (("b",), 1)])
     assert list(one.as_dict()) == list(two.as_dict())
+
+
+paths = st.lists(st.sampled_from("ab"), min_size=1, max_size=4).map(tuple)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "discard"]), paths), max_size=40), paths)
+def test_an_index_knows_what_lies_below(said: list[tuple[str, Any]], place: Any) -> None:
+    index, model = PathIndex(), set()
+    for name, path in said:
+        getattr(index, name)(path)
+        getattr(model, "add" if name == "add" else "discard")(path)
+    assert sorted(index.below(place)) == sorted(
+        path for path in model if path != place and path[: len(place)] == place
+    )
+    for path in model:
+        index.discard(path)
+    assert not index._children
+
+
+@given(st.lists(st.tuples(st.sampled_from(["set", "clear", "delete"]), paths), max_size=40))
+def test_an_overlay_keeps_what_was_set_last(said: list[tuple[str, Any]]) -> None:
+    overlay: Overlay[int] = Overlay()
+    model: dict[Any, int] = {}
+    for at, (name, path) in enumerate(said):
+        is_above = name != "delete"
+        model = {
+            other: value
+            for other, value in model.items()
+            if other[: len(path)] != path and not (is_above and path[: len(other)] == other)
+        }
+        if name == "set":
+            overlay.set(path, at)
+            model[path] = at
+        else:
+            getattr(overlay, name)(path)
+    assert list(overlay.items()) == list(model.items()) and len(overlay) == len(model)
+
+
+def set_by_hand(count: int, depth: int) -> int:
+    """Return how many calls it takes to set, delete and set again, beside as many logged keys."""
+    tree = SummaryTree()
+    tree.observe_row(0, [((f"k{at}", *"bcd"[1:depth]), at) for at in range(count)])
+
+    def work() -> None:
+        for _ in range(2):
+            for at in range(count):
+                tree.set((f"k{at}", *"bcd"[:depth]), at)
+            tree.as_dict()
+            for at in range(count):
+                tree.delete((f"k{at}",))
+
+    return calls_in(work)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_setting_by_hand_costs_the_same_however_many_are_set(depth: int) -> None:
+    assert set_by_hand(400, depth) < 5 * set_by_hand(100, depth)
 
 
 floats = st.lists(st.one_of(st.floats(), st.sampled_from([-0.0, 0.0, math.nan])), min_size=1, max_size=50)

@@ -14,6 +14,7 @@ from runfold.protocol.history.definitions import MetricDefinition, definition_fr
 from runfold.protocol.history.leaf import ABSENT, SummaryLeaf
 from runfold.protocol.history.saved_values import load_value, save_value
 from runfold.protocol.keypath import KeyPath
+from runfold.protocol.path_index import Overlay, PathIndex
 
 STEP: KeyPath = ("_step",)
 RUNTIME: KeyPath = ("_runtime",)
@@ -41,9 +42,9 @@ class SummaryTree:
         self._leaves: dict[KeyPath, SummaryLeaf] = {}
         #: Definitions of places that hold no leaf: they wait for the first value, and move nothing aside.
         self._waiting: dict[KeyPath, MetricDefinition] = {}
-        #: How many leaves and waiting definitions lie below each inner place.
-        self._below: dict[KeyPath, int] = {}
-        self._manual: dict[KeyPath, Any] = {}
+        #: The places of leaves and waiting definitions.
+        self._places = PathIndex()
+        self._manual: Overlay[Any] = Overlay()
         self._runtime_s: int | None = None
 
     # -- logged values
@@ -85,7 +86,7 @@ class SummaryTree:
             definition = self._waiting.get(path)
             self._drop(path)
             self._clear_around(path)
-            self._count(path, 1)
+            self._places.add(path)
             found = self._leaves[path] = SummaryLeaf()
             if definition is not None:
                 found.configure(definition)
@@ -97,7 +98,7 @@ class SummaryTree:
             definition = replace(definition, summary=frozenset())
         leaf = self._leaves.get(path)
         if leaf is None:
-            self._count(path, 0 if path in self._waiting else 1)
+            self._places.add(path)
             self._waiting[path] = definition
         else:
             leaf.configure(definition)
@@ -122,10 +123,7 @@ class SummaryTree:
 
     def set(self, path: KeyPath, value: Any) -> None:
         """Set a value by hand; a dict is one opaque value. None or NaN shows nothing until the next row."""
-        for other in [
-            other for other in self._manual if _is_at_or_below(other, path) or _is_at_or_below(path, other)
-        ]:
-            del self._manual[other]
+        self._manual.clear(path)
         leaf = self._leaves.get(path)
         if leaf is not None:
             leaf.kinds = frozenset()  # W&B: plain until defined again
@@ -137,12 +135,11 @@ class SummaryTree:
             if leaf is not None:
                 leaf.latest = None
         else:
-            self._manual[path] = value
+            self._manual.set(path, value)
 
     def delete(self, path: KeyPath) -> None:
         """Delete a key or a subtree, if it is there. A dict set by hand can be deleted as a whole only."""
-        for other in [other for other in self._manual if _is_at_or_below(other, path)]:
-            del self._manual[other]
+        self._manual.delete(path)
         leaf = self._leaves.get(path)
         if leaf is not None:
             leaf.clear()
@@ -187,29 +184,19 @@ class SummaryTree:
         tree._leaves = {tuple(path): SummaryLeaf.from_state(saved) for path, saved in leaves}
         tree._waiting = {tuple(path): definition_from(saved) for path, saved in waiting}
         for path in (*tree._leaves, *tree._waiting):
-            tree._count(path, 1)
-        tree._manual = {tuple(path): load_value(saved) for path, saved in manual}
+            tree._places.add(path)
+        for path, saved in manual:
+            tree._manual.set(tuple(path), load_value(saved))
         return tree
-
-    def _count(self, path: KeyPath, change: int) -> None:
-        for size in range(1, len(path)):
-            inner = path[:size]
-            left = self._below.get(inner, 0) + change
-            if left:
-                self._below[inner] = left
-            else:
-                self._below.pop(inner, None)
 
     def _drop(self, path: KeyPath) -> None:
         """Remove the leaf or the waiting definition at `path`; there is at most one of both."""
         if self._leaves.pop(path, None) or self._waiting.pop(path, None):
-            self._count(path, -1)
+            self._places.discard(path)
 
     def _drop_below(self, path: KeyPath) -> None:
-        if path in self._below:
-            for other in [*self._leaves, *self._waiting]:
-                if other != path and _is_at_or_below(other, path):
-                    self._drop(other)
+        for other in self._places.below(path):
+            self._drop(other)
 
     def _clear_around(self, path: KeyPath) -> None:
         """Make room for a value at `path`: what lies above and below it goes."""
@@ -246,7 +233,3 @@ def _sorted(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: _sorted(value) if isinstance(value, _Inner) else value for key, value in sorted(tree.items())
     }
-
-
-def _is_at_or_below(path: KeyPath, above: KeyPath) -> bool:
-    return path[: len(above)] == above
