@@ -227,3 +227,39 @@ def test_a_finished_run_watches_nothing(run: runfold.Run) -> None:
         run.watch(Net())
     with pytest.raises(runfold.Error, match=r"init\(\)"):
         runfold.watch(Net())
+
+
+def test_a_module_that_is_never_called_itself_is_watched_too(run: runfold.Run) -> None:
+    """As Lightning does: its own method runs the parts."""
+    model = Net()
+    run.watch(model, log="all", log_freq=2)
+    for step in range(4):
+        model.zero_grad()
+        model.second(model.first(torch.ones(3, 4))).sum().backward()
+        run.log({"step": step})
+        seen = [key for key in run.summary.keys() if "/" in key]
+        assert bool(seen) == (step > 0)
+    check_histogram(run.summary["gradients/first.weight"], model.first.weight.grad)
+    check_histogram(run.summary["parameters/first.weight"], model.first.weight)
+    run.unwatch(model)
+    assert not any(one._backward_hooks for one in model.parameters())
+
+
+def test_a_backward_pass_that_failed_does_not_end_the_watching(run: runfold.Run) -> None:
+    class Fails(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            raise FloatingPointError
+
+    model = Net()
+    run.watch(model, log_freq=1)
+    x = model.second(Fails.apply(model.first(torch.ones(3, 4))))
+    with pytest.raises(FloatingPointError):
+        x.sum().backward()
+    model.second(model.first(torch.ones(3, 4))).sum().backward()
+    run.log({"step": 0})
+    assert "gradients/first.weight" in run.summary.keys()

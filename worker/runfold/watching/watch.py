@@ -1,7 +1,8 @@
 """Watch: one module that is watched. In: torch's hooks. Out: histograms, with the run's next row.
 
-Nothing is done for each parameter at each step: a hook on the module's output tells of the backward pass. Its
-end is awaited by a callback of the autograd engine, behind those of DistributedDataParallel and FSDP, so that
+Nothing is done for each parameter at each step: a hook on the module's output tells of the backward pass, or
+hooks on a few parameters where the module is not called itself (Lightning calls its `training_step`). Its end
+is awaited by a callback of the autograd engine, behind those of DistributedDataParallel and FSDP, so that
 the gradients are the reduced ones. Sources: torch/nn/parallel/distributed.py, torch/csrc/autograd/engine.cpp.
 """
 
@@ -18,6 +19,10 @@ from runfold.watching.hooks import Hook
 
 #: Tensors of one output that are looked at for the backward pass.
 MAX_OUTPUTS = 32
+#: Parameters, spread over the module, that tell of a backward pass by which no output comes.
+MAX_HOOKED_PARAMETERS = 16
+
+_NO_PASS = -1
 
 #: Takes values to go with the run's next row.
 Log = Callable[[Mapping[str, Any]], None]
@@ -52,13 +57,19 @@ class Watch:
         self._log_freq = log_freq
         self._backward_count = self._forward_count = 0
         self._is_awaited = False
-        self._hook = Hook(self._safely(self._went_forward))
-        self._handles = [model.register_forward_hook(self._hook)]
+        #: Of the backward pass whose end is awaited, by torch's number.
+        self._awaited_pass = _NO_PASS
+        #: The module was called since the last backward pass.
+        self._was_called = False
+        self._hooks = [Hook(self._safely(self._went_forward)), Hook(self._safely(self._goes_backward))]
+        self._handles = [model.register_forward_hook(self._hooks[0])]
+        self._handles += [one.register_hook(self._hooks[1]) for one in _some_parameters(model)]
         self._graph = GraphNote(model, on_graph) if on_graph is not None else None
 
     def remove(self) -> None:
         """Take the hooks out. Idempotent."""
-        self._hook.call = None
+        for hook in self._hooks:
+            hook.call = None
         self._wants_gradients = False  # hooks on tensors that are still to be reached
         for handle in self._handles:
             handle.remove()
@@ -83,12 +94,16 @@ class Watch:
         import torch
 
         self._is_awaited = False  # a backward pass that failed on its way never told of its end
+        self._was_called = True
         if self._graph is not None:
             self._graph.finish()
         if self._wants_gradients and torch.is_grad_enabled():
             hook = self._safely(self._goes_backward)
             for tensor in _tensors_with_grad(output, torch.Tensor):
                 tensor.register_hook(hook)
+        self._count_forward()
+
+    def _count_forward(self) -> None:
         if self._wants_parameters:
             self._forward_count += 1
             if self._forward_count >= self._log_freq:
@@ -96,12 +111,18 @@ class Watch:
                 self._tell("parameters/", list(self.model.named_parameters()))
 
     def _goes_backward(self, _gradient: Any) -> None:
-        if not self._is_awaited and self._wants_gradients:
-            self._is_awaited = True
+        this_pass = _number_of_pass()
+        if self._is_awaited and this_pass == self._awaited_pass:
+            return
+        if self._handles:
+            self._is_awaited, self._awaited_pass = True, this_pass
             _when_done(lambda: _when_done(self._safely(self._went_backward)))
 
     def _went_backward(self) -> None:
         self._is_awaited = False
+        if not self._was_called:
+            self._count_forward()
+        self._was_called = False
         if not self._wants_gradients:
             return
         self._backward_count += 1
@@ -126,6 +147,23 @@ class Watch:
         }
         if found:
             self._log(found)
+
+
+def _number_of_pass() -> int:
+    """Return torch's number of the backward pass that goes on; one that failed never came to its end."""
+    import torch
+
+    ask = getattr(torch._C, "_current_graph_task_id", None)  # noqa: SLF001  # not public, and may go
+    return _NO_PASS if ask is None else int(ask())
+
+
+def _some_parameters(model: Any) -> list[Any]:
+    """Return parameters that gradients come to, spread evenly over the module."""
+    from torch.nn.parameter import is_lazy
+
+    found = [one for one in model.parameters() if one.requires_grad and not is_lazy(one)]
+    step = -(-len(found) // MAX_HOOKED_PARAMETERS)
+    return found[::step] if found else []
 
 
 def _when_done(call: Callable[[], None]) -> None:
