@@ -6,13 +6,11 @@ In: the words of its writers, the primary first, and its edits. Out: values of t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runfold.protocol.values import pack_value
 from runfold_coordinator.edits.said import FIELDS, Edit, Place
-
-if TYPE_CHECKING:
-    from runfold_coordinator.ingest.catalog import WriterWords
+from runfold_coordinator.ingest.writer_words import WriterWords
 
 #: Says that a config key is not there.
 ABSENT: Any = object()

@@ -1,56 +1,29 @@
 """What rows mean for runs that branch: a base's late rows change its forks, a rewind moves the last step.
 
-In: what a batch stored, inside its transaction. Out: rows of `branches` and of runs.
+In: what a batch stored, inside its transaction. Out: rows of runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from runfold.protocol.branching import FORK, REWIND
 from runfold_coordinator.aggregate.attempts import place_writers
+from runfold_coordinator.ingest.writer_batch import WriterBatch
 from runfold_coordinator.readers.run_lanes import Seat, facts_of
 from runfold_coordinator.readers.visible_top import visible_top
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.branch_tables import branches
 from runfold_coordinator.store.catalogue_reads import unpack_stored, writer_row
-from runfold_coordinator.store.names import clean_text
 from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.writes import Transaction
 
-if TYPE_CHECKING:
-    from runfold_coordinator.ingest.catalog import Projection
-    from runfold_coordinator.ingest.writer_batch import WriterBatch
-
 #: Forks of forks that are told of a late row.
 MAX_DEPTH = 32
 _ANY = sa.select(branches.c.run_pk).limit(1)
-
-
-def note_branches(tx: Transaction, run_pk: int, found: Projection) -> None:
-    """Keep that a run is a fork, or was rewound; harmless when repeated."""
-    points = {point["kind"]: point for point in found.branches if point["kind"] in (FORK, REWIND)}
-    if not points:
-        return
-    run = t.runs.c
-    row = tx.connection.execute(sa.select(run.entity, run.project).where(run.run_pk == run_pk)).one()
-    tx.connection.execute(sa.delete(branches).where(branches.c.run_pk == run_pk))
-    tx.insert(
-        branches,
-        [
-            {
-                "run_pk": run_pk,
-                "kind": kind,
-                "base_path": f"{row.entity}/{row.project}/{clean_text(point['run_id'])}",
-                "step": point["step"],
-            }
-            for kind, point in points.items()
-        ],
-    )
 
 
 def follow_branches(tx: Transaction, store: Store, works: Sequence[WriterBatch]) -> None:

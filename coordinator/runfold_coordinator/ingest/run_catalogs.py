@@ -7,15 +7,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from runfold.protocol.branching import FORK, REWIND
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.identity import Identity
 from runfold.protocol.records import ConfigRecord, MetricRecord, Record, RecordKind, RunRecord
 from runfold_coordinator.edits.said import Place
 from runfold_coordinator.edits.stored import clean_or_none, edits_of, filter_columns
-from runfold_coordinator.ingest.branches import note_branches
-from runfold_coordinator.ingest.catalog import WriterWords, project
+from runfold_coordinator.ingest.catalog import Projection, project
 from runfold_coordinator.ingest.dead_letters import decode_record
+from runfold_coordinator.ingest.writer_words import WriterWords
 from runfold_coordinator.store import tables as t
+from runfold_coordinator.store.branch_tables import branches
+from runfold_coordinator.store.names import clean_text
 from runfold_coordinator.store.writes import Transaction
 
 #: Runs whose records stay decoded in memory.
@@ -102,5 +105,27 @@ class RunCatalogs:
             }
             row |= filter_columns(found.to_map())
             tx.update_by_pk(t.runs, [row])
-            note_branches(tx, run_pk, found)
+            _keep_branches(tx, run_pk, found)
         self._changed.clear()
+
+
+def _keep_branches(tx: Transaction, run_pk: int, found: Projection) -> None:
+    """Keep that a run is a fork, or was rewound; harmless when repeated."""
+    points = {point["kind"]: point for point in found.branches if point["kind"] in (FORK, REWIND)}
+    if not points:
+        return
+    run = t.runs.c
+    row = tx.connection.execute(sa.select(run.entity, run.project).where(run.run_pk == run_pk)).one()
+    tx.connection.execute(sa.delete(branches).where(branches.c.run_pk == run_pk))
+    tx.insert(
+        branches,
+        [
+            {
+                "run_pk": run_pk,
+                "kind": kind,
+                "base_path": f"{row.entity}/{row.project}/{clean_text(point['run_id'])}",
+                "step": point["step"],
+            }
+            for kind, point in points.items()
+        ],
+    )

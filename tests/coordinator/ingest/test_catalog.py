@@ -7,7 +7,8 @@ from typing import Any
 
 from runfold.protocol.identity import Identity
 from runfold.protocol.records import ConfigRecord, MetricRecord, RunRecord
-from runfold_coordinator.ingest.catalog import Projection, WriterWords, project
+from runfold_coordinator.ingest.catalog import Projection, project
+from runfold_coordinator.ingest.writer_words import WriterWords
 
 
 def words(number: int, *payloads: Any, **facts: Any) -> WriterWords:

@@ -16,9 +16,10 @@ from runfold.protocol.keypath import KeyPath
 from runfold.protocol.records import ExitRecord, MetricRecord, Record, RecordKind, RowMap, SummaryRecord
 from runfold.protocol.rows import COMMIT_FALSE, COMMIT_TRUE, STEP_GIVEN
 from runfold.protocol.values import pack_value
-from runfold_coordinator.ingest.catalog import WriterWords, project
+from runfold_coordinator.ingest.catalog import project
 from runfold_coordinator.ingest.row_chunks import ChunkBuilder, MapRow
 from runfold_coordinator.ingest.step_sync import Calls, insert_steps
+from runfold_coordinator.ingest.writer_words import WriterWords
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.chunks import ChunkColumn, encode_chunk
 from runfold_coordinator.store.model import RunRow
