@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from runfold_coordinator.store.tables import Big, Seconds, metadata
+from runfold_coordinator.store.tables import Big, Seconds, index_where, metadata
 
 #: Content by its digest, kept once. A row exists only while its object does.
 blobs = sa.Table(
@@ -54,16 +54,6 @@ run_files = sa.Table(
     #: When that was given up
     sa.Column("failed_unix_s", Seconds),
     sa.Index("run_files_by_digest", "sha256"),
-    sa.Index(
-        "run_files_pending",
-        "run_pk",
-        sqlite_where=sa.text("sha256 IS NULL"),
-        postgresql_where=sa.text("sha256 IS NULL"),
-    ),
-    sa.Index(
-        "run_files_failed",
-        "run_pk",
-        sqlite_where=sa.text("error IS NOT NULL"),
-        postgresql_where=sa.text("error IS NOT NULL"),
-    ),
+    index_where("run_files_pending", "run_pk", where="sha256 IS NULL"),
+    index_where("run_files_failed", "run_pk", where="error IS NOT NULL"),
 )

@@ -13,6 +13,12 @@ Blob = sa.LargeBinary
 Big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # INTEGER is the rowid itself
 Seconds = sa.Double
 
+
+def index_where(name: str, *columns: str, where: str) -> sa.Index:
+    """Return an index of the few rows for which the condition, in SQL, is true."""
+    return sa.Index(name, *columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+
+
 meta = sa.Table(
     "meta",
     metadata,
@@ -89,12 +95,7 @@ runs = sa.Table(
     sa.Index("runs_by_state", "state"),
     sa.Index("runs_by_end", "ended_unix_ns"),
     sa.Index("runs_by_sweep", "entity", "project", "sweep"),
-    sa.Index(
-        "runs_deleted",
-        "deleted_unix_s",
-        sqlite_where=sa.text("deleted_unix_s IS NOT NULL"),
-        postgresql_where=sa.text("deleted_unix_s IS NOT NULL"),
-    ),
+    index_where("runs_deleted", "deleted_unix_s", where="deleted_unix_s IS NOT NULL"),
 )
 
 writers = sa.Table(
@@ -153,16 +154,9 @@ evidence = sa.Table(
     sa.Column("facts", Blob, nullable=False),
     #: Not judged yet: the partition of the writer's run does so with its next tick
     sa.Column("is_fresh", sa.Boolean, nullable=False),
-    sa.Index(
-        "evidence_fresh", "is_fresh", sqlite_where=sa.text("is_fresh"), postgresql_where=sa.text("is_fresh")
-    ),
+    index_where("evidence_fresh", "is_fresh", where="is_fresh"),
     #: Of all evidence a small part, which is looked for at each start
-    sa.Index(
-        "evidence_stops",
-        "writer_id",
-        sqlite_where=sa.text("source = 'stop'"),
-        postgresql_where=sa.text("source = 'stop'"),
-    ),
+    index_where("evidence_stops", "writer_id", where="source = 'stop'"),
 )
 
 #: What people were told, or were to be told: Run.alert() and the rules of the server.
@@ -230,13 +224,7 @@ records = sa.Table(
     #: Of one kind, in the order in which a writer said them, from either end
     sa.Index("records_by_run", "run_pk", "kind", "writer_pk", "seq"),
     #: The few that are alerts (RecordKind.ALERT), of all runs
-    sa.Index(
-        "records_alerts",
-        "writer_pk",
-        "seq",
-        sqlite_where=sa.text("kind = 19"),
-        postgresql_where=sa.text("kind = 19"),
-    ),
+    index_where("records_alerts", "writer_pk", "seq", where="kind = 19"),
 )
 
 keys = sa.Table(
