@@ -153,9 +153,15 @@ class Service:
         self._stops.append(blobs.stop)
         files = RunFiles(store, blobs.blobs, self._clock)
         blobs.collector.add_roots(files.roots)
-        artifacts = Artifacts(store, blobs.blobs, self._clock, self._live_facts)
+        artifacts = Artifacts(
+            store,
+            blobs.blobs,
+            self._clock,
+            self._live_facts,
+            digest_log=settings.data_dir / "manifest-digests",
+        )
         self._stops.append(artifacts.stop)
-        blobs.collector.add_roots(artifacts.roots)
+        blobs.collector.add_root_numbers(artifacts.roots.numbers)
         alerts = Alerts(store, self._clock, settings.alerts_path, os.environ)
         self._stops.append(alerts.stop)
         open_stream = functools.partial(StreamReader, self.redis_url)

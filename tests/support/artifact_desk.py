@@ -21,6 +21,7 @@ from runfold_coordinator.blobs.places import LocalPlace
 from runfold_coordinator.live_facts import LiveFacts
 from runfold_coordinator.store.store import Store
 from support.frames import START_NS, Bench, Speaker
+from support.manifest_entries import entry_of, file_entry
 
 DAY_S = 86_400.0
 
@@ -100,7 +101,9 @@ class Desk:
         self.blobs = Blobs(store, LocalPlace(folder / "blobs"), self.clock, min_age_s=3600.0)
         live_facts = LiveFacts(self.clock)
         live_facts.add(self.bench.liveness)
-        self.artifacts = Artifacts(store, self.blobs, self.clock, live_facts)
+        self.artifacts = Artifacts(
+            store, self.blobs, self.clock, live_facts, digest_log=folder / "manifest-digests"
+        )
         self.reader = self.artifacts.reader
 
     def process(self, run_id: str = "r1", rank: int = 0, **facts: Any) -> Process:
@@ -113,8 +116,9 @@ class Desk:
             if isinstance(content, Entry):
                 entries[name] = content
             else:
-                digest = self.blobs.put(content) if upload else "0" * 64
-                entries[name] = Entry(digest, len(content))
+                if upload:
+                    self.blobs.put(content)
+                entries[name] = file_entry(content) if upload else entry_of("0" * 64, len(content))
         return Manifest(entries)
 
     def draft(self, files: Mapping[str, bytes | Entry], name: str = "model", **more: Any) -> Draft:
@@ -152,7 +156,7 @@ class Desk:
     def sweep(self) -> int:
         """Collect what nobody refers to and is old; return how many blobs went."""
         collector = Collector(self.store, self.blobs)
-        collector.add_roots(self.artifacts.roots)
+        collector.add_root_numbers(self.artifacts.roots.numbers)
         return collector.collect().count
 
 

@@ -7,15 +7,14 @@ blanks. So names are unique, the digest is a sum over what passes by, and equal 
 from __future__ import annotations
 
 import codecs
-import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runfold.protocol.errors import DecodeError, LimitError, ProtocolError
 from runfold.protocol.file_names import check_file_name
-from runfold.protocol.manifest import MANIFEST_VERSION, MAX_ENTRIES, MAX_MANIFEST_BYTES, Entry
+from runfold.protocol.manifest import MANIFEST_VERSION, MAX_ENTRIES, MAX_MANIFEST_BYTES, Entry, EntrySums
 
 _HEAD = f'{{"v":{MANIFEST_VERSION},"entries":{{'
 _TAIL = "}}"
@@ -39,24 +38,45 @@ class ManifestSums:
     count: int = 0
     #: Bytes of all files, and of the references that tell theirs.
     size: int = 0
+    #: As of `runfold.protocol.manifest.EntrySums`.
     digest: str = ""
+    content_digest: str = ""
 
 
-def read_entries(file: Readable) -> Iterator[tuple[str, Entry]]:
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a manifest to go on reading from: after the entry `name`, at a byte of the file."""
+
+    name: str
+    position: int
+
+
+def read_entries(
+    file: Readable,
+    *,
+    since: Mark | None = None,
+    on_mark: Callable[[Mark], None] | None = None,
+    mark_every: int = 500,
+) -> Iterator[tuple[str, Entry]]:
     """Yield the entries by name.
+
+    Args:
+        since: Go on from here; the file stands at its position.
+        on_mark: Told a place to go on from, after each `mark_every` entries.
 
     Raises:
         ProtocolError: It is no manifest, or it is over a limit; when the place is reached.
     """
-    text = _Text(file)
-    text.expect(_HEAD)
-    if text.skip("}"):
-        text.end(_TAIL[1:])
-        return
-    last, count = "", 0
+    text = _Text(file, since.position if since else 0)
+    last, count = since.name if since else "", 0
+    if since is None:
+        text.expect(_HEAD)
+        if text.skip("}"):
+            text.end(_TAIL[1:])
+            return
     while True:
         name, found, separator = text.pair()
-        if not isinstance(name, str) or (count and name <= last):
+        if not isinstance(name, str) or ((count or since) and name <= last):
             raise DecodeError("the names of a manifest are in ascending order, each once", field="entries")
         count += 1
         if count > MAX_ENTRIES:
@@ -68,19 +88,21 @@ def read_entries(file: Readable) -> Iterator[tuple[str, Entry]]:
             return
         if separator != ",":
             raise DecodeError("the manifest is no JSON", field="manifest")
+        if on_mark is not None and count % mark_every == 0:
+            on_mark(Mark(name, text.position))
 
 
 def summed(entries: Iterable[tuple[str, Entry]], sums: ManifestSums) -> Iterator[tuple[str, Entry]]:
     """Pass the entries on; when they are through, `sums` is complete."""
-    total = hashlib.sha256(b"runfold-manifest-v1\n")
+    total = EntrySums()
     for name, entry in entries:
-        total.update(json.dumps([name, entry.digest, entry.ref], ensure_ascii=True).encode() + b"\n")
+        total.add(name, entry)
         sums.count += 1
         sums.size += entry.size or 0
         yield name, entry
     if sums.size >= 2**63:
         raise LimitError("the files of the manifest have more bytes than can be", field="size", limit=2**63)
-    sums.digest = total.hexdigest()
+    sums.digest, sums.content_digest = total.digest, total.content_digest
 
 
 def packed_entries(entries: Iterable[tuple[str, Entry]]) -> Iterator[bytes]:
@@ -109,13 +131,20 @@ def packed_entries(entries: Iterable[tuple[str, Entry]]) -> Iterator[bytes]:
 class _Text:
     """The text of a file, of which little is held."""
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: Readable, position: int = 0) -> None:
         self._file = file
+        #: Bytes of the file before the buffer.
+        self._passed_bytes = position
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._buffer = ""
         self._at = 0
         self._read_bytes = 0
         self._is_ended = False
+
+    @property
+    def position(self) -> int:
+        """The byte of the file that is next."""
+        return self._passed_bytes + len(self._buffer[: self._at].encode())
 
     def expect(self, text: str) -> None:
         while len(self._buffer) - self._at < len(text) and self._fill():
@@ -169,6 +198,7 @@ class _Text:
             more = self._decoder.decode(data, final=self._is_ended)
         except UnicodeDecodeError as error:
             raise DecodeError("the manifest is no UTF-8", field="manifest") from error
+        self._passed_bytes = self.position
         self._buffer = self._buffer[self._at :] + more
         self._at = 0
         return bool(data)

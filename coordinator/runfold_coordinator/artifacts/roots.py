@@ -1,4 +1,4 @@
-"""Which blobs artifacts refer to, for the collector: a manifest at a time, a page of rows at a time."""
+"""Which blobs artifacts refer to, for the collector: a manifest at a time, each read once (digest_log.py)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
+from runfold_coordinator.artifacts.digest_log import DigestLog
 from runfold_coordinator.artifacts.manifest_stream import read_entries
 from runfold_coordinator.blobs.blobs import Blobs
+from runfold_coordinator.blobs.collector import Numbers, numbers_of
 from runfold_coordinator.store import artifact_tables as at
 from runfold_coordinator.store.store import Store
 
@@ -19,9 +21,11 @@ _d = at.artifact_drafts.c
 class ArtifactRoots:
     """Yields digests; a manifest that can't be read ends it with an error, for what it names is not known."""
 
-    def __init__(self, store: Store, blobs: Blobs) -> None:
+    def __init__(self, store: Store, blobs: Blobs, cache: DigestLog | None = None) -> None:
+        """Take the parts; `cache` keeps what manifests name, so that each is read once."""
         self._store = store
         self._blobs = blobs
+        self._cache = cache
 
     def __call__(self) -> Iterator[str]:
         """Yield the digests of all manifests that are kept, and of what they name.
@@ -31,10 +35,22 @@ class ArtifactRoots:
         """
         for manifest in self._manifests():
             yield manifest
-            with self._blobs.open(manifest) as file:
-                for _, entry in read_entries(file):
-                    if entry.ref is None:
-                        yield entry.digest
+            yield from self._named(manifest)
+
+    def numbers(self) -> Iterator[Numbers]:
+        """Yield the same as numbers, a manifest at a time. Raises as the call does."""
+        manifests = set(self._manifests())
+        yield numbers_of(manifests)
+        if self._cache is None:
+            yield from (numbers_of(self._named(manifest)) for manifest in manifests)
+        else:
+            yield from self._cache.read(manifests, self._named)
+
+    def _named(self, manifest: str) -> Iterator[str]:
+        with self._blobs.open(manifest) as file:
+            for _, entry in read_entries(file):
+                if entry.ref is None:
+                    yield entry.blob
 
     def _manifests(self) -> Iterator[str]:
         """Parts first: one that becomes a version meanwhile is met as that."""

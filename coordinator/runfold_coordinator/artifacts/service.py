@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from runfold_coordinator.artifacts.committing import Committer
 from runfold_coordinator.artifacts.deleting import Deleter
+from runfold_coordinator.artifacts.digest_log import DigestLog
 from runfold_coordinator.artifacts.editing import Editor
 from runfold_coordinator.artifacts.participants import Heads, Participants
 from runfold_coordinator.artifacts.roots import ArtifactRoots
@@ -24,13 +27,20 @@ SWEEP_EVERY_S = 60.0
 class Artifacts:
     """What routes and other parts need: `committer`, `editor`, `deleter`, the readers, `roots`."""
 
-    def __init__(self, store: Store, blobs: Blobs, clock: Clock, heads: Heads) -> None:
+    def __init__(
+        self, store: Store, blobs: Blobs, clock: Clock, heads: Heads, *, digest_log: Path | None = None
+    ) -> None:
+        """Take what it works with.
+
+        Args:
+            digest_log: File that keeps what manifests name; None: the collector reads all of them each time.
+        """
         self.committer = Committer(store, blobs, clock, on_part=self.look)
         self.editor = Editor(store, clock)
         self.deleter = Deleter(store, clock)
         self.reader = ArtifactsReader(store, blobs)
         self.collections = CollectionsReader(store)
-        self.roots = ArtifactRoots(store, blobs)
+        self.roots = ArtifactRoots(store, blobs, DigestLog(digest_log) if digest_log else None)
         self.settler = Settler(store, blobs, clock, Participants(store, clock, heads))
         self.clock = clock
         self._sweep = Due(SWEEP_EVERY_S)

@@ -6,9 +6,9 @@ transaction that deletes the row. The objects go after their rows.
 
 from __future__ import annotations
 
+import itertools
 import logging
-from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,12 @@ PAGE = 5000
 #: Rows removed in one transaction.
 REMOVE_AT_ONCE = 500
 
+#: The first eight bytes of digests, as numbers.
+Numbers = npt.NDArray[np.uint64]
 Roots = Callable[[], Iterator[str]]
+RootNumbers = Callable[[], Iterator[Numbers]]
+#: Marks that are gathered before they are sorted in, at least.
+GATHERED = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +50,17 @@ class Collector:
     def __init__(self, store: Store, blobs: Blobs) -> None:
         self._store = store
         self._blobs = blobs
-        self._roots: list[Roots] = []
+        self._roots: list[RootNumbers] = []
 
     def add_roots(self, roots: Roots) -> None:
         """Let `roots` say, in each pass, the digests that are referred to; repeats are fine.
 
         It may read page by page: whoever stores a reference meanwhile holds the blob (see Blobs.hold).
         """
+        self._roots.append(lambda: _by_piece(roots()))
+
+    def add_root_numbers(self, roots: RootNumbers) -> None:
+        """Let `roots` say the same as numbers (see `numbers_of`), each piece in ascending order."""
         self._roots.append(roots)
 
     def collect(self, stop: Callable[[], bool] = lambda: False) -> Swept:
@@ -70,9 +79,10 @@ class Collector:
         marked = self._mark()
         count = byte_count = 0
         while page and not stop():
-            doomed = [
-                row.digest for row, is_live in zip(page, _are_in(marked, page), strict=True) if not is_live
-            ]
+            # Candidates come by digest, so their numbers are in order.
+            asked = np.fromiter((int(row.digest[:16], 16) for row in page), dtype=np.uint64)
+            are_live = _are_in(marked, asked)
+            doomed = [row.digest for row, is_live in zip(page, are_live, strict=True) if not is_live]
             for at in range(0, len(doomed), REMOVE_AT_ONCE):
                 removed = self._remove(doomed[at : at + REMOVE_AT_ONCE], before_unix_s)
                 count += len(removed)
@@ -93,13 +103,13 @@ class Collector:
             .limit(PAGE)
         )
 
-    def _mark(self) -> npt.NDArray[np.uint64]:
-        """Return what is referred to, 8 bytes a digest, sorted; one that shares them with another stays."""
-        found = array("Q")
+    def _mark(self) -> Numbers:
+        """Return what is referred to, sorted; one that shares its first bytes with another stays."""
+        marks = Marks()
         for roots in self._roots:
-            for digest in roots():
-                found.append(_short(digest))
-        return np.unique(np.frombuffer(found, dtype=np.uint64))
+            for numbers in roots():
+                marks.add(numbers)
+        return marks.sorted()
 
     def _remove(self, digests: Sequence[str], before_unix_s: float) -> Sequence[Any]:
         with self._store.writing.transaction() as tx:
@@ -113,13 +123,46 @@ class Collector:
         return removed
 
 
-def _short(digest: str) -> int:
-    return int(digest[:16], 16)
+class Marks:
+    """A set of numbers: eight bytes for each, however often it comes, and some more while they are added."""
+
+    def __init__(self, gathered: int = GATHERED) -> None:
+        self._gathered = gathered
+        self._sorted: Numbers = np.empty(0, dtype=np.uint64)
+        self._waiting: list[Numbers] = []
+        self._waiting_count = 0
+
+    def add(self, numbers: Numbers) -> None:
+        """Add numbers in ascending order."""
+        new = numbers[~_are_in(self._sorted, numbers)]  # versions share most of their files
+        if len(new):
+            self._waiting.append(new)
+            self._waiting_count += len(new)
+        if self._waiting_count > max(self._gathered, len(self._sorted) // 4):
+            self.sorted()
+
+    def sorted(self) -> Numbers:
+        """Return all of them."""
+        if self._waiting:
+            self._sorted = np.unique(np.concatenate([self._sorted, *self._waiting]))
+            self._waiting, self._waiting_count = [], 0
+        return self._sorted
 
 
-def _are_in(marked: npt.NDArray[np.uint64], page: Sequence[Any]) -> npt.NDArray[np.bool_]:
-    """Return for each row whether it is among the sorted marks."""
-    asked = np.array([_short(row.digest) for row in page], dtype=np.uint64)
+def numbers_of(digests: Iterable[str]) -> Numbers:
+    """Return the numbers of digests, each once, in ascending order."""
+    return np.unique(np.fromiter((int(digest[:16], 16) for digest in digests), dtype=np.uint64))
+
+
+def _by_piece(digests: Iterable[str]) -> Iterator[Numbers]:
+    """Yield their numbers, some thousands at a time."""
+    rest = iter(digests)
+    while len(piece := numbers_of(itertools.islice(rest, PAGE))):
+        yield piece
+
+
+def _are_in(marked: Numbers, asked: Numbers) -> npt.NDArray[np.bool_]:
+    """Return for each number whether it is among the sorted marks."""
     at = np.searchsorted(marked, asked)
     found: npt.NDArray[np.bool_] = np.zeros(len(asked), dtype=np.bool_)
     inside = at < len(marked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from runfold.protocol.artifact_names import LATEST, version_index
-from runfold.protocol.file_names import is_digest
+from runfold.protocol.content_sum import is_md5_hex
 from runfold_coordinator.artifacts.collections import no_such_collection
 from runfold_coordinator.artifacts.errors import NoSuchArtifactError
-from runfold_coordinator.artifacts.manifest_stream import read_entries
 from runfold_coordinator.artifacts.versions import USED_BY
 from runfold_coordinator.blobs.blobs import Blobs
 from runfold_coordinator.readers.artifact_documents import (
@@ -22,6 +22,7 @@ from runfold_coordinator.readers.artifact_documents import (
     members,
     run_rows,
 )
+from runfold_coordinator.readers.manifest_pages import ManifestPages
 from runfold_coordinator.store import artifact_tables as at
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.names import clean_text
@@ -49,11 +50,11 @@ class ArtifactsPage:
 
 
 class ArtifactsReader:
-    """Thread-safe: it keeps nothing between calls."""
+    """Thread-safe."""
 
     def __init__(self, store: Store, blobs: Blobs) -> None:
         self._store = store
-        self._blobs = blobs
+        self._pages = ManifestPages(blobs)
 
     def version(self, version_id: str, *, collection_pk: int | None = None) -> dict[str, Any]:
         """Return a version as the collection shows it (None: that it was logged into).
@@ -96,7 +97,7 @@ class ArtifactsReader:
                 sa.select(_c.collection_pk).where(*where, _c.live_name == name)
             ).one_or_none()
             if collection is None:
-                if version is None and is_digest(name):
+                if version is None and is_md5_hex(name):
                     newest = members().where(*where, _v.digest == name, _c.live_name.is_not(None))
                     return self._first(connection, newest.order_by(_v.version_pk.desc()), name)
                 raise NoSuchArtifactError(
@@ -109,7 +110,7 @@ class ArtifactsReader:
             )
             if index is not None:
                 found = found.where(_m.index == index)
-            elif is_digest(wanted) and connection.execute(alias).first() is None:
+            elif is_md5_hex(wanted) and connection.execute(alias).first() is None:
                 found = found.where(_v.digest == wanted).order_by(_m.index.desc())
             else:
                 found = found.where(_v.version_pk.in_(alias))
@@ -253,16 +254,17 @@ class ArtifactsReader:
             BlobError, OSError: The manifest can't be read now.
         """
         manifest = self.version(version_id)["manifest"]
-        wanted = None if names is None else set(names)
+        after = "" if cursor is None else f"{cursor}\0"  # the least name that comes after it
+        first = max(after, prefix)
+        if names is None:
+            entries = self._pages.entries(manifest, first)
+        else:
+            entries = self._pages.chosen(manifest, [name for name in names if name >= first])
         found: list[dict[str, Any]] = []
-        with self._blobs.open(manifest) as file:
-            for name, entry in read_entries(file):
-                if cursor is not None and name <= cursor:
-                    continue
-                if name > prefix and not name.startswith(prefix):
+        with contextlib.closing(entries):
+            for name, entry in entries:
+                if not name.startswith(prefix):
                     break  # names are in order: no more of this prefix
-                if not name.startswith(prefix) or (wanted is not None and name not in wanted):
-                    continue
                 if len(found) == limit:
                     return ArtifactsPage(found, found[-1]["name"])
                 found.append({"name": name, "ref": None, "extra": {}} | entry.to_map())

@@ -16,22 +16,25 @@ from runfold.protocol.manifest import Entry, Manifest
 from runfold_coordinator.artifacts import manifest_stream
 from runfold_coordinator.artifacts.manifest_stream import (
     ManifestSums,
+    Mark,
     packed_entries,
     read_entries,
     summed,
 )
+from support.manifest_entries import entry_of
 
 A, B = "a" * 64, "b" * 64
 
 names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "So")), min_size=1, max_size=12)
 entries = st.one_of(
-    st.builds(Entry, st.sampled_from([A, B]), st.integers(0, 2**40)),
+    st.builds(entry_of, st.sampled_from([A, B]), st.integers(0, 2**40)),
     st.builds(
         Entry,
         st.text(max_size=8),
         st.none() | st.integers(0, 9),
         st.just("s3://bucket/ключ"),
         st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2),
+        st.sampled_from([None, A, B]),
     ),
 )
 
@@ -65,8 +68,22 @@ def test_reads_and_writes_what_manifests_are(found: dict[str, Entry], step: int)
     sums = ManifestSums()
     read = dict(summed(read_entries(Dripping(manifest.pack(), step)), sums))
     assert read == found
-    assert (sums.digest, sums.size, sums.count) == (manifest.digest, manifest.size, len(found))
+    both = manifest.sums
+    assert (sums.digest, sums.content_digest) == (both.digest, both.content_digest)
+    assert (sums.size, sums.count) == (manifest.size, len(found))
     assert b"".join(packed_entries((name, found[name]) for name in sorted(found))) == manifest.pack()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(names, entries, max_size=9).map(good), st.integers(1, 40))
+def test_from_each_mark_the_rest_is_read(found: dict[str, Entry], step: int) -> None:
+    data = Manifest(found).pack()
+    marks: list[Mark] = []
+    whole = list(read_entries(Dripping(data, step), on_mark=marks.append, mark_every=1))
+    assert [mark.name for mark in marks] == [name for name, _ in whole[:-1]]
+    for count, mark in enumerate(marks, start=1):
+        rest = Dripping(data[mark.position :], step)
+        assert list(read_entries(rest, since=mark)) == whole[count:]
 
 
 def packed(*pairs: tuple[str, Entry]) -> bytes:
@@ -74,7 +91,7 @@ def packed(*pairs: tuple[str, Entry]) -> bytes:
     return f'{{"v":1,"entries":{{{said}}}}}'.encode()
 
 
-FILE = Entry(A, 1)
+FILE = entry_of(A)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +142,7 @@ def test_limits_hold_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_does_not_grow_with_the_entries() -> None:
     def many() -> Iterator[tuple[str, Entry]]:
         for number in range(20_000):
-            yield f"folder/{number:08d}", Entry(f"{number:064x}", number)
+            yield f"folder/{number:08d}", entry_of(f"{number:064x}", number)
 
     data = b"".join(packed_entries(many()))
     tracemalloc.start()
