@@ -26,7 +26,6 @@ RULES = {
     "10": "every run has a readable name, offline too",
     "11": "a long alert title is cut, wait_duration=0 means no wait",
     "caption": "the caption that a copy of an Image is given is kept",
-    "sha256": "contents are known by their SHA-256, so an artifact's digest is one too",
     "local": 'the entity is "local" where none is given',
 }
 

@@ -7,7 +7,11 @@ import fcntl
 import hashlib
 import os
 import stat
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+from runfold.protocol.content_sum import ContentSum
 
 PIECE_BYTES = 1024 * 1024
 #: ioctl_ficlone(2): the file shares the other one's blocks until either is written to.
@@ -16,6 +20,15 @@ _FICLONE = 0x40049409
 _NO_CLONE = frozenset(
     {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EACCES}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """What a content is known by: SHA-256 in hex, MD5 in base64, and how many bytes it has."""
+
+    sha256: str
+    md5: str
+    size: int
 
 
 def open_to_read(path: Path | str) -> int:
@@ -38,12 +51,45 @@ def copy_hashed(source_fd: int, target_fd: int) -> tuple[str, int]:
     """
     if is_cloned(source_fd, target_fd):
         return hash_file(target_fd)
-    total, size = hashlib.sha256(), 0
+    total = hashlib.sha256()
+    size = _copy(source_fd, target_fd, total.update)
+    return total.hexdigest(), size
+
+
+def copy_summed(source_fd: int, target_fd: int) -> Summed:
+    """Copy a file as `copy_hashed` does, and sum it up on the way; raises as that does."""
+    if is_cloned(source_fd, target_fd):
+        return sum_file(target_fd)
+    total = ContentSum()
+    size = _copy(source_fd, target_fd, total.update)
+    return Summed(total.sha256, total.md5, size)
+
+
+def _copy(source_fd: int, target_fd: int, take: Callable[[bytes], None]) -> int:
+    size = 0
     while piece := os.pread(source_fd, PIECE_BYTES, size):
         write_all(target_fd, piece)
+        take(piece)
+        size += len(piece)
+    return size
+
+
+def sum_file(fd: int) -> Summed:
+    """Return both sums of an open file, read once; its offset stays."""
+    total, size = ContentSum(), 0
+    while piece := os.pread(fd, PIECE_BYTES, size):
         total.update(piece)
         size += len(piece)
-    return total.hexdigest(), size
+    return Summed(total.sha256, total.md5, size)
+
+
+def sum_path(path: Path | str) -> Summed:
+    """Return both sums of a regular file. OSError when it can't be read."""
+    fd = open_to_read(path)
+    try:
+        return sum_file(fd)
+    finally:
+        os.close(fd)
 
 
 def hash_file(fd: int, limit_bytes: int = 0) -> tuple[str, int]:

@@ -27,6 +27,7 @@ from runfold_coordinator.artifacts.drafts import (
     Draft,
     checked_about,
     checked_digest,
+    checked_md5,
     with_name,
 )
 from runfold_coordinator.artifacts.editing import Labels
@@ -142,7 +143,7 @@ def draft_of(backend: Backend, body: CommitBody) -> Draft:
         name=with_name(lambda: check_name(body.name), "name"),
         type=clean_text(body.type),
         manifest=checked_digest(body.manifest, "manifest"),
-        digest=checked_digest(body.digest, "digest"),
+        digest=checked_md5(body.digest, "digest"),
         writer_id=body.writer,
         said_unix_ns=int(said_unix_s * 1e9),
         distributed_id=None if body.distributed_id is None else clean_text(body.distributed_id),

@@ -143,7 +143,7 @@ class Committer:
             with self._blobs.open(draft.manifest) as file:
                 for _, entry in summed(read_entries(file), sums):
                     if entry.ref is None:
-                        asked[entry.digest] = None
+                        asked[entry.blob] = None
                     if len(asked) >= LOOK_AT_ONCE:
                         look()
             look()

@@ -64,7 +64,9 @@ def refuse_other_content(row: Any, draft: Draft) -> None:
     if row.digest == UNKNOWN:
         return
     said = (draft.name, draft.type, draft.digest, draft.distributed_id)
-    if said != (row.name, row.type, row.digest, row.distributed_id):
+    is_other = said != (row.name, row.type, row.digest, row.distributed_id)
+    # Of two contents with one MD5 only the manifests tell that they are two.
+    if is_other or row.manifest not in (None, draft.manifest):
         raise ArtifactRefusedError(
             "client_id_reused", "this client id was used for another artifact", field="client_id"
         )

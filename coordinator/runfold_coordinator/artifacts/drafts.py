@@ -18,6 +18,7 @@ from runfold.protocol.artifact_names import (
     check_tag,
     version_index,
 )
+from runfold.protocol.content_sum import is_md5_hex
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.file_names import is_digest
 from runfold.protocol.values import pack_value
@@ -234,6 +235,13 @@ def checked_aliases(aliases: Sequence[str]) -> tuple[str, ...]:
 def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """Return the tags, each once."""
     return _checked_labels("tags", tags, check_tag)
+
+
+def checked_md5(text: str, what: str) -> str:
+    """Return an MD5 in hex."""
+    if not is_md5_hex(text):
+        raise ArtifactRefusedError("bad_digest", f"{what} is no MD5 in lower-case hex", field=what)
+    return text
 
 
 def checked_digest(text: str, what: str) -> str:

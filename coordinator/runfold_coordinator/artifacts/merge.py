@@ -38,7 +38,7 @@ def merge_entries(parts: Sequence[Entries]) -> Iterator[tuple[str, Entry]]:
 
 def is_same(one: Entry, other: Entry) -> bool:
     """Return whether two entries mean the same content."""
-    return (one.digest, one.ref) == (other.digest, other.ref)
+    return (one.digest, one.key, one.ref) == (other.digest, other.key, other.ref)
 
 
 def _name(found: tuple[str, Entry]) -> str:

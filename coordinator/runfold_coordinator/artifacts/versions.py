@@ -21,6 +21,7 @@ from runfold_coordinator.artifacts.drafts import (
 from runfold_coordinator.artifacts.errors import ArtifactError
 from runfold_coordinator.artifacts.manifest_stream import ManifestSums
 from runfold_coordinator.store import artifact_tables as at
+from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.writes import Transaction
 
 LOGGED_BY = "logged"
@@ -30,7 +31,6 @@ _v = at.artifact_versions.c
 _m = at.artifact_members.c
 _a = at.artifact_aliases.c
 _r = at.artifact_runs.c
-_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def make_version(
     """
     place = (draft.entity, draft.project, draft.name)
     collection = open_collection(tx, place, kind=LOGGED, type_name=draft.type, now_unix_s=now_unix_s)
-    version_pk = None if incomplete else _same_content(tx, collection.collection_pk, sums.digest)
+    version_pk = None if incomplete else _same_content(tx, collection.collection_pk, sums.content_digest)
     is_new = version_pk is None
     if version_pk is None:
         version_pk = tx.new_ids()
@@ -82,6 +82,7 @@ def make_version(
             "collection_pk": collection.collection_pk,
             "client_id": draft.client_id,
             "digest": sums.digest,
+            "content_digest": sums.content_digest,
             "manifest": manifest,
             "size": sums.size,
             "count": sums.count,
@@ -156,7 +157,7 @@ def move_aliases(
     tx: Transaction, collection_pk: int, version_pk: int, aliases: Collection[str], speaker: Speaker
 ) -> None:
     """Give the aliases to the version, but for those that the same process has given away since."""
-    for some in _pages(aliases):
+    for some in in_slices(dict.fromkeys(aliases)):
         where = (_a.collection_pk == collection_pk, _a.alias.in_(some))
         rows = tx.connection.execute(sa.select(_a.alias, _a.writer_id, _a.said_unix_ns).where(*where)).all()
         kept = {
@@ -187,7 +188,7 @@ def move_aliases(
 
 def drop_aliases(tx: Transaction, collection_pk: int, version_pk: int, aliases: Collection[str]) -> None:
     """Take aliases from the version; those that it has not are fine."""
-    for some in _pages(aliases):
+    for some in in_slices(dict.fromkeys(aliases)):
         tx.connection.execute(
             sa.delete(at.artifact_aliases).where(
                 _a.collection_pk == collection_pk, _a.version_pk == version_pk, _a.alias.in_(some)
@@ -238,12 +239,12 @@ def version_id(tx: Transaction, version_pk: int) -> str:
     return str(tx.connection.execute(sa.select(_v.id).where(_v.version_pk == version_pk)).scalar_one())
 
 
-def _same_content(tx: Transaction, collection_pk: int, digest: str) -> int | None:
+def _same_content(tx: Transaction, collection_pk: int, content_digest: str) -> int | None:
     found: int | None = tx.connection.execute(
         sa.select(_v.version_pk)
         .where(
             _v.collection_pk == collection_pk,
-            _v.digest == digest,
+            _v.content_digest == content_digest,
             _v.deleted_unix_s.is_(None),
             _v.incomplete.is_(None),
         )
@@ -251,9 +252,3 @@ def _same_content(tx: Transaction, collection_pk: int, digest: str) -> int | Non
         .limit(1)
     ).scalar_one_or_none()
     return found
-
-
-def _pages(labels: Collection[str]) -> Iterable[list[str]]:
-    chosen = list(dict.fromkeys(labels))
-    for start in range(0, len(chosen), _AT_ONCE):
-        yield chosen[start : start + _AT_ONCE]

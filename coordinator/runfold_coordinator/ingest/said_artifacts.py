@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from runfold.protocol.artifact_names import MAX_TYPE_CHARS, ArtifactNameError, check_name
-from runfold.protocol.file_names import is_digest
+from runfold.protocol.content_sum import is_md5_hex
 from runfold.protocol.file_records import ArtifactRecord, ArtifactUseRecord
 from runfold_coordinator.artifacts.draft_rows import UNKNOWN
 from runfold_coordinator.artifacts.drafts import MAX_DISTRIBUTED_ID_CHARS, is_client_id
@@ -101,7 +101,7 @@ def _is_possible(record: ArtifactRecord) -> bool:
         return False
     return (
         is_client_id(record.client_id)
-        and is_digest(record.digest)
+        and is_md5_hex(record.digest)
         and len(record.type) <= MAX_TYPE_CHARS
         and len(record.distributed_id or "") <= MAX_DISTRIBUTED_ID_CHARS
     )

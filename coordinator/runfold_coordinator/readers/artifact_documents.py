@@ -12,6 +12,7 @@ from runfold_coordinator.artifacts.drafts import About
 from runfold_coordinator.store import artifact_tables as at
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import unpack_stored
+from runfold_coordinator.store.slices import in_slices
 
 _v = at.artifact_versions.c
 _m = at.artifact_members.c
@@ -19,7 +20,6 @@ _a = at.artifact_aliases.c
 _t = at.artifact_tags.c
 _c = at.artifact_collections.c
 _r = t.runs.c
-_AT_ONCE = 500
 
 SAID, PENDING, COMMITTED, FAILED, DELETED = "said", "pending", "committed", "failed", "deleted"
 
@@ -148,6 +148,7 @@ def _document(row: Any, aliases: list[str], tags: list[str], source: Any, run: A
         "metadata": unpack_stored(row.metadata),
         "tags": tags,
         "digest": row.digest,
+        "content_digest": row.content_digest,
         "manifest": row.manifest,
         "size": row.size,
         "count": row.count,
@@ -170,7 +171,7 @@ def _run_document(run: Any) -> dict[str, Any] | None:
 
 def _aliases(connection: sa.Connection, version_pks: Collection[int]) -> dict[tuple[int, int], list[str]]:
     found: dict[tuple[int, int], list[str]] = {}
-    for some in _pages(version_pks):
+    for some in in_slices(sorted(version_pks)):
         statement = sa.select(_a.collection_pk, _a.version_pk, _a.alias).where(_a.version_pk.in_(some))
         for row in connection.execute(statement.order_by(_a.alias)):
             found.setdefault((row.collection_pk, row.version_pk), []).append(row.alias)
@@ -179,7 +180,7 @@ def _aliases(connection: sa.Connection, version_pks: Collection[int]) -> dict[tu
 
 def _tags(connection: sa.Connection, version_pks: Collection[int]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
-    for some in _pages(version_pks):
+    for some in in_slices(sorted(version_pks)):
         statement = sa.select(_t.version_pk, _t.tag).where(_t.version_pk.in_(some)).order_by(_t.tag)
         for row in connection.execute(statement):
             found.setdefault(row.version_pk, []).append(row.tag)
@@ -188,7 +189,7 @@ def _tags(connection: sa.Connection, version_pks: Collection[int]) -> dict[int, 
 
 def _sources(connection: sa.Connection, version_pks: Collection[int]) -> dict[int, Any]:
     found: dict[int, Any] = {}
-    for some in _pages(version_pks):
+    for some in in_slices(sorted(version_pks)):
         rows = connection.execute(
             sa.select(_v.version_pk, _c.entity, _c.project, _c.name, _c.id, _c.ttl_s, _m.index)
             .join(at.artifact_collections, _c.collection_pk == _v.collection_pk)
@@ -204,7 +205,7 @@ def _sources(connection: sa.Connection, version_pks: Collection[int]) -> dict[in
 
 def _runs(connection: sa.Connection, run_pks: Collection[int]) -> dict[int, Any]:
     found: dict[int, Any] = {}
-    for some in _pages(run_pks):
+    for some in in_slices(sorted(run_pks)):
         rows = connection.execute(
             sa.select(_r.run_pk, _r.entity, _r.project, _r.run_id, _r.name).where(
                 _r.run_pk.in_(some), _r.deleted_unix_s.is_(None)
@@ -212,8 +213,3 @@ def _runs(connection: sa.Connection, run_pks: Collection[int]) -> dict[int, Any]
         )
         found |= {row.run_pk: row for row in rows}
     return found
-
-
-def _pages(pks: Collection[int]) -> list[list[int]]:
-    chosen = sorted(set(pks))
-    return [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from runfold_coordinator.store.tables import Big, Blob, Json, Seconds, metadata
+from runfold_coordinator.store.tables import Big, Blob, Json, Seconds, index_where, metadata
 
 artifact_collections = sa.Table(
     "artifact_collections",
@@ -42,7 +42,10 @@ artifact_versions = sa.Table(
     #: Where it was logged
     sa.Column("collection_pk", Big, nullable=False),
     sa.Column("client_id", sa.String(32), nullable=False),
-    sa.Column("digest", sa.String(64), nullable=False),
+    #: MD5 of names and digests, hex: W&B's
+    sa.Column("digest", sa.String(32), nullable=False),
+    #: SHA-256 of names, contents and addresses, hex: what makes two versions the same
+    sa.Column("content_digest", sa.String(64), nullable=False),
     #: SHA-256 of the manifest's blob; NULL when a deleted version has let go of its blobs
     sa.Column("manifest", sa.String(64)),
     sa.Column("size", Big, nullable=False),
@@ -61,18 +64,15 @@ artifact_versions = sa.Table(
     sa.Column("updated_unix_s", Seconds, nullable=False),
     sa.Column("deleted_unix_s", Seconds),
     sa.Index("artifact_versions_by_digest", "collection_pk", "digest"),
+    sa.Index("artifact_versions_by_content", "collection_pk", "content_digest"),
     #: The few that may end by themselves
-    sa.Index(
-        "artifact_versions_mortal",
-        "created_unix_s",
-        sqlite_where=sa.text("deleted_unix_s IS NULL AND ttl_s IS NOT NULL"),
-        postgresql_where=sa.text("deleted_unix_s IS NULL AND ttl_s IS NOT NULL"),
+    index_where(
+        "artifact_versions_mortal", "created_unix_s", where="deleted_unix_s IS NULL AND ttl_s IS NOT NULL"
     ),
-    sa.Index(
+    index_where(
         "artifact_versions_deleted",
         "deleted_unix_s",
-        sqlite_where=sa.text("deleted_unix_s IS NOT NULL AND manifest IS NOT NULL"),
-        postgresql_where=sa.text("deleted_unix_s IS NOT NULL AND manifest IS NOT NULL"),
+        where="deleted_unix_s IS NOT NULL AND manifest IS NOT NULL",
     ),
 )
 
@@ -117,7 +117,7 @@ artifact_drafts = sa.Table(
     sa.Column("project", sa.String, nullable=False),
     sa.Column("name", sa.String, nullable=False),
     sa.Column("type", sa.String, nullable=False),
-    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("digest", sa.String(32), nullable=False),
     sa.Column("size", Big, nullable=False),
     sa.Column("count", Big, nullable=False),
     sa.Column("distributed_id", sa.String),
@@ -143,28 +143,23 @@ artifact_drafts = sa.Table(
     sa.Column("waits_for", sa.String),
     sa.Index("artifact_drafts_by_run", "run_pk", "said_unix_ns"),
     sa.Index("artifact_drafts_by_version", "version_pk"),
-    sa.Index(
+    index_where(
         "artifact_drafts_parts",
         "entity",
         "project",
         "name",
         "distributed_id",
-        sqlite_where=sa.text("distributed_id IS NOT NULL"),
-        postgresql_where=sa.text("distributed_id IS NOT NULL"),
+        where="distributed_id IS NOT NULL",
     ),
     #: Parts that belong to no version yet: few, and asked for every second
-    sa.Index(
-        "artifact_drafts_open",
-        "distributed_id",
-        sqlite_where=sa.text("distributed_id IS NOT NULL AND generation IS NULL"),
-        postgresql_where=sa.text("distributed_id IS NOT NULL AND generation IS NULL"),
+    index_where(
+        "artifact_drafts_open", "distributed_id", where="distributed_id IS NOT NULL AND generation IS NULL"
     ),
     #: Parts that came when their version had been made without them
-    sa.Index(
+    index_where(
         "artifact_drafts_late",
         "distributed_id",
-        sqlite_where=sa.text("generation IS NOT NULL AND version_pk IS NULL AND error IS NULL"),
-        postgresql_where=sa.text("generation IS NOT NULL AND version_pk IS NULL AND error IS NULL"),
+        where="generation IS NOT NULL AND version_pk IS NULL AND error IS NULL",
     ),
 )
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from runfold.protocol.manifest import Entry
 from runfold_coordinator.artifacts.merge import PathConflictError, merge_entries
+from support.manifest_entries import entry_of
 
 names = st.sampled_from(["a", "a/b", "a0", "b", "z", "é"])
-entries = st.sampled_from([Entry("1" * 64, 1), Entry("2" * 64, 1), Entry("e", None, "s3://b/e")])
+entries = st.sampled_from([entry_of("1" * 64), entry_of("2" * 64), Entry("e", None, "s3://b/e")])
 parts = st.lists(st.dictionaries(names, entries, max_size=4), min_size=1, max_size=8)
 
 

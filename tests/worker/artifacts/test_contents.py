@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import subprocess
@@ -15,11 +16,12 @@ from runfold import Artifact
 from runfold.artifacts import staging
 from runfold.artifacts.errors import ArtifactFinalizedError, ArtifactNotLoggedError
 from runfold.artifacts.staging import Staging, _remove_left_behind
+from runfold.file_copies import Summed
 from runfold.protocol.file_names import FileNameError
 
 
-def sha_of(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def md5_of(content: bytes) -> str:
+    return base64.b64encode(hashlib.md5(content).digest()).decode()
 
 
 def names(artifact: Artifact) -> list[str]:
@@ -30,14 +32,14 @@ def test_a_file_is_added_under_its_own_name_or_another() -> None:
     Path("f.txt").write_text("hello")
     artifact = Artifact("a", "t")
     entry = artifact.add_file("f.txt")
-    assert (entry.path, entry.size, entry.digest) == ("f.txt", 5, sha_of(b"hello"))
+    assert (entry.path, entry.size, entry.digest) == ("f.txt", 5, md5_of(b"hello"))
     assert entry.ref is None
     assert artifact.add_file("f.txt", name="./sub//g.txt").path == "sub/g.txt"
     assert names(artifact) == ["f.txt", "sub/g.txt"]
     assert (artifact.size, artifact.file_count) == (10, 2)
     assert artifact.get_added_local_path_name(os.path.abspath("f.txt")) == "sub/g.txt"
     hashed = artifact.add_file("f.txt", name="x/f.tar.gz", is_tmp=True).path
-    assert hashed == f"x/{sha_of(b'hello')[:20]}.tar.gz"
+    assert hashed == f"x/{hashlib.md5(b'hello').hexdigest()[:20]}.tar.gz"
 
 
 def test_what_was_added_does_not_change_with_the_file() -> None:
@@ -46,7 +48,7 @@ def test_what_was_added_does_not_change_with_the_file() -> None:
     artifact.add_file("f")
     Path("f").write_bytes(b"after!")
     entry = artifact.get_entry("f")
-    assert entry.digest == sha_of(b"before")
+    assert entry.digest == md5_of(b"before")
     assert entry.local_path is not None
     assert Path(entry.local_path).read_bytes() == b"before"
 
@@ -72,7 +74,7 @@ def test_one_name_has_one_content() -> None:
     with pytest.raises(ValueError, match=r"^Cannot add the same path twice: 'f'$"):
         artifact.add_file("f")
     artifact.add_file("f", overwrite=True)
-    assert artifact.get_entry("f").digest == sha_of(b"two")
+    assert artifact.get_entry("f").digest == md5_of(b"two")
 
 
 def test_a_folder_is_added_with_links_followed_and_loops_left_out(tmp_path: Path) -> None:
@@ -93,7 +95,7 @@ def test_a_folder_is_added_with_links_followed_and_loops_left_out(tmp_path: Path
     with pytest.raises(ValueError, match="Cannot add the same path twice: 'a'"):
         artifact.add_dir("d")
     artifact.add_dir("d", merge=True)
-    assert artifact.get_entry("a").digest == sha_of(b"other")
+    assert artifact.get_entry("a").digest == md5_of(b"other")
 
 
 def test_what_is_no_file_is_refused_in_the_clients_words() -> None:
@@ -116,7 +118,7 @@ def test_a_new_file_is_written_in_the_artifact() -> None:
     artifact = Artifact("a", "t")
     with artifact.new_file("s/n.txt") as file:
         file.write("héllo")
-    assert artifact.get_entry("s/n.txt").digest == sha_of("héllo".encode())
+    assert artifact.get_entry("s/n.txt").digest == md5_of("héllo".encode())
     with (
         pytest.raises(ValueError, match=r"File with name 's/n.txt' already exists"),
         artifact.new_file("s/n.txt"),
@@ -127,7 +129,7 @@ def test_a_new_file_is_written_in_the_artifact() -> None:
     assert artifact.get_entry("s/n.txt").size == len("héllo and more".encode())
     with artifact.new_file("s/n.txt", mode="wb") as file:
         file.write(b"\0")
-    assert artifact.get_entry("s/n.txt").digest == sha_of(b"\0")
+    assert artifact.get_entry("s/n.txt").digest == md5_of(b"\0")
     with pytest.raises(RuntimeError), artifact.new_file("broken") as file:
         file.write("half")
         raise RuntimeError
@@ -142,7 +144,7 @@ def test_equal_contents_are_kept_once(tmp_path: Path) -> None:
     copies = [
         path for path in (tmp_path / "home/drafts").rglob("*") if path.is_file() and path.stat().st_size
     ]
-    assert [path.name for path in copies] == [sha_of(b"same")]
+    assert [path.name for path in copies] == [hashlib.sha256(b"same").hexdigest()]
 
 
 def test_the_digest_is_of_names_and_contents_only() -> None:
@@ -259,15 +261,15 @@ def test_copies_that_a_killed_process_left_are_removed(tmp_path: Path) -> None:
 def test_where_no_copy_can_be_kept_the_file_itself_is_promised(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(source: int, target: int) -> tuple[str, int]:
+    def full(source: int, target: int) -> Summed:
         raise OSError(28, "No space left on device")
 
     Path("f").write_text("x")
-    monkeypatch.setattr(staging, "copy_hashed", full)
+    monkeypatch.setattr(staging, "copy_summed", full)
     artifact = Artifact("a", "t")
     entry = artifact.add_file("f")
     assert entry.local_path == os.path.abspath("f")
-    assert entry.digest == sha_of(b"x")
+    assert entry.digest == md5_of(b"x")
     assert "it must not change until it is uploaded" in capsys.readouterr().err
 
 
@@ -275,16 +277,16 @@ def test_a_file_that_grows_while_it_is_read_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("f").write_bytes(b"x" * 10)
-    copy = staging.copy_hashed
+    copy = staging.copy_summed
 
-    def grows(source: int, target: int) -> tuple[str, int]:
+    def grows(source: int, target: int) -> Summed:
         with open("f", "ab") as file:
             file.write(b"y")
         return copy(source, target)
 
-    monkeypatch.setattr(staging, "copy_hashed", grows)
+    monkeypatch.setattr(staging, "copy_summed", grows)
     artifact = Artifact("a", "t")
     entry = artifact.add_file("f")
     assert "changed while it was added" in capsys.readouterr().err
     assert entry.local_path is not None
-    assert sha_of(Path(entry.local_path).read_bytes()) == entry.digest
+    assert md5_of(Path(entry.local_path).read_bytes()) == entry.digest

@@ -49,7 +49,7 @@ def files_of(job: ArtifactJob) -> dict[str, bytes]:
     """Return what would be uploaded, by name."""
     sources = json.loads(Path(job.sources).read_text())
     entries = Manifest.unpack(Path(job.manifest).read_bytes()).entries
-    return {name: Path(sources[entry.digest]).read_bytes() for name, entry in entries.items()}
+    return {name: Path(sources[entry.blob]).read_bytes() for name, entry in entries.items()}
 
 
 def test_a_record_is_said_and_a_job_waits_with_the_copies(run: runfold.Run, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,7 @@ from runfold.protocol.artifact_names import (
 )
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.manifest import Entry, Manifest
+from support.manifest_entries import entry_of, file_entry
 
 DIGEST = "0f" * 32
 
@@ -60,24 +62,48 @@ def test_names_types_aliases_tags(check, good, bad) -> None:  # type: ignore[no-
 
 
 def test_a_manifest_comes_back_and_its_digest_is_of_names_and_content_only() -> None:
-    made = Manifest({"b/c": Entry(DIGEST, 3), "a": Entry("etag", None, "s3://bucket/key", {"version": "1"})})
+    file, reference = entry_of(DIGEST, 3), Entry("etag", None, "s3://bucket/key", {"version": "1"})
+    made = Manifest({"b/c": file, "a": reference})
     assert Manifest.unpack(made.pack()) == made
-    same = Manifest({"a": Entry("etag", 9, "s3://bucket/key"), "b/c": Entry(DIGEST, 3)})
-    assert same.digest == made.digest
-    assert Manifest({"b/d": Entry(DIGEST, 3)}).digest != Manifest({"b/c": Entry(DIGEST, 3)}).digest
-    assert Manifest({"a": Entry(DIGEST, 3)}).digest != Manifest({"a": Entry("1f" * 32, 3)}).digest
+    same = Manifest({"a": replace(reference, size=9, extra={}), "b/c": file})
+    assert both(same) == both(made)
+    assert Manifest({"b/d": file}).digest != Manifest({"b/c": file}).digest
+    assert Manifest({"a": file}).digest != Manifest({"a": entry_of("1f" * 32, 3)}).digest
     assert (made.size, made.blobs) == (3, {DIGEST: 3})
+
+
+def both(manifest: Manifest) -> tuple[str, str]:
+    return manifest.sums.digest, manifest.sums.content_digest
+
+
+def test_the_digest_is_the_clients_and_two_contents_with_one_md5_are_not_the_same() -> None:
+    # Of two files "hello", f.txt and sub/g.txt, recorded from wandb 0.31.0.
+    hello = file_entry(b"hello")
+    assert hello.digest == "XUFAKrxLKna5cZ2REBfFkg=="
+    made = Manifest({"f.txt": hello, "sub/g.txt": hello})
+    assert made.digest == "f646465a64873792db319989ea4868ca"
+    collided = replace(hello, sha256=DIGEST)
+    other = Manifest({"f.txt": hello, "sub/g.txt": collided})
+    assert other.digest == made.digest
+    assert both(other) != both(made)
+    moved = Manifest({"a": Entry("etag", 3, "s3://bucket/a")})
+    assert moved.digest == Manifest({"a": Entry("etag", 3, "s3://bucket/b")}).digest
+    assert both(moved) != both(Manifest({"a": Entry("etag", 3, "s3://bucket/b")}))
 
 
 @pytest.mark.parametrize(
     "entries",
     [
         [],
-        {"../a": {"digest": DIGEST, "size": 1}},
-        {"a": {"digest": "../../etc/passwd", "size": 1}},
-        {"a": {"digest": DIGEST}},
-        {"a": {"digest": DIGEST, "size": -1}},
-        {"a": {"digest": DIGEST, "size": True}},
+        {"../a": entry_of(DIGEST).to_map()},
+        {"a": entry_of(DIGEST).to_map() | {"sha256": "../../etc/passwd"}},
+        {"a": entry_of(DIGEST).to_map() | {"sha256": None}},
+        {"a": entry_of(DIGEST).to_map() | {"digest": "../../etc/passwd"}},
+        {"a": entry_of(DIGEST).to_map() | {"digest": DIGEST}},
+        {"a": entry_of(DIGEST).to_map() | {"size": None}},
+        {"a": entry_of(DIGEST).to_map() | {"size": -1}},
+        {"a": entry_of(DIGEST).to_map() | {"size": True}},
+        {"a": {"digest": "x", "size": 1, "ref": "s3://b/k", "sha256": 3}},
         {"a": {"digest": "x", "size": 1, "ref": 3}},
         {"a": 1},
     ],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -40,7 +42,7 @@ class ContentsPart(VersionState):
         if there is not None and "x" in mode:
             raise ValueError(f"File with name {name!r} already exists at {path!r}")
         if there is not None and not set(mode).isdisjoint("ar+"):
-            source = draft.source_of(there.digest)
+            source = draft.source_of(there.blob) if there.ref is None else None
             if source is not None:
                 shutil.copyfile(source, path)
         try:
@@ -179,7 +181,7 @@ class ContentsPart(VersionState):
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all entries: equal for equal content."""
+        """MD5 over names and digests, hex, as W&B's: equal for equal content."""
         if self._document is not None:
             return str(self._document["digest"])
         return self._manifest.digest
@@ -214,15 +216,15 @@ class ContentsPart(VersionState):
     def _local_path(self, entry: Entry) -> str | None:
         if self._draft is None or entry.ref is not None:
             return None
-        return self._draft.source_of(entry.digest)
+        return self._draft.source_of(entry.blob)
 
     @staticmethod
     def _hashed_name(path: str, name: str) -> str:
-        from runfold.file_copies import hash_path
+        from runfold.file_copies import sum_path
 
         file = PurePosixPath(name)
         parts = file.name.split(".")
-        parts[0] = hash_path(path)[0][:20]
+        parts[0] = base64.b64decode(sum_path(path).md5).hex()[:20]
         return str(file.with_name(".".join(parts)))
 
 
@@ -252,4 +254,5 @@ def _without_secrets(entry: Entry) -> Entry:
     if shown == entry.ref:
         return entry
     terminal.warn_once(f"credentials in a reference are not kept: {shown}")
-    return Entry(shown if entry.digest == entry.ref else entry.digest, entry.size, shown, entry.extra)
+    digest = shown if entry.digest == entry.ref else entry.digest
+    return replace(entry, digest=digest, ref=shown)

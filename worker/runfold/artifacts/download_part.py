@@ -114,9 +114,7 @@ class DownloadPart(ObjectsPart, FactsPart):
         target = TargetFolder(Path(folder))
         target.check_names(entries)
         wanted = [
-            Wanted(name, entry.digest, entry.size or 0)
-            for name, entry in entries.items()
-            if entry.ref is None
+            Wanted(name, entry.blob, entry.size or 0) for name, entry in entries.items() if entry.ref is None
         ]
         cache = None if skip_cache else BlobCache.from_env(process_environment())
         download(self._server(), wanted, target.root, cache=cache, label=f"downloading {self.name}")
@@ -155,7 +153,7 @@ def _verify(folder: str, name: str, entry: Entry) -> None:
         found = hash_path(os.path.join(folder, name))[0]  # noqa: PTH118  # one of many
     except OSError as error:
         raise ValueError(f"File is missing: {name} ({error})") from error
-    if found != entry.digest:
+    if found != entry.sha256:
         raise ValueError(f"Digest mismatch for file: {name}")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from runfold.artifacts.staging import Staging
 from runfold.downloads import in_parallel
-from runfold.file_copies import hash_path
+from runfold.file_copies import Summed, sum_path
 from runfold.protocol.file_names import check_file_name
 from runfold.protocol.manifest import MAX_ENTRIES, Entry, Manifest
 
@@ -36,15 +36,15 @@ class Draft:
         """
         check_file_name(name)
         if policy == "mutable":
-            sha256, size, kept = self.staging.keep(path)
+            summed, kept = self.staging.keep(path)
             source = path if kept is None else ""
         else:
-            sha256, size = hash_path(path)
+            summed = sum_path(path)
             source = path
-        self._put(name, Entry(sha256, size), overwrite=overwrite)
+        self._put(name, _entry(summed), overwrite=overwrite)
         with self._guard:
-            if source == "" or sha256 not in self._sources:
-                self._sources[sha256] = os.path.abspath(source) if source else ""  # noqa: PTH100  # one of many
+            if source == "" or summed.sha256 not in self._sources:
+                self._sources[summed.sha256] = os.path.abspath(source) if source else ""  # noqa: PTH100  # one of many
             self._names[os.path.abspath(path)] = name  # noqa: PTH100  # same
 
     def add_dir(self, root: str, prefix: str | None, *, policy: str, overwrite: bool) -> None:
@@ -60,10 +60,10 @@ class Draft:
     def add_written(self, path: str, name: str, *, overwrite: bool) -> None:
         """Take a file that was written under `staging.new_path`."""
         check_file_name(name)
-        sha256, size, _ = self.staging.take(path)
-        self._put(name, Entry(sha256, size), overwrite=overwrite)
+        summed, _ = self.staging.take(path)
+        self._put(name, _entry(summed), overwrite=overwrite)
         with self._guard:
-            self._sources[sha256] = ""
+            self._sources[summed.sha256] = ""
 
     def add_entry(
         self, name: str, entry: Entry, *, source: str | None = None, overwrite: bool = False
@@ -71,9 +71,9 @@ class Draft:
         """Take a reference, or content that the server has or gets: then `source` is None."""
         check_file_name(name)
         self._put(name, entry, overwrite=overwrite)
-        if source is not None:
+        if source is not None and entry.ref is None:
             with self._guard:
-                self._sources.setdefault(entry.digest, source)
+                self._sources.setdefault(entry.blob, source)
 
     def remove(self, item: str) -> None:
         """Remove a file, or all files of a folder. FileNotFoundError if there is none."""
@@ -91,10 +91,10 @@ class Draft:
         """Return the name under which a local file was added, None if it was not."""
         return self._names.get(os.path.abspath(path))  # noqa: PTH100  # as it was remembered
 
-    def source_of(self, digest: str) -> str | None:
+    def source_of(self, sha256: str) -> str | None:
         """Return the path of a content's bytes, None where this process has none."""
-        found = self._sources.get(digest)
-        return f"{self.staging.folder}/{digest}" if found == "" else found
+        found = self._sources.get(sha256)
+        return f"{self.staging.folder}/{sha256}" if found == "" else found
 
     @property
     def manifest(self) -> Manifest:
@@ -110,7 +110,7 @@ class Draft:
         files = folder / "files"
         self.staging.move(files)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        used = {entry.digest for entry in self.entries.values() if entry.ref is None}
+        used = self.manifest.blobs
         with self._guard:
             self._sources = {
                 digest: source or f"{files}/{digest}" for digest, source in self._sources.items()
@@ -124,15 +124,28 @@ class Draft:
     def _put(self, name: str, entry: Entry, *, overwrite: bool) -> None:
         with self._guard:
             there = self.entries.get(name)
-            if there is not None and not overwrite and (there.digest, there.ref) != (entry.digest, entry.ref):
+            if there is not None and not overwrite and not _is_same(there, entry):
                 raise ValueError(f"Cannot add the same path twice: {name!r}")
             if there is None and len(self.entries) >= MAX_ENTRIES:
                 raise ValueError(f"an artifact has at most {MAX_ENTRIES:,} files")
             self.entries[name] = entry
 
 
-def files_below(root: str) -> list[tuple[str, str]]:
+def _entry(summed: Summed) -> Entry:
+    return Entry(summed.md5, summed.size, sha256=summed.sha256)
+
+
+def _is_same(one: Entry, other: Entry) -> bool:
+    """Say whether one name may stand for both, as W&B has it: a file and a reference to it are the same."""
+    is_known = one.sha256 is not None and other.sha256 is not None
+    return one.digest == other.digest and (not is_known or one.sha256 == other.sha256)
+
+
+def files_below(root: str, *, follow_folders: bool = True) -> list[tuple[str, str]]:
     """Return (path, name below `root`) of all files, links followed as W&B follows them, in order of names.
+
+    Args:
+        follow_folders: Whether to go into folders that are links; links to files are followed in any case.
 
     Raises:
         OSError: The folder can't be read.
@@ -147,7 +160,7 @@ def files_below(root: str) -> list[tuple[str, str]]:
             continue  # a link to a folder that it lies in
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir():
+                if entry.is_dir(follow_symlinks=follow_folders):
                     pending.append((entry.path, f"{below}{entry.name}/", (*above, here)))
                 elif entry.is_file():  # sockets, pipes and dangling links are none
                     found.append((entry.path, below + entry.name))

@@ -18,20 +18,21 @@ class ArtifactManifestEntry:
 
     Attributes:
         path: Its name in the artifact.
-        digest: SHA-256 in hex; of a reference, whatever tells its versions apart.
+        digest: MD5 in base64, as W&B's; of a reference, whatever tells its versions apart.
         size: Bytes; None where a reference does not tell.
         ref: Where a reference points; None: the server keeps the content.
         extra: What a reference needs to be fetched again, such as an ETag.
     """
 
-    def __init__(self, path: str, entry: Entry, artifact: Artifact) -> None:
+    def __init__(self, path: str, entry: Entry, artifact: Artifact, *, skip_cache: bool = False) -> None:
         self.path = path
         self._entry = entry
         self._artifact = artifact
+        self._skip_cache = skip_cache
 
     @property
     def digest(self) -> str:
-        """SHA-256 in hex; of a reference, whatever tells its versions apart."""
+        """MD5 in base64; of a reference, whatever tells its versions apart."""
         return self._entry.digest
 
     @property
@@ -85,8 +86,10 @@ class ArtifactManifestEntry:
         return f"wandb-artifact://{self._artifact._key}/{self.path}"  # noqa: SLF001  # same
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the manifest keeps of it."""
-        return self._entry.to_map()
+        """Return what is known of it, as W&B tells it."""
+        told: dict[str, Any] = {"path": self.path, "digest": self.digest, "ref": self.ref, "size": self.size}
+        told |= {"extra": self.extra, "local_path": self.local_path, "skip_cache": self._skip_cache}
+        return {key: value for key, value in told.items() if value is not None}
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -98,8 +101,8 @@ class ArtifactManifestEntry:
     __hash__ = None  # type: ignore[assignment]  # as W&B
 
     def __repr__(self) -> str:
-        shown = {"path": self.path, "digest": self.digest, "ref": self.ref, "size": self.size}
-        return f"ArtifactManifestEntry({', '.join(f'{k}={v!r}' for k, v in shown.items() if v is not None)})"
+        shown = {key: value for key, value in self.to_json().items() if key != "extra" or value}
+        return f"ArtifactManifestEntry({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
 
 
 class _Entries(Mapping[str, ArtifactManifestEntry]):
@@ -140,9 +143,13 @@ class ArtifactManifest:
         return sum(entry.size or 0 for entry in self._entries.values())
 
     def to_manifest_json(self) -> dict[str, Any]:
-        """Return it as a plain dict."""
-        contents = {name: self._entries[name].to_map() for name in sorted(self._entries)}
-        return {"version": self.version(), "contents": contents}
+        """Return it as a plain dict, in W&B's form."""
+        return {
+            "version": self.version(),
+            "storagePolicy": "wandb-storage-policy-v1",
+            "storagePolicyConfig": {"storageLayout": "V2"},
+            "contents": {name: _told(entry) for name, entry in self._entries.items()},
+        }
 
     def get_entry_by_path(self, path: str) -> ArtifactManifestEntry | None:
         """Return an entry, None if there is no such path."""
@@ -160,3 +167,8 @@ class ArtifactManifest:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _told(entry: Entry) -> dict[str, Any]:
+    told = {"digest": entry.digest, "ref": entry.ref, "size": entry.size, "extra": dict(entry.extra)}
+    return {key: value for key, value in told.items() if value not in (None, {})}

@@ -33,8 +33,13 @@ class ArtifactFile:
 
     @property
     def digest(self) -> str:
-        """SHA-256 in hex; of a reference, whatever tells its versions apart."""
+        """MD5 in base64, as W&B; of a reference, whatever tells its versions apart."""
         return str(self._said["digest"])
+
+    @property
+    def md5(self) -> str:
+        """The same as `digest`, W&B's other word."""
+        return self.digest
 
     @property
     def ref(self) -> str | None:
@@ -55,7 +60,7 @@ class ArtifactFile:
     @property
     def url(self) -> str:
         """Where it can be downloaded from; of a reference, where it points."""
-        return self.ref or f"{self._artifact._server().url}/api/v1{route('blobs', self.digest)}"  # noqa: SLF001  # one thing
+        return self.ref or f"{self._artifact._server().url}/api/v1{route('blobs', self._entry.blob)}"  # noqa: SLF001  # one thing
 
     direct_url = url
 
@@ -86,9 +91,12 @@ class ArtifactFile:
             raise ValueError(
                 "File already exists, pass replace=True to overwrite or exist_ok=True to leave it as is"
             )
-        entry = Entry(self.digest, self._said["size"], self.ref, self._said.get("extra") or {})
-        self._artifact._download_entries({self.name: entry}, root)  # noqa: SLF001  # one thing
+        self._artifact._download_entries({self.name: self._entry}, root)  # noqa: SLF001  # one thing
         return place.open()
+
+    @property
+    def _entry(self) -> Entry:
+        return Entry.from_map(self._said)
 
     def __repr__(self) -> str:
         return f"<ArtifactFile {self.name} ({self.mimetype}) {self.size} bytes>"

@@ -8,7 +8,6 @@ file:// is read directly, http(s):// by httpx, the rest (s3://, gs://, az://, ..
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -18,7 +17,8 @@ from urllib.parse import quote, unquote, urlsplit
 from runfold import terminal
 from runfold.artifacts.draft import files_below
 from runfold.errors import UnsupportedError
-from runfold.file_copies import PIECE_BYTES, hash_path, open_to_read, write_all
+from runfold.file_copies import PIECE_BYTES, open_to_read, sum_path, write_all
+from runfold.protocol.content_sum import ContentSum, md5_of_text
 from runfold.protocol.manifest import Entry
 
 #: References that one call makes, unless said otherwise.
@@ -97,26 +97,23 @@ def fetch(entry: Entry, fd: int) -> None:
 
 def _local(uri: str, name: str | None, *, checksum: bool) -> Iterator[tuple[str, Entry]]:
     path = _path_of(uri)
-    if not path.exists():
-        raise ValueError(f"Path {uri!r} must be a valid file or directory path")
     if path.is_dir():
-        for file, below in files_below(str(path)):
-            yield (
-                str(PurePosixPath(name, below)) if name else below,
-                _local_entry(Path(file), checksum=checksum),
-            )
-    elif not checksum:
-        yield name or path.name, Entry(uri, None, uri)
+        for file, below in files_below(str(path), follow_folders=False):
+            ref = f"{uri.removesuffix('/')}/{below}"
+            yield f"{name}/{below}" if name else below, _local_entry(Path(file), ref, checksum=checksum)
+    elif path.is_file():
+        yield name or path.name, _local_entry(path, uri, checksum=checksum)
     else:
-        yield name or path.name, _local_entry(path)
+        raise ValueError(f"Path {uri!r} must be a valid file or directory path")
 
 
-def _local_entry(path: Path, *, checksum: bool = True) -> Entry:
-    uri = f"file://{quote(str(path.absolute()))}"
+def _local_entry(path: Path, ref: str, *, checksum: bool) -> Entry:
+    if _path_of(ref) != path.absolute():  # a name with "%" or "#" is not what a URI says where it just stands
+        ref = f"file://{quote(str(path.absolute()))}"
     if not checksum:
-        return Entry(uri, path.stat().st_size, uri)
-    sha256, size = hash_path(path)
-    return Entry(sha256, size, uri)
+        return Entry(md5_of_text(path.resolve().as_uri()), path.stat().st_size, ref)
+    summed = sum_path(path)
+    return Entry(summed.md5, summed.size, ref, sha256=summed.sha256)
 
 
 def _path_of(uri: str) -> Path:
@@ -126,7 +123,7 @@ def _path_of(uri: str) -> Path:
 
 def _fetch_local(entry: Entry, fd: int) -> None:
     path = _path_of(entry.ref or "")
-    total = hashlib.sha256()
+    total = ContentSum()
     source = open_to_read(path)
     try:
         offset = 0
@@ -136,10 +133,10 @@ def _fetch_local(entry: Entry, fd: int) -> None:
             offset += len(piece)
     finally:
         os.close(source)
-    if entry.digest not in (entry.ref, total.hexdigest()):
+    if entry.sha256 not in (None, total.sha256):
         raise ReferenceChangedError(
-            f"Local file reference: Digest mismatch for path {path}: expected {entry.digest} but found "
-            f"{total.hexdigest()}"
+            f"Local file reference: Digest mismatch for path {str(path)!r}: expected {entry.digest!r} but "
+            f"found {total.md5!r}"
         )
 
 
@@ -149,7 +146,7 @@ def _fetch_local(entry: Entry, fd: int) -> None:
 def _web(uri: str, name: str | None, *, checksum: bool) -> Iterator[tuple[str, Entry]]:
     import httpx
 
-    name = name or unquote(PurePosixPath(urlsplit(uri).path).name)
+    name = name or uri.rpartition("/")[2]
     if not name:
         raise ValueError(f"{uri} has no file name: pass name= to add_reference")
     if not checksum:
@@ -159,11 +156,16 @@ def _web(uri: str, name: str | None, *, checksum: bool) -> Iterator[tuple[str, E
         with httpx.stream("GET", uri, timeout=_TIMEOUT_S, follow_redirects=True) as answer:
             answer.raise_for_status()
             size = answer.headers.get("content-length")
-            etag = answer.headers.get("etag")
+            found = _web_entry(str(answer.url), answer.headers.get("etag"), size)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ValueError(f"{uri} can't be referenced: {error}") from error
+    yield name, found
+
+
+def _web_entry(url: str, etag: str | None, size: str | None) -> Entry:
+    """Return what is known of a page: by its ETag without the quotes, as W&B; else by its address."""
     extra = {"etag": etag} if etag else {}
-    yield name, Entry(etag or uri, int(size) if size and size.isdigit() else None, uri, extra)
+    return Entry(etag.strip('"') if etag else url, int(size) if size and size.isdigit() else None, url, extra)
 
 
 def _fetch_web(entry: Entry, fd: int) -> None:
@@ -173,10 +175,10 @@ def _fetch_web(entry: Entry, fd: int) -> None:
     try:
         with httpx.stream("GET", uri, timeout=_TIMEOUT_S, follow_redirects=True) as answer:
             answer.raise_for_status()
-            etag = answer.headers.get("etag")
-            if entry.digest not in (uri, etag):
+            found = _web_entry(uri, answer.headers.get("etag"), None).digest
+            if entry.digest not in (uri, found):
                 raise ReferenceChangedError(
-                    f"Digest mismatch for url {uri}: expected {entry.digest} but found {etag}"
+                    f"Digest mismatch for url {uri!r}: expected {entry.digest!r} but found {found!r}"
                 )
             for piece in answer.iter_bytes(PIECE_BYTES):
                 write_all(fd, piece)
@@ -197,7 +199,8 @@ def _is_known(scheme: str) -> bool:
 
 def _stored(uri: str, name: str | None, *, checksum: bool) -> Iterator[tuple[str, Entry]]:
     if not checksum:
-        name = name or PurePosixPath(urlsplit(uri).path).name
+        parts = urlsplit(uri)
+        name = name or parts.path[1:] or parts.netloc
         if not name:
             raise ValueError(f"{uri} has no file name: pass name= to add_reference")
         yield name, Entry(uri, None, uri)
@@ -222,6 +225,8 @@ def _stored(uri: str, name: str | None, *, checksum: bool) -> Iterator[tuple[str
 def _stored_entry(uri: str, about: dict[str, Any]) -> Entry:
     fingerprint = next((str(about[key]).strip('"') for key in _FINGERPRINTS if about.get(key)), uri)
     extra = {"etag": fingerprint} if fingerprint != uri else {}
+    if about.get("VersionId") not in (None, "null"):
+        extra["versionID"] = str(about["VersionId"])
     return Entry(fingerprint, about.get("size"), uri, extra)
 
 

@@ -20,7 +20,7 @@ import weakref
 from pathlib import Path
 
 from runfold import terminal
-from runfold.file_copies import copy_hashed, hash_file, open_to_read
+from runfold.file_copies import Summed, copy_summed, open_to_read, sum_file
 
 _LOCK_NAME = "lock"
 #: Folders younger than this are left alone: their maker may not have locked them yet.
@@ -110,12 +110,12 @@ class Staging:
         """Whether anything was copied."""
         return self._folder is not None
 
-    def keep(self, path: str) -> tuple[str, int, str | None]:
+    def keep(self, path: str) -> tuple[Summed, str | None]:
         """Copy a file, as it is now.
 
         Returns:
-            SHA-256 in hex, size in bytes, and where the copy is; None: there is no space for one, and the
-            digest is that of the file itself, which must not change until it is uploaded.
+            Its sums, and where the copy is; None: there is no space for one, and the sums are those of the
+            file itself, which must not change until it is uploaded.
 
         Raises:
             OSError: The file can't be read.
@@ -131,7 +131,7 @@ class Staging:
                     "staging",
                     f"no copy of {path} can be kept ({error}): it must not change until it is uploaded",
                 )
-                return *hash_file(source), None
+                return sum_file(source), None
             after = os.fstat(source)
             if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
                 terminal.warn(f"{path} changed while it was added to an artifact: what was read is kept")
@@ -139,12 +139,12 @@ class Staging:
         finally:
             os.close(source)
 
-    def _copy(self, source: int) -> tuple[str, int, str]:
+    def _copy(self, source: int) -> tuple[Summed, str]:
         unfinished = self.new_path()
         fd = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            sha256, size = copy_hashed(source, fd)
-            return sha256, size, self._name(unfinished, sha256)
+            summed = copy_summed(source, fd)
+            return summed, self._name(unfinished, summed.sha256)
         except OSError:
             with contextlib.suppress(OSError):
                 os.unlink(unfinished)  # noqa: PTH108  # one of very many
@@ -159,14 +159,14 @@ class Staging:
             self._count += 1
             return f"{folder}/.{self._count}"
 
-    def take(self, path: str) -> tuple[str, int, str]:
+    def take(self, path: str) -> tuple[Summed, str]:
         """Take a file that was written under `new_path`; returns as `keep` does."""
         fd = open_to_read(path)
         try:
-            sha256, size = hash_file(fd)
+            summed = sum_file(fd)
         finally:
             os.close(fd)
-        return sha256, size, self._name(path, sha256)
+        return summed, self._name(path, summed.sha256)
 
     def _name(self, unfinished: str, sha256: str) -> str:
         place = f"{self.folder}/{sha256}"

@@ -60,7 +60,8 @@ class VersionState:
         """This is a version now, or what is known of it is newer."""
         self._document = document
         self._is_final = True
-        if self._draft is not None and self._draft.manifest.digest != document["digest"]:
+        kept = document["content_digest"]
+        if self._draft is not None and self._draft.manifest.sums.content_digest != kept:
             self._draft = None  # this was a part of it
         self._edited = {name: document[name] for name in EDITABLE}
         self._saved = copy.deepcopy(self._edited)

@@ -42,7 +42,8 @@ def upgrade() -> None:
         sa.Column("id", sa.String(32), nullable=False),
         sa.Column("collection_pk", BIG, nullable=False),
         sa.Column("client_id", sa.String(32), nullable=False),
-        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("digest", sa.String(32), nullable=False),
+        sa.Column("content_digest", sa.String(64), nullable=False),
         sa.Column("manifest", sa.String(64)),
         sa.Column("size", BIG, nullable=False),
         sa.Column("count", BIG, nullable=False),
@@ -60,6 +61,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("id"),
     )
     op.create_index("artifact_versions_by_digest", "artifact_versions", ["collection_pk", "digest"])
+    op.create_index("artifact_versions_by_content", "artifact_versions", ["collection_pk", "content_digest"])
     _create_partial_index(
         "artifact_versions_mortal",
         "artifact_versions",
@@ -106,7 +108,7 @@ def upgrade() -> None:
         sa.Column("project", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("type", sa.String(), nullable=False),
-        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("digest", sa.String(32), nullable=False),
         sa.Column("size", BIG, nullable=False),
         sa.Column("count", BIG, nullable=False),
         sa.Column("distributed_id", sa.String()),
