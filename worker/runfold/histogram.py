@@ -8,6 +8,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
+from runfold import array_histogram
+
 
 class Histogram:
     """Counts per bin, from numbers or from what `numpy.histogram` returned. Logged as W&B stores it."""
@@ -21,7 +23,7 @@ class Histogram:
         np_histogram: tuple[Any, Any] | None = None,
         num_bins: int = 64,
     ) -> None:
-        """Count `sequence` in `num_bins` bins of equal width, or take (counts, edges) as they are.
+        """Count `sequence`, whatever its size, in `num_bins` equal bins, or take (counts, edges) as they are.
 
         Raises:
             ValueError: Neither is given as it should be, a number is not finite, or there are too many bins.
@@ -54,8 +56,7 @@ class Histogram:
 def _count(sequence: Any, num_bins: int) -> tuple[Any, Any]:
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None:
-        counts, edges = numpy.histogram(sequence, bins=num_bins)
-        return counts, edges
+        return array_histogram.histogram(sequence, num_bins)
     numbers = [float(number) for number in sequence]
     if not all(map(math.isfinite, numbers)):
         raise ValueError("a histogram needs finite numbers")

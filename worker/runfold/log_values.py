@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from runfold import terminal
+from runfold import array_histogram, python_values, terminal
 from runfold.media.media import Media, MediaList
+from runfold.protocol.errors import LimitError
 from runfold.protocol.keypath import KeyPath
 from runfold.protocol.limits import MAX_DEPTH
+from runfold.value_budget import FREE_CELLS, SHORT_TEXT, Budget
 
 Cell = tuple[KeyPath, Any]
 
@@ -24,6 +26,8 @@ HISTOGRAM_BINS = 32
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _PLAIN = frozenset({type(None), bool, float, str})
+#: Lists of these alone need no look at each element.
+_NUMBERS = frozenset({type(None), bool, float, int})
 #: Keys that a row has by itself: what the caller says under them is dropped.
 _UNLOGGABLE = frozenset({"_step", "_runtime"})
 #: Libraries whose arrays numpy takes over by itself.
@@ -32,8 +36,11 @@ _ARRAY_LIBRARIES = frozenset({"jax", "jaxlib", "tensorflow", "cupy"})
 _FIGURE_LIBRARIES = frozenset({"matplotlib", "mpl_toolkits", "plotly", "pylab"})
 
 
-def flatten(data: object) -> list[Cell]:
+def flatten(data: object, refuse: Callable[[str, LimitError], None] | None = None) -> list[Cell]:
     """Return the leaves of one log() call, in order; nested dicts become longer paths.
+
+    Args:
+        refuse: Told of values that are too large, which are left out; without it their LimitError is raised.
 
     Raises:
         TypeError: `data` is no mapping, a top-level key is no str, or a value is of a type that can't be
@@ -46,33 +53,66 @@ def flatten(data: object) -> list[Cell]:
         if not isinstance(key, str):
             raise TypeError("Key values passed to `wandb.log` must be strings.")
     cells: list[Cell] = []
+    budget = Budget()
     for key, value in data.items():
         text = str.__str__(key)
-        if text and text not in _UNLOGGABLE:
-            _flatten_into(cells, (text,), value)
+        if not text or text in _UNLOGGABLE:
+            continue
+        if type(value) in _PLAIN and (type(value) is not str or len(value) <= SHORT_TEXT):
+            cells.append(((text,), value))
+            continue
+        count, left = len(cells), budget.left
+        try:
+            _flatten_into(cells, (text,), value, budget)
+        except LimitError as error:
+            if refuse is None:
+                raise
+            del cells[count:]
+            budget.left = left
+            refuse(text, error)
+    if len(cells) > FREE_CELLS:
+        _cut(cells, budget, refuse)
     return cells if len(cells) < 2 else _without_repeats(cells)
+
+
+def _cut(cells: list[Cell], budget: Budget, refuse: Callable[[str, LimitError], None] | None) -> None:
+    """Leave out what is beyond the limits of a row: the last of very many keys."""
+    fitting = budget.cells_that_fit(cells)
+    if fitting < len(cells):
+        error = LimitError(
+            f"{len(cells):,} keys in a row, of which {fitting:,} fit. Log them in several rows, or a Table",
+            field="value",
+            limit=fitting,
+        )
+        if refuse is None:
+            raise error
+        refuse(f"{cells[fitting][0][0]} and what follows it", error)
+        del cells[fitting:]
 
 
 def flatten_leaf(path: KeyPath, value: Any) -> list[Cell]:
     """Return the leaves of one value of a row; see `flatten`."""
     cells: list[Cell] = []
-    _flatten_into(cells, path, value)
+    _flatten_into(cells, path, value, Budget())
     return cells
 
 
-def _flatten_into(cells: list[Cell], path: KeyPath, value: Any) -> None:
+def _flatten_into(cells: list[Cell], path: KeyPath, value: Any, budget: Budget) -> None:
     if type(value) in _PLAIN:
+        if type(value) is str:
+            budget.text(value)
         cells.append((path, value))
         return
     if isinstance(value, (list, tuple)) and value and all(isinstance(item, Media) for item in value):
         cells.append((path, MediaList.of([item.logged_at(path)[1] for item in value])))
         return
-    leaf = convert(value, len(path), takes_media=True)
+    leaf = convert(value, len(path), takes_media=True, budget=budget)
     if isinstance(leaf, dict):
         if len(path) >= MAX_DEPTH:
             raise ValueError(f"a key of more than {MAX_DEPTH} parts, or a dict that contains itself")
+        budget.keys(path, leaf)
         for key, item in leaf.items():
-            _flatten_into(cells, (*path, key), item)
+            _flatten_into(cells, (*path, key), item, budget)
     elif isinstance(leaf, Media):
         cells.append(leaf.logged_at(path))
     else:
@@ -85,41 +125,54 @@ def _without_repeats(cells: list[Cell]) -> list[Cell]:
     return cells if len(by_path) == len(cells) else list(by_path.items())
 
 
-def convert(value: Any, depth: int = 0, *, takes_media: bool = False) -> Any:
+def convert(value: Any, depth: int = 0, *, takes_media: bool = False, budget: Budget | None = None) -> Any:
     """Return one value as it travels. A dict is converted one level only; lists are converted whole.
 
     Args:
         takes_media: Return media as they are; figures, too, as media.
+        budget: What the value's row may hold yet; by default it has a row of its own.
 
     Raises:
-        TypeError: A type that can't be logged.
+        TypeError: A type that can't be logged. ValueError: Nested too deep.
+        LimitError: More than the budget allows. It is asked before a value is read.
     """
+    return _convert(value, depth, budget or Budget(), takes_media=takes_media)
+
+
+def _convert(value: Any, depth: int, budget: Budget, *, takes_media: bool = False) -> Any:
     kind = type(value)
     if kind in _PLAIN:
+        if kind is str:
+            budget.text(value)
         return value
     if kind is int:
-        return value if _INT64_MIN <= value <= _INT64_MAX else _big(value)
+        return _fitting(value)
     if depth > 2 * MAX_DEPTH:
         raise ValueError("a value that is nested too deep, or contains itself")
     if isinstance(value, dict):
+        budget.elements(2 * len(value))
         return {_nested_key(key): item for key, item in value.items() if key != ""}
     if isinstance(value, (list, tuple)):
-        return [_deep(item, depth + 1) for item in value]
+        budget.elements(len(value))
+        if _NUMBERS.issuperset(kinds := set(map(type, value))):
+            return [_fitting(item) for item in value] if int in kinds else list(value)
+        return [_deep(item, depth + 1, budget) for item in value]
     library = kind.__module__.partition(".")[0]
     if library == "numpy" and "numpy" in sys.modules:
-        return _from_numpy(value, depth)
+        return _from_numpy(value, depth, budget)
     if library == "torch" and hasattr(value, "detach"):
-        return _from_torch(value, depth)
+        return _from_torch(value, depth, budget)
     if library in _ARRAY_LIBRARIES and hasattr(value, "__array__") and "numpy" in sys.modules:
-        return _from_numpy(sys.modules["numpy"].asarray(value), depth)
-    return _from_python(value, depth, takes_media=takes_media)
+        budget.check_array(getattr(value, "nbytes", 0))
+        return _from_numpy(sys.modules["numpy"].asarray(value), depth, budget)
+    return _from_python(value, depth, budget, takes_media=takes_media)
 
 
-def _deep(value: Any, depth: int) -> Any:
+def _deep(value: Any, depth: int, budget: Budget) -> Any:
     """Convert to the bottom: dicts inside lists are no keys of the row."""
-    converted = convert(value, depth)
+    converted = _convert(value, depth, budget)
     if isinstance(converted, dict):
-        return {key: _deep(item, depth + 1) for key, item in converted.items()}
+        return {key: _deep(item, depth + 1, budget) for key, item in converted.items()}
     return converted
 
 
@@ -131,62 +184,63 @@ def _nested_key(key: object) -> str:
     return str(key)
 
 
-def _big(value: int) -> float:
+def _fitting(value: Any) -> Any:
+    """Return an int that is no int64 as a float, and anything else as it is."""
+    if type(value) is not int or _INT64_MIN <= value <= _INT64_MAX:
+        return value
     try:
         return float(value)
     except OverflowError:
         return float("inf") if value > 0 else float("-inf")
 
 
-def _from_numpy(value: Any, depth: int) -> Any:
+def _from_numpy(value: Any, depth: int, budget: Budget) -> Any:
     numpy: Any = sys.modules["numpy"]
     if isinstance(value, numpy.generic):
         if isinstance(value, str):
-            return str.__str__(value)
+            return _convert(str.__str__(value), depth, budget)
         if isinstance(value, numpy.longdouble):
             return float(value)
         item = value.item()
         if isinstance(value, numpy.datetime64) and isinstance(item, int):  # nanoseconds have no datetime
             return str(value)
-        return _deep(item, depth)
+        return _deep(item, depth, budget)
     if not isinstance(value, numpy.ndarray):
-        return _from_python(value, depth)
-    if value.size == 1:
-        return _deep(value.item(), depth)
+        return _from_python(value, depth, budget)
     if value.size <= MAX_ARRAY_ELEMENTS:
-        return _deep(value.tolist(), depth)
-    counts, edges = numpy.histogram(value.flatten(), bins=HISTOGRAM_BINS)
+        budget.check_text(value.nbytes // 4)  # of texts: NumPy has four bytes for each letter
+        return _deep(value.item() if value.size == 1 else value.tolist(), depth, budget)
+    budget.array(value.nbytes)
+    counts, edges = array_histogram.histogram(value, HISTOGRAM_BINS)
     return {"_type": "histogram", "values": counts.tolist(), "bins": edges.tolist()}
 
 
-def _from_torch(value: Any, depth: int) -> Any:
+def _from_torch(value: Any, depth: int, budget: Budget) -> Any:
     if value.is_cuda:
         terminal.warn_once(
             "a CUDA tensor was logged: reading it makes training wait for the GPU. "
             "Log .item() of values that are on the host already, or log less often"
         )
     if value.numel() == 1:
-        return _deep(value.detach().item(), depth)
-    return _from_numpy(value.detach().cpu().numpy(), depth)
+        return _deep(value.detach().item(), depth, budget)
+    if value.numel() > MAX_ARRAY_ELEMENTS:
+        budget.check_array(value.numel() * value.element_size())
+    return _from_numpy(value.detach().cpu().numpy(), depth, budget)
 
 
-def _from_python(value: Any, depth: int, *, takes_media: bool = False) -> Any:
+def _from_python(value: Any, depth: int, budget: Budget, *, takes_media: bool = False) -> Any:
     if type(value).__module__ == "runfold.plot.chart":
         if not takes_media:  # a chart is a key of a row of its own: in a list or a summary there is none
             raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
         return value.as_media()
     if takes_media and (medium := as_media(value)) is not None:
         return medium
-    for kind, how in _conversions():
-        if isinstance(value, kind):
-            return how(value, depth)
     if type(value).__module__ == "runfold.histogram":
         return value.to_json()
-    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        return {name: getattr(value, name) for name in value.__dataclass_fields__}
-    if callable(value) and hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    found = python_values.simpler(value, budget)
+    if found is python_values.NOTHING:
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    return _convert(found, depth + 1, budget)
 
 
 def as_media(value: Any) -> Media | None:
@@ -205,76 +259,3 @@ def as_media(value: Any) -> Media | None:
         if figures.is_plotly(value) or figures.is_matplotlib(value):
             return figures.media_of(value)
     return None
-
-
-_found_conversions: list[tuple[Any, Callable[[Any, int], Any]]] = []
-
-
-def _conversions() -> list[tuple[Any, Callable[[Any, int], Any]]]:
-    """Return (types, conversion) in order of precedence. Made when first needed: imports cost."""
-    if not _found_conversions:
-        import collections
-        import collections.abc
-        import datetime
-        import decimal
-        import enum
-        import fractions
-        import ipaddress
-        import pathlib
-        import re
-        import uuid
-
-        def to_list(value: Any, depth: int) -> Any:
-            return [_deep(item, depth + 1) for item in value]
-
-        _found_conversions.extend(
-            [
-                (enum.Enum, lambda value, depth: _deep(value.value, depth + 1)),
-                (bool, lambda value, _: bool(value)),
-                (int, lambda value, depth: convert(int(value), depth)),
-                (float, lambda value, _: float(value)),
-                (str, lambda value, _: str.__str__(value)),
-                (
-                    collections.abc.Mapping,
-                    lambda value, _: {_nested_key(key): item for key, item in value.items() if key != ""},
-                ),
-                ((bytes, bytearray), lambda value, _: value.decode("utf-8")),
-                ((set, frozenset, collections.deque, collections.abc.Iterator), to_list),
-                ((datetime.datetime, datetime.time), lambda value, _: _iso_time(value)),
-                (datetime.date, lambda value, _: value.isoformat()),
-                (datetime.timedelta, lambda value, _: _iso_duration(value)),
-                (
-                    (decimal.Decimal, fractions.Fraction, uuid.UUID, pathlib.PurePath),
-                    lambda value, _: str(value),
-                ),
-                (
-                    (
-                        *(ipaddress.IPv4Address, ipaddress.IPv4Network),
-                        *(ipaddress.IPv6Address, ipaddress.IPv6Network),
-                    ),
-                    lambda value, _: str(value),
-                ),
-                (re.Pattern, lambda value, _: value.pattern),
-                (complex, lambda value, _: str(value).strip("()")),
-            ]
-        )
-    return _found_conversions
-
-
-def _iso_time(value: Any) -> str:
-    text: str = value.isoformat()
-    return text[:-6] + "Z" if text.endswith("+00:00") else text
-
-
-def _iso_duration(value: Any) -> str:
-    """Return a timedelta as ISO 8601, as pydantic writes it: P1DT2H3M4.5S."""
-    sign = "-" if value.days < 0 else ""
-    value = abs(value)
-    minutes, seconds = divmod(value.seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    date = f"{value.days}D" if value.days else ""
-    fraction = f".{value.microseconds:06d}".rstrip("0") if value.microseconds else ""
-    time = (f"{hours}H" if hours else "") + (f"{minutes}M" if minutes else "")
-    if seconds or fraction or not (date or time):
-        time += f"{seconds}{fraction}S"
-    return f"{sign}P{date}{'T' + time if time else ''}"

@@ -19,6 +19,7 @@ from runfold.log_values import Cell, flatten
 from runfold.media.encoder import encoder
 from runfold.media.media import Media, MediaList
 from runfold.media.media_row import MediaCells, MediaRow, OpenMedia, hold
+from runfold.protocol.errors import LimitError
 from runfold.protocol.records import RecordKind, RowMap
 from runfold.protocol.rows import COMMIT_FALSE, COMMIT_TRUE, STEP_GIVEN, RowSchema
 from runfold.row_schemas import NO_WAY, RowSchemas, Way
@@ -64,6 +65,8 @@ class Recorder:
         "_step",
         "_ways",
         "is_ended",
+        "left_out_count",
+        "on_left_out",
         "on_media",
         "rows_count",
         "run_id",
@@ -83,6 +86,9 @@ class Recorder:
         self._family_words: memoryview | None = None
         #: Takes what follows a row that holds media, inside of an append: it must return at once.
         self.on_media: Callable[[MediaRow], None] = _forget_media
+        #: Values that were too large for their rows, and who tells of them: step, then (key, reason) of each.
+        self.left_out_count = 0
+        self.on_left_out: Callable[[int, list[tuple[str, LimitError]]], None] = _forget_left_out
         #: No more records: the run is finished for this process.
         self.is_ended = False
         self._reset_lock()
@@ -162,13 +168,17 @@ class Recorder:
 
     def _log_slowly(self, data: Any, step: Any, commit: Any) -> None:
         self.check_active("log")
-        cells = flatten(data)
+        left_out: list[tuple[str, LimitError]] = []
+        cells = flatten(data, lambda key, error: left_out.append((key, error)))
         said_step, said_commit = check_step(step), check_commit(commit)
         if said_step is not None and said_step < 0:
             terminal.warn(
                 f"Tried to log to step {said_step}: steps begin at 0, so this data will be ignored."
             )
             return
+        if left_out:
+            self.left_out_count += len(left_out)
+            self.on_left_out(self._step if said_step is None else said_step, left_out)
         media = [cell for cell in cells if isinstance(cell[1], (Media, MediaList))]
         if media:
             hold(media)
@@ -261,7 +271,7 @@ class Recorder:
     def reset_after_fork(self) -> None:
         """In the child of a fork: forget the parent's spool and whatever lock another thread held."""
         self._reset_lock()
-        self.rows_count = 0
+        self.rows_count = self.left_out_count = 0
         self._take(None)
 
     def _append(self, action: Callable[[], None]) -> None:
@@ -372,6 +382,10 @@ class Recorder:
 
 
 def _forget_media(_: MediaRow) -> None:
+    return
+
+
+def _forget_left_out(_step: int, _left_out: list[tuple[str, LimitError]]) -> None:
     return
 
 

@@ -95,6 +95,7 @@ class Run(
             identity.run_id, self._spool.open, start_step=identity.start_step, is_lazy=run_spool is not None
         )
         self._recorder.on_media = self._take_media
+        self._recorder.on_left_out = self._tell_left_out
         self._log_row = self._recorder.log
         if type(self).log is _LOG:
             # Found on the run itself, log() saves a call: 5 % of it. Not where somebody put another one.
@@ -143,7 +144,8 @@ class Run(
             sync: Accepted for old scripts; does nothing.
 
         Raises:
-            TypeError, ValueError: Wrong argument: nothing was stored, and the step did not move.
+            TypeError, ValueError: Wrong argument: nothing was stored, and the step did not move. A value that
+                is merely too large is left out of its row instead, with a warning and an alert.
             UsageError: The run is finished.
         """
         self._log_row(data, step, commit)

@@ -6,7 +6,7 @@ In: a row that holds media, from the recorder. Out: files left to the agent, the
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from runfold.media.media import Media, MediaList, is_batch
 from runfold.media.media_row import MediaRow
 from runfold.media.names import media_name
 from runfold.protocol.charts import CustomChartSpec
+from runfold.protocol.errors import LimitError
 from runfold.protocol.keypath import KeyPath
 from runfold.protocol.records import AlertRecord, RecordKind, SummaryRecord
 from runfold.redact import redact_text
@@ -28,10 +29,16 @@ from runfold.run_history import RunHistory
 #: At least so long media may still be encoded when the run ends, whatever its finish_timeout.
 _LEAST_DRAIN_S = 60.0
 _WARN_EVERY_S = 60.0
+#: Values that one warning names.
+_NAMED_AT_ONCE = 5
 
 
 class RunMedia(RunHistory, RunAttributes, RunFiles):
     """Who reads what was logged, writes the summary or ends the run waits for its media first."""
+
+    #: Values too large for their rows: how many are said, and when that was.
+    _left_out_told = 0
+    _left_out_told_mono_s = -_WARN_EVERY_S
 
     def _take_media(self, row: MediaRow) -> None:
         """Called by the recorder, inside of an append."""
@@ -118,6 +125,23 @@ class RunMedia(RunHistory, RunAttributes, RunFiles):
         record = AlertRecord("Media lost", text, "WARN", _WARN_EVERY_S)
         self._recorder.append(RecordKind.ALERT, record.pack())
 
+    def _tell_left_out(self, step: int, left_out: Sequence[tuple[str, LimitError]]) -> None:
+        """Say which values were too large for their row; those of a minute after it are only counted."""
+        now = time.monotonic()
+        if now - self._left_out_told_mono_s < _WARN_EVERY_S:
+            return
+        self._left_out_told_mono_s = now
+        named = "; ".join(f"{key}: {error}" for key, error in left_out[:_NAMED_AT_ONCE])
+        more = len(left_out) - _NAMED_AT_ONCE
+        self._warn_left_out(f"of step {step}: {named}{f'; and {more} more' if more > 0 else ''}")
+
+    def _warn_left_out(self, text: str) -> None:
+        self._left_out_told = self._recorder.left_out_count
+        text = redact_text(f"too large, and left out of the row {text}")
+        terminal.warn(f"run {self._recorder.run_id}: {text}. Everything else is kept")
+        record = AlertRecord("Value left out", text, "WARN", _WARN_EVERY_S)
+        self._recorder.append(RecordKind.ALERT, record.pack())
+
     def _store_media(self, value: Media, key: str = "media", number: int | str = "summary") -> dict[str, Any]:
         """Store a value here and now; return its JSON."""
         self._recorder.check_active("log")
@@ -155,6 +179,9 @@ class RunMedia(RunHistory, RunAttributes, RunFiles):
 
     def _before_end(self) -> None:
         super()._before_end()
+        count = self._recorder.left_out_count
+        if count > self._left_out_told:
+            self._warn_left_out(f"they were logged in: {count} values of this process in all")
         left = self._await_media(max(self._settings.finish_timeout, _LEAST_DRAIN_S))
         if left and encoder.drop(self):
             terminal.warn(

@@ -29,6 +29,8 @@ class RunStatus:
     acknowledged: int
     #: Records that could not be kept on disk.
     dropped: int
+    #: Values that were too large, and are missing in their rows.
+    left_out: int = 0
     #: Files and artifacts left to be uploaded so far.
     uploads: int = 0
     #: Of these, not done: waiting, under way, or watched until the process ends.
@@ -50,6 +52,7 @@ class RunStatus:
             rows=recorder.rows_count,
             acknowledged=acked,
             dropped=dropped,
+            left_out=recorder.left_out_count,
             uploads=uploads.total,
             uploads_pending=uploads.pending,
             uploads_failed=uploads.failed,

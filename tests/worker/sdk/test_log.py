@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import runfold
+from runfold.protocol.records import RecordKind
 from runfold.protocol.rows import COMMIT_FALSE, COMMIT_TRUE, STEP_GIVEN
 from support.spooled import Spooled
 
@@ -170,11 +171,22 @@ def test_module_log_is_the_current_runs(run: runfold.Run) -> None:
     assert runfold.config is run.config
 
 
-def test_a_row_above_16_mb_is_refused_with_a_clear_error(run: runfold.Run, spool: Read) -> None:
-    with pytest.raises(ValueError, match="at most"):
-        run.log({"text": "x" * (17 * 1024 * 1024)})
-    run.log({"a": 1})
-    assert spool().steps == [0]
+def test_a_value_too_large_for_its_row_is_left_out_and_told(
+    run: runfold.Run, spool: Read, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = "x" * (17 * 1024 * 1024)
+    run.log({"text": large, "a": 1, "bytes": large.encode(), "list": [0.5] * 2_000_000, "b": {"c": 2}})
+    run.log({"a": 1, "text": large})
+    run.log({"text": "short"})
+    assert spool().values == [{"a": 1, "b.c": 2}, {"a": 1}, {"text": "short"}]
+    said = capsys.readouterr().err
+    assert "text: 17,825,792 bytes of text; at most 15,728,640 fit" in said
+    assert "list: 2,000,000 elements" in said
+    assert run.status().left_out == 4
+    (alert,) = spool().payloads(RecordKind.ALERT)
+    assert (alert.title, alert.level) == ("Value left out", "WARN")
+    run.finish()
+    assert "4 values" in spool().payloads(RecordKind.ALERT)[-1].text
 
 
 def test_a_log_that_somebody_put_on_the_class_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
