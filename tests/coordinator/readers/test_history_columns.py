@@ -14,7 +14,7 @@ from runfold.api.columns import nested_rows_of
 from runfold.api.connection import _extension
 from runfold_coordinator.api.encoding import pack
 from runfold_coordinator.api.routes_runs import _columns_document
-from runfold_coordinator.readers import history_columns
+from runfold_coordinator.readers import history_windows
 from runfold_coordinator.readers.history_columns import HistoryColumns
 from runfold_coordinator.readers.history_reader import HistoryReader
 
@@ -74,7 +74,7 @@ def test_the_rows_are_those_of_the_row_reader(store, limit: int, arguments: dict
 
 
 def test_rows_that_few_keys_have_are_found_a_bounded_look_at_a_time(store, monkeypatch) -> None:
-    monkeypatch.setattr(history_columns, "MAX_ROWS_IN_VAIN", 10)
+    monkeypatch.setattr(history_windows, "MAX_ROWS_IN_VAIN", 10)
     run = ragged(store)
     assert scanned(run, 2, keys=["late"]) == as_rows(run, keys=["late"])
     assert len(scanned(run, 2, keys=["late"])) == 2

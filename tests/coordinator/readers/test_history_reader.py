@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coordinator.readers.stored_run import START_NS, Said, StoredRun
-from runfold_coordinator.readers import history_reader
+from runfold_coordinator.readers import history_windows
 from runfold_coordinator.readers.history_reader import HistoryReader
 
 
@@ -193,7 +193,7 @@ def test_automatic_steps_of_a_later_attempt_go_on_after_the_last_one(store):
 
 
 def test_a_page_looks_at_a_bounded_number_of_rows(store, monkeypatch):
-    monkeypatch.setattr(history_reader, "MAX_ROWS_IN_VAIN", 50)
+    monkeypatch.setattr(history_windows, "MAX_ROWS_IN_VAIN", 50)
     said = Said(mode="grouped")
     for i in range(400):
         said.log({"loss": 1.0, **({"rare": i} if i == 390 else {})})

@@ -17,7 +17,7 @@ from runfold.protocol.history.refold import rows_in_step_order, summary_in_step_
 from runfold.protocol.history.summary import nest
 from runfold.protocol.history.writer_fold import WriterFold
 from runfold.protocol.records import ExitRecord, Record, RecordKind
-from runfold_coordinator.readers import history_reader, writer_summary
+from runfold_coordinator.readers import history_windows, writer_summary
 from runfold_coordinator.readers.history_reader import HistoryReader
 from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.compaction import Compactor
@@ -78,7 +78,7 @@ def test_what_is_read_back_is_what_the_process_shows(bench, operations, cuts, ce
     expected = rows_in_step_order(fold.kept_rows)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer_summary, "MAX_WINDOW_CELLS", cells)
-        patch.setattr(history_reader, "MAX_WINDOW_CELLS", cells)
+        patch.setattr(history_windows, "MAX_WINDOW_CELLS", cells)
         summary = SummaryReader(bench.store).summary(run)
         rows = scan(bench, run, limit=limit)
         logged = scan(bench, run, limit=limit, per_writer=True)
