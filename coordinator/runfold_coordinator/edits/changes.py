@@ -13,10 +13,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from runfold_coordinator.clock import Clock
-from runfold_coordinator.edits.said import Edit, Node, SummaryChange, squeeze
+from runfold_coordinator.edits.said import Edit, Node, Seen, SummaryChange, squeeze
 from runfold_coordinator.edits.stored import (
     edits_of,
     filter_columns,
+    heard_of,
     pack_edit,
     pack_projection,
     write_edits,
@@ -251,15 +252,13 @@ class RunEdits:
             fields["tags"] = list(dict.fromkeys((*tags, *change.add_tags)))
             if change.add_tags and len(fields["tags"]) > MAX_TAGS:
                 raise TooMuchSaidError(f"a run has at most {MAX_TAGS} tags", field="add_tags", limit=MAX_TAGS)
-        w = t.writers.c
-        seen = tx.connection.execute(
-            sa.select(w.writer_pk, w.last_seq).where(w.run_pk == row.run_pk, w.role == "process")
-        )
         config_keys = {*change.config, *change.config_deleted}
         newest_ns = max((edit.t_ns for edit in earlier), default=0)
+        # Edits have an order, whatever becomes of our clock.
+        t_ns = max(int(self._clock.unix_s() * 1e9), newest_ns + 1)
+        clocks = dict(self._clock_offsets())
         return Edit(
-            # Edits have an order, whatever becomes of our clock.
-            t_ns=max(int(self._clock.unix_s() * 1e9), newest_ns + 1),
+            t_ns=t_ns,
             by=by,
             fields=fields,
             config=dict(change.config),
@@ -269,8 +268,8 @@ class RunEdits:
                 name: value for name in fields if (value := _before(name, projection, earlier)) is not None
             },
             config_before=_config_before(config_keys, projection["config"], earlier),
-            seen={found.writer_pk: found.last_seq for found in seen},
-            clocks=dict(self._clock_offsets()),
+            seen=Seen.of(heard_of(tx, row.run_pk), t_ns, clocks),
+            clocks=clocks,
         )
 
     def _check_size(self, tx: Transaction, run_pk: int) -> None:

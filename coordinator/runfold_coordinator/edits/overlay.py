@@ -104,10 +104,11 @@ class LaterWords:
         self._since_ns = min(edit.t_ns for edit in edits) - max(0, slowest_ns)
         c = t.writers.c
         writers = store.fetch(
-            sa.select(c.writer_pk, c.last_seq, c.host, c.boot_id).where(
+            sa.select(c.writer_pk, c.last_seq, c.last_record_unix_ns, c.host, c.boot_id).where(
                 c.run_pk == run_pk, c.role == "process"
             )
         )
+        self._newest_ns = {row.writer_pk: row.last_record_unix_ns for row in writers}
         self._last_seq = {row.writer_pk: row.last_seq for row in writers}
         self._nodes: dict[int, Node] = {row.writer_pk: (row.host or "", row.boot_id or "") for row in writers}
         self._keys: _Tree[str] | None = None
@@ -131,8 +132,12 @@ class LaterWords:
 
     def were_logged(self, edit: Edit, path: KeyPath) -> bool:
         """Tell whether a value was logged at the path or below it since."""
-        after = {pk: edit.seen.get(pk, 0) for pk, last in self._last_seq.items()}
-        speaking = [pk for pk, last in self._last_seq.items() if last > after[pk]]
+        after = {pk: edit.seen.upto(pk) for pk in self._last_seq}
+        speaking = [
+            pk
+            for pk, last in self._last_seq.items()
+            if last > after[pk] and edit.is_later(self._newest_ns[pk], self._nodes[pk])
+        ]
         if not speaking:
             return False
         seq_after = min(after[pk] for pk in speaking)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from runfold.protocol.keypath import KeyPath
 
@@ -31,6 +31,62 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """How far a writer was, for an edit: `is_over` where nothing more can come of it."""
+
+    writer_pk: int
+    last_seq: int
+    newest_ns: int
+    node: Node
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was stored of a run's writers when an edit was taken, as far as times don't tell it.
+
+    A thousand ranks are not to be kept with each edit: of a writer whose newest record was said before the
+    edit by the server's clock, time alone decides what came later. Only those are named whose clock is ahead.
+
+    Attributes:
+        ahead: By writer_pk, the highest seq that was stored.
+        floor: Of all that could still say something, the lowest seq that was stored: below is nothing new.
+        newest_pk: The highest writer_pk; of later writers everything is new.
+    """
+
+    ahead: Mapping[int, int] = field(default_factory=dict)
+    floor: int = 0
+    newest_pk: int = 0
+
+    @classmethod
+    def of(cls, writers: Sequence[Heard], t_ns: int, clocks: Mapping[Node, int]) -> Self:
+        """Return what is to be kept of these writers with an edit taken at `t_ns`."""
+        return cls(
+            {
+                one.writer_pk: one.last_seq
+                for one in writers
+                if one.newest_ns + clocks.get(one.node, 0) > t_ns
+            },
+            min((one.last_seq for one in writers if not one.is_over), default=0),
+            max((one.writer_pk for one in writers), default=0),
+        )
+
+    def upto(self, writer_pk: int) -> int:
+        """Return a seq up to which nothing of a writer is new; what comes after it may be."""
+        return max(self.ahead.get(writer_pk, 0), self.floor if writer_pk <= self.newest_pk else 0)
+
+    def to_state(self) -> list[Any]:
+        """Return what is stored."""
+        return [[list(pair) for pair in self.ahead.items()], self.floor, self.newest_pk]
+
+    @classmethod
+    def from_state(cls, state: Sequence[Any]) -> Self:
+        """Return what to_state() made."""
+        ahead, floor, newest_pk = state
+        return cls(dict(map(tuple, ahead)), floor, newest_pk)
+
+
+@dataclass(frozen=True, slots=True)
 class Edit:
     """One request's changes. What a later edit says anew is taken out of it (`without`)."""
 
@@ -44,8 +100,8 @@ class Edit:
     #: What the processes had said of these fields and config keys; absent: nothing.
     fields_before: Mapping[str, Any] = field(default_factory=dict)
     config_before: Mapping[str, Any] = field(default_factory=dict)
-    #: By writer_pk, the highest seq that was stored.
-    seen: Mapping[int, int] = field(default_factory=dict)
+    #: What was stored of the run's writers.
+    seen: Seen = field(default_factory=Seen)
     #: What to add to times of nodes whose clocks differ from the server's, ns.
     clocks: Mapping[Node, int] = field(default_factory=dict)
 
@@ -61,9 +117,13 @@ class Edit:
 
     def is_before(self, place: Place, writer_pk: int, node: Node | None) -> bool:
         """Tell whether what a writer said there came after this edit."""
-        if place.seq <= self.seen.get(writer_pk, 0):
+        if place.seq <= self.seen.ahead.get(writer_pk, 0):
             return False
-        return place.t_ns + (0 if node is None else self.clocks.get(node, 0)) > self.t_ns
+        return self.is_later(place.t_ns, node)
+
+    def is_later(self, t_ns: int, node: Node | None) -> bool:
+        """Tell whether a node's clock said this time after the server took the edit."""
+        return t_ns + (0 if node is None else self.clocks.get(node, 0)) > self.t_ns
 
     def without(self, later: Later) -> Edit:
         """Return what is left of it beside a later one."""
@@ -87,7 +147,7 @@ class Edit:
             "summary": [[change[0], list(change[1]), *change[2:]] for change in self.summary],
             "fields_before": dict(self.fields_before),
             "config_before": dict(self.config_before),
-            "seen": [list(pair) for pair in self.seen.items()],
+            "seen": self.seen.to_state(),
             "clocks": [[host, boot_id, ns] for (host, boot_id), ns in self.clocks.items()],
         }
 
@@ -104,7 +164,7 @@ class Edit:
             summary=tuple(_change(change) for change in found["summary"]),
             fields_before=found["fields_before"],
             config_before=found["config_before"],
-            seen=dict(map(tuple, found["seen"])),
+            seen=Seen.from_state(found["seen"]),
             clocks={(host, boot_id): ns for host, boot_id, ns in found["clocks"]},
         )
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from runfold.protocol.values import pack_value
-from runfold_coordinator.edits.said import Edit
+from runfold_coordinator.edits.said import Edit, Heard
+from runfold_coordinator.states import TERMINAL
+from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.catalogue_reads import PROJECTION_BYTES, PROJECTION_ELEMENTS, unpack_stored
 from runfold_coordinator.store.edit_tables import run_edits
 from runfold_coordinator.store.json_values import to_json
@@ -17,6 +19,9 @@ from runfold_coordinator.store.slices import in_slices
 
 if TYPE_CHECKING:
     from runfold_coordinator.store.writes import Transaction
+
+#: States of a process whose end somebody has seen.
+SEEN_ENDS = TERMINAL - {"crashed"}
 
 
 def edits_of(connection: sa.Connection, run_pks: Collection[int]) -> dict[int, list[Edit]]:
@@ -67,3 +72,28 @@ def filter_columns(projection: Mapping[str, Any]) -> dict[str, Any]:
 def clean_or_none(value: str | None) -> str | None:
     """Return a text that a database can hold."""
     return None if value is None else clean_text(value)
+
+
+def heard_of(tx: Transaction, run_pk: int) -> list[Heard]:
+    """Return how far the run's writers are.
+
+    Nothing more can come of one that has said goodbye, or whose end was seen and all of whose records are
+    here. A crash may have been inferred from silence.
+    """
+    c = t.writers.c
+    columns = (c.writer_pk, c.last_seq, c.head_seq, c.last_record_unix_ns, c.host, c.boot_id, c.state)
+    rows = tx.connection.execute(
+        sa.select(*columns, c.exit.is_not(None).label("has_left")).where(
+            c.run_pk == run_pk, c.role == "process"
+        )
+    )
+    return [
+        Heard(
+            row.writer_pk,
+            row.last_seq,
+            row.last_record_unix_ns,
+            (row.host or "", row.boot_id or ""),
+            row.has_left or (row.state in SEEN_ENDS and row.head_seq <= row.last_seq),
+        )
+        for row in rows
+    ]

@@ -36,7 +36,9 @@ from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.edit_tables import run_edits
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
+from runfold_coordinator.store.tables import writers
 from support.frames import START_NS, Bench, only_run
+from support.stores import new_database
 
 WRITER = b"w" * 16
 
@@ -44,8 +46,9 @@ WRITER = b"w" * 16
 @pytest.fixture(params=["sqlite", "postgresql"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """An ingest over each database."""
-    url = f"sqlite:///{tmp_path / 'runfold.db'}"
-    store = Store.open(url if request.param == "sqlite" else request.getfixturevalue("postgres_url"))
+    is_sqlite = request.param == "sqlite"
+    url = new_database(tmp_path / "runfold.db") if is_sqlite else request.getfixturevalue("postgres_url")
+    store = Store.open(url)
     yield Bench(store)
     store.close()
 
@@ -183,6 +186,65 @@ def test_a_clock_that_is_ahead_does_not_win_over_an_edit_of_what_was_stored(benc
     assert edit(bench, config={"a": 3}).config == {"a": 3}
     process.config({"b": 1})
     assert only_run(bench.store).config == {"a": 3, "b": 1}
+
+
+@pytest.mark.parametrize("ahead_s", [-86_400.0, 86_400.0])
+def test_a_deleted_key_stays_away_whatever_the_clock_until_it_is_logged_again(
+    bench: Bench, ahead_s: float
+) -> None:
+    known = Process(bench, ahead_s=ahead_s)
+    bench.liveness.hear(Heartbeat("n", "h", "b", bench.clock.unix_s() + ahead_s, 5.0, ()))
+    known.hello(mode="shared")
+    other = Process(bench, b"2" * 16, host="of-a-clock-that-nobody-knows", ahead_s=max(0.0, ahead_s))
+    other.hello(mode="shared")
+    for process in (known, other):
+        process.log(0, loss=1.0)
+        process.log(1, loss=1.0)
+    known.log(2, hold=True, loss=1.0)
+    edit(bench, summary=(("del", ("loss",)),))
+    known.deliver()
+    for process in (known, other):
+        process.log(3, other=1.0)
+        process.log(4, other=1.0)
+    assert "loss" not in summary(bench)
+    known.log(5, loss=2.0)
+    known.log(6, loss=2.0)
+    assert "loss" in summary(bench)
+
+
+def test_edits_of_a_run_with_many_writers_are_small(bench: Bench) -> None:
+    sizes = []
+    for count in (1, 40):
+        for number in range(count):
+            rank = Process(bench, number.to_bytes(8, "little") + bytes(8), host=f"h{number}")
+            rank.hello(mode="shared", rank=number)
+            rank.log(0, loss=1.0)
+            rank.log(1, loss=1.0)
+            if number % 2:
+                rank.say(RecordKind.EXIT, ExitRecord(code=0, runtime_s=1.0).pack())
+        edit(bench, config={"a": count}, summary=(("del", ("loss",)), ("set", ("b",), count)))
+        with bench.store.transaction() as tx:
+            found = tx.connection.execute(sa.select(run_edits.c.said)).scalars().all()
+        sizes.append(sum(map(len, found)))
+    assert sizes[1] < sizes[0] + 20
+
+
+def test_what_is_late_of_a_process_that_was_taken_for_dead_counts(bench: Bench) -> None:
+    """Nothing below the others' seq is looked at again, but for those that may still send something."""
+    lost, others = Process(bench, b"1" * 16), [Process(bench, bytes([50 + n]) * 16) for n in range(2)]
+    for process in (lost, *others):
+        process.hello(mode="shared")
+    lost.log(0, loss=1.0)
+    with bench.store.transaction() as tx:
+        tx.connection.execute(sa.update(writers).where(writers.c.writer_pk == 1).values(state="crashed"))
+    for step in range(20):
+        for process in others:
+            process.log(step, other=1.0)
+    edit(bench, summary=(("del", ("loss",)),))
+    assert "loss" not in summary(bench)
+    lost.log(1, loss=2.0)
+    lost.log(2, rest=1.0)
+    assert summary(bench)["loss"] == 2.0
 
 
 def test_a_restarted_process_says_nothing_new(bench: Bench) -> None:
