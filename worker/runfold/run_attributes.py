@@ -77,6 +77,9 @@ class RunAttributes(RunPart):
         self._recorder.check_active("pin_config_keys")
         self._config._pin("pinned_keys", [str(key) for key in keys])  # noqa: SLF001  # ours, the reserved key
 
+    def _label(self, *_: Any, **__: Any) -> None:
+        """Do nothing: by this name libraries tell W&B of themselves."""
+
     def _record_config(self, changed: dict[str, Any]) -> None:
         self._recorder.check_active("_config_callback")
         if changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -12,6 +13,10 @@ def run(
         list[str],
         typer.Argument(help="The command and its arguments, behind --.", metavar="-- CMD [ARGS]..."),
     ],
+    as_wandb: Annotated[
+        bool,
+        typer.Option("--as-wandb", help="In it, and all that it starts, `import wandb` gives runfold."),
+    ] = False,
 ) -> None:
     """Run a training command, or its launcher (torchrun), and note how it ended and which signals came.
 
@@ -20,4 +25,8 @@ def run(
     """
     from runfold.parent.command import run_and_end
 
+    if as_wandb:
+        from runfold.wandb_names.path_entry import put_first
+
+        put_first(os.environ)
     run_and_end(command)

@@ -1,0 +1,1 @@
+"""runfold under W&B's names, for libraries that `import wandb` on their own. See runfold/as_wandb.py."""
