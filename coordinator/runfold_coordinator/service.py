@@ -38,6 +38,7 @@ from runfold_coordinator.liveness import Liveness
 from runfold_coordinator.maintenance import Maintenance
 from runfold_coordinator.metrics.backlog import BacklogReader
 from runfold_coordinator.metrics.building import Metrics
+from runfold_coordinator.metrics.content import ContentMetrics
 from runfold_coordinator.metrics.http_counts import HttpCounts
 from runfold_coordinator.metrics.own import OwnSources
 from runfold_coordinator.readers.alerts_reader import AlertsReader
@@ -147,6 +148,7 @@ class Service:
             settings.blobs_url,
             settings.data_dir,
             min_age_s=settings.blob_min_age_s,
+            scrub_bytes_a_day=settings.blob_scrub_bytes,
             keep_free_bytes=KEPT_FREE_BALLASTS * settings.ballast_bytes,
             free_ballast=ballast.free,
         )
@@ -183,7 +185,12 @@ class Service:
                 failure_lines=failure_lines,
             )
         summaries = SummaryReader(store)
-        deletion = Deletion(store, self._clock, keep_s=settings.deleted_keep_s)
+        deletion = Deletion(
+            store,
+            self._clock,
+            keep_s=settings.deleted_keep_s,
+            node_stats_days=settings.node_stats_days,
+        )
         deletion.delete_artifacts = artifacts.deleter.delete_logged_by
         maintenance = Maintenance(
             store,
@@ -311,7 +318,7 @@ class Service:
             goodput=goodput,
             alerts=AlertsReader(store),
             live=live,
-            metrics=self._metrics(store, live),
+            metrics=self._metrics(store, live, blobs, artifacts),
             intake=intake,
             stops=stops,
             stop_requests=StopsReader(store),
@@ -327,11 +334,17 @@ class Service:
             mono_s=self._clock.mono_s,
         )
 
-    def _metrics(self, store: Store, live: LiveReader) -> Metrics:
+    def _metrics(self, store: Store, live: LiveReader, blobs: BlobService, artifacts: Artifacts) -> Metrics:
         backlog = BacklogReader(self.redis_url, self.settings.partitions, self._clock)
         self._stops.append(backlog.close)
+        content = ContentMetrics(store, self._clock, blobs.blobs, blobs.uploads, artifacts.committer.counts)
         sources = OwnSources(
-            store=store, clock=self._clock, http=HttpCounts(), loops=self.loops, backlog=backlog.read
+            store=store,
+            clock=self._clock,
+            http=HttpCounts(),
+            loops=self.loops,
+            backlog=backlog.read,
+            more=[content.families],
         )
         metrics = Metrics(sources, live, keys=self.settings.metrics_keys)
         self._stops.append(metrics.close)

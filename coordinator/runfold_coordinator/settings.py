@@ -52,8 +52,12 @@ class CoordinatorSettings:
     blobs_url: str | None = field(default=None, repr=False)
     #: Content that nobody refers to stays so long after it was sent or asked for (RUNFOLD_BLOB_MIN_AGE_S).
     blob_min_age_s: float = 86400.0
+    #: Bytes of content in an object store that are read again and hashed in a day (RUNFOLD_BLOB_SCRUB_BYTES).
+    blob_scrub_bytes: int = 1024 * MIB
     #: How long a deleted run can be brought back before it is purged, seconds (RUNFOLD_DELETED_KEEP_S).
     deleted_keep_s: float = 30 * 86400.0
+    #: How long samples of nodes are kept, days; 0: for ever (RUNFOLD_NODE_STATS_DAYS).
+    node_stats_days: float = 90.0
     #: Origins of notebooks on other machines that may show runs, by comma (RUNFOLD_NOTEBOOKS).
     notebooks: str = ""
     #: Names of metrics for /metrics, by comma; "*" and "?" stand for anything (RUNFOLD_METRICS_KEYS).
@@ -89,8 +93,12 @@ class CoordinatorSettings:
             raise ValueError(f"partitions {self.partitions}: 1 to 1024")
         if not self.blob_min_age_s >= 0:
             raise ValueError(f"blob_min_age_s {self.blob_min_age_s}: 0 or more")
+        if self.blob_scrub_bytes < 0:
+            raise ValueError(f"blob_scrub_bytes {self.blob_scrub_bytes}: 0 or more")
         if not self.deleted_keep_s >= 0:
             raise ValueError(f"deleted_keep_s {self.deleted_keep_s}: 0 or more")
+        if not 0 <= self.node_stats_days <= 36500:
+            raise ValueError(f"node_stats_days {self.node_stats_days}: 0 to 36500")
         for name in ("unreachable_s", "lost_s", "stall_min_s", "stall_factor"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} {getattr(self, name)}: more than 0")
@@ -118,10 +126,12 @@ _VARIABLES: dict[str, tuple[str, Any]] = {
     "cold_url": ("RUNFOLD_COLD_URL", str),
     "cold_after_s": ("RUNFOLD_COLD_AFTER_S", float),
     "deleted_keep_s": ("RUNFOLD_DELETED_KEEP_S", float),
+    "node_stats_days": ("RUNFOLD_NODE_STATS_DAYS", float),
     "alerts_path": ("RUNFOLD_ALERTS", Path),
     "ballast_bytes": ("RUNFOLD_BALLAST", int),
     "blobs_url": ("RUNFOLD_BLOBS", str),
     "blob_min_age_s": ("RUNFOLD_BLOB_MIN_AGE_S", float),
+    "blob_scrub_bytes": ("RUNFOLD_BLOB_SCRUB_BYTES", int),
     "notebooks": ("RUNFOLD_NOTEBOOKS", str),
     "metrics_keys": ("RUNFOLD_METRICS_KEYS", str),
 }

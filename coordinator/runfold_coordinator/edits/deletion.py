@@ -3,7 +3,7 @@
 A run that was deleted is in no list and under no path; its processes are told nothing, and what they say is
 stored as before. A purge removes its rows a bounded number at a time, the row of the run last: killed at any
 moment, the next one goes on. A run from which another was forked stays as long as that one is there, whose
-history begins with its rows.
+history begins with its rows. Nodes' samples go the same way, some months after they were taken.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from runfold.protocol.branching import FORK
+from runfold.protocol.identity import NODE_ENTITY
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.edits.changes import RunGoneError, locked_run
 from runfold_coordinator.store import tables as t
@@ -33,6 +34,10 @@ KEEP_S = 30 * 86400.0
 #: A run is not purged while something was heard of it within this time, seconds, or within the time for which
 #: deleted runs are kept where that is shorter.
 QUIET_S = 86400.0
+#: How long samples and other records of nodes are kept, days.
+NODE_STATS_DAYS = 90.0
+#: Most nodes' runs whose time is found to be over at once: an agent makes one a day.
+NODE_RUNS_AT_ONCE = 500
 #: Most rows that one transaction of a purge deletes of a table.
 ROWS_AT_ONCE = 2000
 #: Tables whose rows belong to a run and to nothing else. Chunks, evidence and deliveries are found by others.
@@ -56,8 +61,22 @@ OF_RUN: list[sa.Table] = [
 class Deletion:
     """Thread-safe: it keeps nothing between calls."""
 
-    def __init__(self, store: Store, clock: Clock, *, keep_s: float = KEEP_S) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        keep_s: float = KEEP_S,
+        node_stats_days: float = NODE_STATS_DAYS,
+    ) -> None:
+        """Prepare; nothing is read.
+
+        Args:
+            keep_s: For how long a deleted run is kept.
+            node_stats_days: For how long what agents sampled is kept after the last word of it; 0: for ever.
+        """
         self._store = store
+        self._node_keep_s = node_stats_days * 86400.0
         self._clock = clock
         self._keep_s = keep_s
         #: Deletes the artifacts that a run (run_pk) has logged; told by whoever keeps artifacts.
@@ -95,7 +114,7 @@ class Deletion:
         """Remove a bounded part of one run whose time is over; return whether there is more to do."""
         run_pk = self._next_run()
         if run_pk is None:
-            return False
+            return self._expire_nodes()
         for purge in (_purge_chunks, _purge_alerts, _purge_rows, self._purge_writers):
             with self._store.writing.transaction() as tx:
                 if not self._is_due(tx, run_pk):
@@ -110,6 +129,32 @@ class Deletion:
                 self._store.writing.forget()
                 logger.info("a deleted run was purged", extra={"event": "run_purged", "run_pk": run_pk})
         return True
+
+    def _expire_nodes(self) -> bool:
+        """Let what agents kept of their nodes be purged where it is old; return whether there was any.
+
+        It can't be brought back: who asks for a run's system metrics finds all of a day, or nothing.
+        """
+        if not self._node_keep_s:
+            return False
+        c = t.runs.c
+        quiet_since_s = self._clock.unix_s() - max(self._node_keep_s, QUIET_S)
+        is_old = sa.and_(
+            c.entity == NODE_ENTITY, c.deleted_unix_s.is_(None), c.updated_unix_s <= quiet_since_s
+        )
+        rows = self._store.fetch(sa.select(c.run_pk).where(is_old).limit(NODE_RUNS_AT_ONCE))
+        if rows:
+            with self._store.writing.transaction() as tx:
+                tx.connection.execute(
+                    sa.update(t.runs)
+                    .where(c.run_pk.in_([row.run_pk for row in rows]), is_old)
+                    .values(deleted_unix_s=PURGING_UNIX_S, version=c.version + 1)
+                )
+            logger.info(
+                "old samples of nodes are being removed",
+                extra={"event": "node_stats_expired", "runs": len(rows)},
+            )
+        return bool(rows)
 
     def _begin(self, tx: Transaction, run_pk: int) -> None:
         c = t.runs.c

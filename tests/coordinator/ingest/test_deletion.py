@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from coordinator.ingest.test_edits import Process
 from runfold.protocol import evidence as e
 from runfold.protocol.evidence import Evidence
+from runfold.protocol.identity import NODE_ENTITY
 from runfold.protocol.records import AlertRecord, RecordKind
 from runfold_coordinator.edits import deletion as module
 from runfold_coordinator.edits.changes import Change, RunEdits, RunGoneError
@@ -19,6 +20,7 @@ from runfold_coordinator.edits.deletion import OF_RUN, QUIET_S, Deletion
 from runfold_coordinator.store import branch_tables, tables
 from runfold_coordinator.store.store import Store
 from support.frames import Bench, Speaker, only_run
+from support.stores import new_database
 
 KEEP_S = 30 * 86400.0
 #: Tables with a run_pk that the purge goes through by itself, and versions of artifacts, which outlive runs.
@@ -30,8 +32,9 @@ SHARED = {"meta", "counters", "partitions", "keys", "keysets", "keyset_keys", "p
 @pytest.fixture(params=["sqlite", "postgresql"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """An ingest over each database."""
-    url = f"sqlite:///{tmp_path / 'runfold.db'}"
-    store = Store.open(url if request.param == "sqlite" else request.getfixturevalue("postgres_url"))
+    is_sqlite = request.param == "sqlite"
+    url = new_database(tmp_path / "runfold.db") if is_sqlite else request.getfixturevalue("postgres_url")
+    store = Store.open(url)
     yield Bench(store)
     store.close()
 
@@ -178,3 +181,31 @@ def test_a_run_stays_while_another_one_is_its_fork(bench: Bench) -> None:
     bench.clock.now_s += KEEP_S + 1
     assert purge(deletion) >= 2
     assert counts(bench.store)["runs"] == 0
+
+
+def test_samples_of_nodes_are_removed_after_their_time(bench: Bench) -> None:
+    say_everything(bench, Process(bench))
+    before = counts(bench.store)
+    agents = [Speaker(bytes([70 + at]) * 16, f"{NODE_ENTITY}/agents/{at}") for at in range(2)]
+    for agent in agents:
+        bench.feed(agent.hello(role="node", host="h", boot_id="b"), agent.rows({"node.cpu": [1.0] * 50}))
+    both = counts(bench.store)
+    forever = Deletion(bench.store, bench.clock, node_stats_days=0)
+    deletion = Deletion(bench.store, bench.clock, node_stats_days=7)
+    assert not deletion.purge_some()
+    bench.clock.now_s += 6 * 86400.0
+    bench.feed(agents[1].rows({"node.cpu": [2.0] * 50}))  # still sampling
+    bench.clock.now_s += 2 * 86400.0
+    assert not forever.purge_some()
+    rounds = 0
+    while deletion.purge_some():
+        rounds += 1
+    assert rounds > 1  # bounded pieces
+    left = counts(bench.store)
+    assert (left["runs"], left["writers"]) == (both["runs"] - 1, both["writers"] - 1)
+    assert [run.run_id for run in bench.store.list_runs()] == ["run1"]
+    bench.clock.now_s += 8 * 86400.0
+    while deletion.purge_some():
+        pass
+    assert counts(bench.store) == before
+    bench.feed(agents[1].rows({"node.cpu": [3.0]}))  # a spool that was away for so long harms nothing
