@@ -9,31 +9,24 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from runfold.api.connection import Connection
 from runfold.api.errors import NotFoundError, UnavailableError
 from runfold.api.paths import route
+from runfold.batches import SMALL_BYTES, batches
 from runfold.blob_cache import BlobCache
 from runfold.errors import CommError
 from runfold.file_copies import copy_hashed, hash_state, write_all, write_whole
+from runfold.parallel import THREADS, in_parallel
 from runfold.progress import Progress, no_progress
 from runfold.target_folder import TargetFolder
 
-#: Files at once.
-THREADS = 8
-#: Contents up to this size come together, many in a request.
-SMALL_BYTES = 256 * 1024
-_BATCH_BYTES = 4 * 1024 * 1024
-_BATCH_COUNT = 500
 #: Pauses before attempts to go on; counted anew whenever something came.
 _PAUSES_S = (0.1, 0.3, 1.0, 2.0, 5.0, 10.0)
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +84,7 @@ def download(
         in_parallel(
             lambda file: _bring(connection, file, target, cache, progress.add), large, threads=threads
         )
-        in_parallel(bring, _batches(small), threads=threads)
+        in_parallel(bring, batches(small, lambda file: file.size), threads=threads)
     if cache is not None:
         cache.trim()
     return [target.root / file.name for file in files]
@@ -250,19 +243,6 @@ def _read_many(connection: Connection, digests: list[str]) -> dict[str, bytes]:
     return {sha256: data for sha256, data in answer if hashlib.sha256(data).hexdigest() == sha256}
 
 
-def _batches(files: Iterable[Wanted]) -> Iterator[list[Wanted]]:
-    batch: list[Wanted] = []
-    total = 0
-    for file in files:
-        if batch and (total + file.size > _BATCH_BYTES or len(batch) == _BATCH_COUNT):
-            yield batch
-            batch, total = [], 0
-        batch.append(file)
-        total += file.size
-    if batch:
-        yield batch
-
-
 def _fill(
     connection: Connection, file: Wanted, fd: int, cache: BlobCache | None, on_bytes: Callable[[int], None]
 ) -> None:
@@ -312,47 +292,3 @@ def _cached(
         return None
     on_bytes(file.size - brought)  # another process brought it
     return source
-
-
-def _start(workers: list[threading.Thread]) -> list[threading.Thread]:
-    """Start as many threads as can be: a process that ends, or that has too many, gets none."""
-    for count, worker in enumerate(workers):
-        try:
-            worker.start()
-        except RuntimeError:
-            return workers[:count]
-    return workers
-
-
-def in_parallel(work: Callable[[_Item], object], items: Iterable[_Item], *, threads: int = THREADS) -> None:
-    """Call `work` with each item, in threads, or here where there can be none.
-
-    The first exception ends it, and is raised when all stopped.
-    """
-    pending = iter(items)
-    lock = threading.Lock()
-    problems: list[BaseException] = []
-
-    def take() -> list[_Item]:
-        with lock:
-            return [item for _, item in zip(range(1), pending, strict=False)]
-
-    def run() -> None:
-        try:
-            while not problems and (taken := take()):
-                work(taken[0])
-        except BaseException as error:  # noqa: BLE001  # raised below, in the caller's thread
-            problems.append(error)
-
-    workers = [threading.Thread(target=run, name="runfold-transfer", daemon=True) for _ in range(threads)]
-    try:
-        started = _start(workers)
-        if not started:
-            run()
-        for worker in started:
-            worker.join()
-    except BaseException as error:  # Ctrl-C: the threads stop after their file
-        problems.append(error)
-        raise
-    if problems:
-        raise problems[0]

@@ -14,8 +14,9 @@ from runfold import downloads
 from runfold.api.connection import Connection
 from runfold.api.errors import UnavailableError
 from runfold.blob_cache import BlobCache
-from runfold.downloads import DigestError, Wanted, download, fetch, in_parallel, read_content
+from runfold.downloads import DigestError, Wanted, download, fetch, read_content
 from runfold.errors import CommError
+from runfold.parallel import in_parallel
 from runfold.protocol.file_names import FileNameError
 from worker.downloads.blob_server import BlobServer
 

@@ -15,8 +15,8 @@ import pytest
 
 import runfold
 from runfold.artifacts.staging import process_drafts
-from runfold.downloads import in_parallel
 from runfold.media.temporary import TemporaryFolder, temporary
+from runfold.parallel import in_parallel
 from runfold.protocol.records import RecordKind
 from runfold.redact import redact_text
 from runfold.uploads.jobs import FileJob

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from runfold.uploads.board import BATCH_BYTES, BATCH_COUNT, SMALL_BYTES, Board
+from runfold.batches import BATCH_BYTES, BATCH_COUNT, SMALL_BYTES
+from runfold.uploads.board import Board
 from runfold.uploads.jobs import AnyJob, ArtifactJob, FileJob, FolderJob
 from runfold.uploads.tasks import Task
 

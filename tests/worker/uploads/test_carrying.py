@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from runfold.batches import SMALL_BYTES
 from runfold.uploads.artifact_upload import upload_artifact
-from runfold.uploads.board import SMALL_BYTES
 from runfold.uploads.carrier import MOST_CHANGES, Carrier
 from runfold.uploads.jobs import AnyJob, FileJob, FolderJob
 from runfold.uploads.outbox import Outbox

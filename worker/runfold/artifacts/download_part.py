@@ -12,9 +12,10 @@ from runfold.artifacts.facts_part import FactsPart
 from runfold.artifacts.objects_part import ObjectsPart
 from runfold.artifacts.references import fetch
 from runfold.blob_cache import BlobCache
-from runfold.downloads import Wanted, download, in_parallel
+from runfold.downloads import Wanted, download
 from runfold.errors import Error
 from runfold.file_copies import hash_path
+from runfold.parallel import in_parallel
 from runfold.protocol.manifest import Entry
 from runfold.settings import process_environment
 from runfold.target_folder import PART_SUFFIX, TargetFolder

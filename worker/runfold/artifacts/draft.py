@@ -8,8 +8,8 @@ import threading
 from pathlib import Path, PurePosixPath
 
 from runfold.artifacts.staging import Staging
-from runfold.downloads import in_parallel
 from runfold.file_copies import Summed, sum_path
+from runfold.parallel import in_parallel
 from runfold.protocol.file_names import check_file_name
 from runfold.protocol.manifest import MAX_ENTRIES, Entry, Manifest
 

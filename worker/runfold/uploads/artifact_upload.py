@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runfold.downloads import in_parallel
+from runfold.batches import SMALL_BYTES, batches
+from runfold.parallel import in_parallel
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.failpoints import hit
 from runfold.protocol.manifest import Manifest
@@ -22,11 +23,6 @@ from runfold.uploads.jobs import ArtifactJob
 from runfold.uploads.source import Source
 from runfold.uploads.transfer import BlobClient
 
-#: Contents up to this size travel together.
-SMALL_BYTES = 256 * 1024
-#: Small contents that one thread holds at a time.
-_BATCH_BYTES = 4 * 1024 * 1024
-_BATCH_COUNT = 500
 #: Requests at a time.
 _THREADS = 4
 #: What the answer to a commit is when the server will never take it.
@@ -98,23 +94,10 @@ def _send_missing(client: BlobClient, sizes: Mapping[str, int], sources: Mapping
     large = [digest for digest, size in sizes.items() if size > SMALL_BYTES]
     in_parallel(
         lambda batch: client.upload_small([(each, _read_small(each, sources[each])) for each in batch]),
-        _batches(small, sizes),
+        batches(small, sizes.__getitem__),
         threads=_THREADS,
     )
     in_parallel(lambda each: _send_large(client, each, sources[each], sizes[each]), large, threads=_THREADS)
-
-
-def _batches(digests: list[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    total = 0
-    for digest in digests:
-        if batch and (total + sizes[digest] > _BATCH_BYTES or len(batch) == _BATCH_COUNT):
-            yield batch
-            batch, total = [], 0
-        batch.append(digest)
-        total += sizes[digest]
-    if batch:
-        yield batch
 
 
 def _read_small(digest: str, path: str) -> bytes:

@@ -8,14 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from runfold.batches import BATCH_BYTES, BATCH_COUNT, SMALL_BYTES
 from runfold.uploads.jobs import FileJob
 from runfold.uploads.tasks import Task
-
-#: A file up to this size goes with others in one request.
-SMALL_BYTES = 256 * 1024
-#: Of such files at once, all together.
-BATCH_BYTES = 4 * 1024 * 1024
-BATCH_COUNT = 500
 
 
 class Board:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from runfold.batches import SMALL_BYTES
 from runfold.protocol.failpoints import hit
-from runfold.uploads.board import SMALL_BYTES
 from runfold.uploads.failures import NotYetError, RefusedError, SourceError, StoppedError, TryLaterError
 from runfold.uploads.file_upload import Outcome, Sent, tell_failed, upload_large, upload_small
 from runfold.uploads.folder import files_of

@@ -15,6 +15,7 @@ from typing import Any, Final, Self, TypeVar
 import httpx
 import msgpack
 
+from runfold.batches import batches
 from runfold.node.back_off import BackOff
 from runfold.protocol.failpoints import hit
 from runfold.uploads.failures import NotYetError, RefusedError, SourceError, StoppedError, TryLaterError
@@ -22,10 +23,6 @@ from runfold.uploads.source import Source
 
 #: Body of one request of an upload; the server takes up to 64 MiB.
 PIECE_BYTES: Final = 16 * 1024 * 1024
-#: Body of one request with many small blobs; the server takes up to 8 MiB.
-BATCH_BYTES: Final = 4 * 1024 * 1024
-#: Blobs of one such request.
-BATCH_COUNT: Final = 1000
 #: Digests in one question.
 MAX_ASKED: Final = 10_000
 #: Seconds without a byte from the server, which answers the last piece of a blob when all of it was hashed.
@@ -153,7 +150,7 @@ class BlobClient:
 
     def upload_small(self, blobs: Iterable[tuple[str, bytes]]) -> None:
         """Upload many small blobs, several in a request; raises as `upload` does."""
-        for batch in _batches(blobs):
+        for batch in batches(blobs, lambda blob: len(blob[1])):
             self.ask("POST", "/blobs/batch", msgpack.packb(batch))
             self._on_bytes(sum(len(data) for _, data in batch))
 
@@ -256,19 +253,6 @@ class _ConflictError(Exception):
     def __init__(self, message: str, after_s: float) -> None:
         super().__init__(message)
         self.after_s = after_s
-
-
-def _batches(blobs: Iterable[tuple[str, bytes]]) -> Iterator[Sequence[tuple[str, bytes]]]:
-    batch: list[tuple[str, bytes]] = []
-    size = 0
-    for digest, data in blobs:
-        if batch and (size + len(data) > BATCH_BYTES or len(batch) == BATCH_COUNT):
-            yield batch
-            batch, size = [], 0
-        batch.append((digest, data))
-        size += len(data)
-    if batch:
-        yield batch
 
 
 def _progress(answer: Any) -> tuple[int, bool]:
