@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 
 import pytest
+
+from support.postgres import empty_postgres_url, postgres_server, postgres_url
+
+__all__ = ["empty_postgres_url", "postgres_server", "postgres_url"]
 
 for _name in [name for name in os.environ if name.startswith(("RUNFOLD_", "WANDB_"))]:
     if _name != "RUNFOLD_FAILPOINT":
@@ -15,6 +20,10 @@ _folder = tempfile.TemporaryDirectory(prefix="runfold-tests-")
 os.environ["RUNFOLD_DIR"] = _folder.name
 #: Each capture is a process; tests of the console turn it on.
 os.environ["RUNFOLD_CONSOLE"] = "off"
+# A shell that starts the suite in the background, or nohup, has it ignore these; processes that tests start would too.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

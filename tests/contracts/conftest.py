@@ -7,16 +7,22 @@ import pytest
 
 from runfold_coordinator.store.store import Store
 from support.frames import Bench
-from support.postgres import postgres_server, postgres_url
-
-__all__ = ["bench", "postgres_server", "postgres_url", "store", "url"]
+from support.stores import new_database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'runfold.db'}"
+        return new_database(tmp_path / "runfold.db")
     return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.db'}"
+    return str(request.getfixturevalue("empty_postgres_url"))
 
 
 @pytest.fixture

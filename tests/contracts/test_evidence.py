@@ -212,8 +212,8 @@ def test_the_traceback_of_torchelastics_file_stands_where_the_process_left_none(
     )
 
 
-def test_a_database_of_the_first_version_keeps_what_processes_said(url: str, tmp_path: Path) -> None:
-    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+def test_a_database_of_the_first_version_keeps_what_processes_said(empty_url: str, tmp_path: Path) -> None:
+    engine = sa.create_engine(empty_url.replace("postgresql://", "postgresql+psycopg://"))
     config = alembic.config.Config()
     config.set_main_option("script_location", SCRIPTS)
     config.set_main_option("path_separator", "os")
@@ -237,7 +237,7 @@ def test_a_database_of_the_first_version_keeps_what_processes_said(url: str, tmp
             [{"seq": seq, "kind": int(kind), "payload": payload} for seq, kind, payload in said],
         )
     engine.dispose()
-    store = Store.open(url, cold_url=str(tmp_path / "cold"))
+    store = Store.open(empty_url, cold_url=str(tmp_path / "cold"))
     try:
         found = [(row.source, row.ident, row.t_ns, row.received_unix_s, row.is_fresh) for row in rows(store)]
         assert found == [

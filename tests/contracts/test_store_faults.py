@@ -172,7 +172,7 @@ def test_migrations_make_the_tables_that_queries_use(
     from alembic.migration import MigrationContext
 
     url = f"sqlite:///{tmp_path / 'runfold.db'}"
-    store = Store.open(url if kind == "sqlite" else request.getfixturevalue("postgres_url"))
+    store = Store.open(url if kind == "sqlite" else request.getfixturevalue("empty_postgres_url"))
     with store.engines.writer.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
     store.close()

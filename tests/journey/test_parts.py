@@ -15,10 +15,7 @@ from runfold_coordinator.__main__ import FENCED_STATUS
 from runfold_coordinator.embedded_redis import EmbeddedRedis
 from runfold_coordinator.testing import LocalServer
 from support.checks import check_accounting
-from support.postgres import postgres_server, postgres_url
 from support.processes import finish, start, until
-
-__all__ = ["postgres_server", "postgres_url"]
 
 PROGRAM = """
 import sys, runfold

@@ -1,7 +1,12 @@
-"""A real PostgreSQL from its wheel, one a test session, and a fresh database for each test that asks."""
+"""A real PostgreSQL from its wheel, one a test session, and a fresh database for each test that asks.
+
+tests/conftest.py has the fixtures: a conftest.py below it that imported them would start a server of its own.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import shutil
 import tempfile
@@ -12,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 
 @pytest.fixture(scope="session")
@@ -34,17 +38,51 @@ def postgres_server() -> Iterator[Any]:
 
 @pytest.fixture
 def postgres_url(postgres_server: Any) -> Iterator[str]:
-    """The URL of an empty database."""
+    """The URL of a database of this version in which nothing is yet."""
+    with _database(postgres_server, template=_template(postgres_server)) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: Any) -> Iterator[str]:
+    """The URL of a database without tables."""
+    with _database(postgres_server) as url:
+        yield url
+
+
+@functools.cache
+def _template(server: Any) -> str:
+    """Make a database that the migrations have run on, to be copied; return its name."""
+    from support.stores import migrate_database
+
+    name = "runfold_template"
+    _administer(server, f'CREATE DATABASE "{name}"')
+    migrate_database(_url(server, name))
+    return name
+
+
+@contextlib.contextmanager
+def _database(server: Any, *, template: str = "template1") -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
+    _administer(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield _url(server, name)
+    _administer(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _administer(server: Any, statement: str) -> None:
+    import sqlalchemy as sa
+
     admin = sa.create_engine(
-        sa.make_url(postgres_server.get_uri()).set(drivername="postgresql+psycopg"),
-        isolation_level="AUTOCOMMIT",
+        sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
     )
     try:
         with admin.connect() as connection:
-            connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
-        yield sa.make_url(postgres_server.get_uri()).set(database=name).render_as_string(hide_password=False)
-        with admin.connect() as connection:
-            connection.execute(sa.text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+            connection.execute(sa.text(statement))
     finally:
         admin.dispose()
+
+
+def _url(server: Any, name: str) -> str:
+    import sqlalchemy as sa
+
+    return sa.make_url(server.get_uri()).set(database=name).render_as_string(hide_password=False)

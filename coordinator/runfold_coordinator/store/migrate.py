@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import alembic.command
 import alembic.config
 import sqlalchemy as sa
@@ -20,11 +22,7 @@ def migrate(engine: sa.Engine) -> None:
     Raises:
         StoreRefusedError: The database was written by a newer runfold.
     """
-    config = alembic.config.Config()
-    config.set_main_option("script_location", SCRIPTS)
-    config.set_main_option("path_separator", "os")
-    scripts = ScriptDirectory.from_config(config)
-    known = {script.revision for script in scripts.walk_revisions()}
+    known = _revisions()
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7245601)"))  # one migrator at a time
@@ -34,5 +32,21 @@ def migrate(engine: sa.Engine) -> None:
                 f"the database is at version {current}, written by a newer runfold. Upgrade runfold, or use "
                 "another database"
             )
+        if current == known[0]:  # as at nearly every start: Alembic would load all its scripts to do nothing
+            return
+        config = _config()
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "head")
+
+
+@functools.cache
+def _revisions() -> tuple[str, ...]:
+    """Return what a database can be at, the newest first."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
+def _config() -> alembic.config.Config:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", SCRIPTS)
+    config.set_main_option("path_separator", "os")
+    return config

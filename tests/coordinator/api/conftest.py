@@ -42,6 +42,7 @@ from runfold_coordinator.readers.system_reader import SystemReader
 from runfold_coordinator.run_files import RunFiles
 from runfold_coordinator.stops import Stops
 from runfold_coordinator.store.store import Store
+from support.stores import new_database
 
 
 @dataclass
@@ -70,7 +71,7 @@ class HeardIntake:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{tmp_path / 'runfold.db'}")
+    opened = Store.open(new_database(tmp_path / "runfold.db"))
     yield opened
     opened.close()
 

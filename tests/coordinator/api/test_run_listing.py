@@ -20,7 +20,6 @@ from runfold_coordinator.api.run_fields import RunView
 from runfold_coordinator.api.run_listing import RunPage, RunQuery, list_runs
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
-from support.postgres import postgres_server  # noqa: F401 - a fixture
 
 S = 1_000_000_000
 RUNS = [

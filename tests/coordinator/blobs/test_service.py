@@ -20,6 +20,7 @@ from runfold_coordinator.store.errors import StoreFullError, StoreRefusedError
 from runfold_coordinator.store.file_tables import blobs as b
 from runfold_coordinator.store.store import Store
 from support.processes import until
+from support.stores import new_database
 
 
 class MovedClock(SystemClock):
@@ -36,7 +37,7 @@ class MovedClock(SystemClock):
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{tmp_path / 'runfold.db'}")
+    opened = Store.open(new_database(tmp_path / "runfold.db"))
     yield opened
     opened.close()
 

@@ -17,6 +17,7 @@ from runfold_coordinator.blobs.places import LocalPlace
 from runfold_coordinator.blobs.uploads import CLAIM_S, KEEP_PARTIAL_S, Uploads
 from runfold_coordinator.clock import SystemClock
 from runfold_coordinator.store.store import Store
+from support.stores import new_database
 
 DATA = bytes(range(256)) * 400
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -25,7 +26,7 @@ SIZE = len(DATA)
 
 @pytest.fixture
 def blobs(tmp_path: Path) -> Iterator[Blobs]:
-    store = Store.open(f"sqlite:///{tmp_path / 'runfold.db'}")
+    store = Store.open(new_database(tmp_path / "runfold.db"))
     yield Blobs(store, LocalPlace(tmp_path / "blobs"), SystemClock(), min_age_s=86400.0)
     store.close()
 

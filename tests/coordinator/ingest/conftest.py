@@ -7,14 +7,12 @@ import pytest
 
 from runfold_coordinator.store.store import Store
 from support.frames import Bench
-from support.postgres import postgres_server, postgres_url
-
-__all__ = ["bench", "postgres_server", "postgres_url", "sqlite_store"]
+from support.stores import new_database
 
 
 @pytest.fixture
 def sqlite_store(tmp_path: Path) -> Iterator[Store]:
-    store = Store.open(f"sqlite:///{tmp_path / 'runfold.db'}", cold_url=str(tmp_path / "cold"))
+    store = Store.open(new_database(tmp_path / "runfold.db"), cold_url=str(tmp_path / "cold"))
     yield store
     store.close()
 

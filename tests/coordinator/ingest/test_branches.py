@@ -18,6 +18,7 @@ from runfold_coordinator.store.branch_tables import branches
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 from support.frames import START_NS, Bench, Speaker
+from support.stores import new_database
 
 KEEP_S = 30 * 86400.0
 
@@ -25,8 +26,9 @@ KEEP_S = 30 * 86400.0
 @pytest.fixture(params=["sqlite", "postgresql"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """An ingest over each database."""
-    url = f"sqlite:///{tmp_path / 'runfold.db'}"
-    store = Store.open(url if request.param == "sqlite" else request.getfixturevalue("postgres_url"))
+    is_sqlite = request.param == "sqlite"
+    url = new_database(tmp_path / "runfold.db") if is_sqlite else request.getfixturevalue("postgres_url")
+    store = Store.open(url)
     yield Bench(store)
     store.close()
 

@@ -14,13 +14,14 @@ from runfold_coordinator.api.documents import group_document
 from runfold_coordinator.readers.group_failure import GroupFailure, find_group_failure
 from runfold_coordinator.store.store import Store
 from support.frames import START_NS, Bench, Speaker
+from support.stores import new_database
 
 JOB = {"source": "torchrun", "job_id": "torchelastic:j", "launcher_pid": 7}
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    store = Store.open(f"sqlite:///{tmp_path / 'runfold.db'}")
+    store = Store.open(new_database(tmp_path / "runfold.db"))
     yield Bench(store)
     store.close()
 

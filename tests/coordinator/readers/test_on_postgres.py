@@ -20,9 +20,6 @@ from runfold_coordinator.readers.live_reader import LiveReader, NothingHeard
 from runfold_coordinator.readers.series_reader import SeriesReader
 from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.store.store import Store
-from support.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
 
 
 @pytest.fixture

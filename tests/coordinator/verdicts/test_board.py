@@ -17,6 +17,7 @@ from runfold_coordinator.store.errors import StoreError
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.verdicts.catalogue import Known
 from support.frames import only_run
+from support.stores import new_database
 from support.verdict_job import Job
 
 IDENTITY = Identity(entity="local", project="demo", run_id="run1", mode="shared")
@@ -25,7 +26,7 @@ STACK_TEXT = 'Current thread 0x1 (most recent call first):\n  File "/me/data.py"
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{tmp_path / 'runfold.db'}")
+    opened = Store.open(new_database(tmp_path / "runfold.db"))
     yield opened
     opened.close()
 

@@ -12,12 +12,13 @@ from runfold.protocol.evidence import WAIT, Evidence
 from runfold.protocol.records import ExitRecord, RecordKind
 from runfold_coordinator.store.store import Store
 from support.frames import only_run
+from support.stores import new_database
 from support.verdict_job import Job, Rank
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[Job]:
-    store = Store.open(f"sqlite:///{tmp_path / 'runfold.db'}")
+    store = Store.open(new_database(tmp_path / "runfold.db"))
     yield Job(store, 3)
     store.close()
 
