@@ -22,6 +22,7 @@ from runfold_coordinator.clock import SystemClock
 from runfold_coordinator.store.file_tables import blobs as b
 from runfold_coordinator.store.store import Store
 from support.s3 import bucket, s3_server
+from support.stores import new_database
 
 __all__ = ["bucket", "s3_server"]
 
@@ -51,7 +52,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{tmp_path / 'runfold.db'}")
+    opened = Store.open(new_database(tmp_path / "runfold.db"))
     yield opened
     opened.close()
 
@@ -257,6 +258,31 @@ def test_a_damaged_blob_is_told_as_missing_until_it_is_sent_again(
     with blobs.open(damaged) as file:
         assert file.read() == b"damaged"
     assert objects(place) == sorted([object_of(store, whole), object_of(store, damaged)])
+
+
+def test_of_an_object_store_so_many_bytes_a_day_are_hashed(
+    store: Store, tmp_path: Path, clock: LaterClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = RemotePlace(f"memory://{tmp_path.name}", tmp_path / "spool")
+    blobs = Blobs(store, place, clock, min_age_s=DAY_S)
+    digests = [blobs.put(bytes([number]) * 1000) for number in range(8)]
+    for digest in digests:  # of the same size: only its content tells
+        place._fs.pipe_file(f"{place._root}/{object_of(store, digest)}", b"x" * 1000)
+    scrubber = Scrubber(store, blobs, clock, remote_bytes_a_day=2500)
+    clock.later_s = EVERY_S + 60
+    found = [scrubber.turn()]
+    mono_s = clock.mono_s()
+    for day in (1, 2, 40):  # what 38 days would bring is lost but for one
+        monkeypatch.setattr(clock, "mono_s", lambda day=day: mono_s + day * DAY_S)
+        found += [scrubber.turn(), scrubber.turn()]
+    # A day brings 2500: three are begun, and the next day pays for the end of the third.
+    assert found == [0, 3, 0, 2, 0, 3, 0]
+    assert blobs.counts.read().damaged == 8
+    none = Scrubber(store, blobs, clock, remote_bytes_a_day=0)
+    blobs.put(b"y")
+    clock.later_s *= 2
+    assert [none.turn(), none.turn()] == [0, 0]
+    assert blobs.counts.read().checked_content == 0
 
 
 def test_a_blob_whose_object_went_is_found_out_by_who_reads_it(

@@ -168,6 +168,7 @@ async def upload(
     except (BlobError, StoreError, OSError) as error:
         # A client that is still sending would not read the answer.
         await _drain(request)
+        backend.blobs.counts.refuse(error)
         raise as_api_error(error) from error
 
 
@@ -250,11 +251,13 @@ def _document(found: Progress) -> dict[str, Any]:
 
 
 def _store_batch(request: Request, backend: Backend, body: bytes) -> Response:
-    pieces = _batch_pieces(body)
     try:
+        pieces = _batch_pieces(body)
+        backend.blobs.counts.add(received_bytes=sum(len(data) for _, data in pieces))
         backend.uploads.check_space(len(body) + len(pieces) * _BLOCK_BYTES)
         stored = backend.blobs.put_many(pieces)
     except (BlobError, StoreError, OSError) as error:
+        backend.blobs.counts.refuse(error)
         raise as_api_error(error) from error
     return answer(request, {"stored": stored})
 
@@ -277,6 +280,6 @@ def _batch_pieces(body: bytes) -> list[tuple[str, bytes]]:
         if not isinstance(data, bytes):
             raise BadRequestError(f"entry {place}: not [digest, bytes]", field="body")
         if hashlib.sha256(data).hexdigest() != digest:
-            raise as_api_error(BlobMismatchError(f"entry {place}: its bytes are not {digest}"))
+            raise BlobMismatchError(f"entry {place}: its bytes are not {digest}")
         pieces.append((digest, data))
     return pieces

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from runfold.protocol import failpoints
 from runfold.protocol.errors import ProtocolError
+from runfold_coordinator.artifacts.commit_counts import CommitCounts
 from runfold_coordinator.artifacts.draft_rows import (
     UNKNOWN,
     note_arrival,
@@ -68,6 +69,7 @@ class Committer:
         self._blobs = blobs
         self._clock = clock
         self._on_part = on_part
+        self.counts = CommitCounts()
 
     def commit(self, draft: Draft) -> Committed:
         """Make the draft a version, or keep it as a part of one.
@@ -78,8 +80,22 @@ class Committer:
             StoreUnavailableError, BlobUnavailableError, OSError: Not known; committing again is safe.
         """
         try:
+            committed, result = self._committed(draft)
+        except (ArtifactRefusedError, BlobsMissingError) as error:
+            is_missing = isinstance(error, BlobsMissingError)
+            self.counts.note("blobs_missing" if is_missing else "refused")
+            raise
+        except Exception:
+            self.counts.note("unavailable")
+            raise
+        self.counts.note(result)
+        return committed
+
+    def _committed(self, draft: Draft) -> tuple[Committed, str]:
+        """Return the answer, and which of COMMIT_RESULTS it is."""
+        try:
             if self._is_done(draft):
-                return Committed(draft.client_id)
+                return Committed(draft.client_id), "known"
             committed = None
             while committed is None:
                 looked_s = self._clock.mono_s()
@@ -92,7 +108,10 @@ class Committer:
         failpoints.hit("artifacts.after_commit")
         if draft.is_part:
             self._on_part()
-        return committed
+            return committed, "part"
+        if committed.made is None:
+            return committed, "known"
+        return committed, "version" if committed.made.is_new else "unchanged"
 
     def give_up(self, client_id: str, run: RunRow, why: str) -> None:
         """Take that the files of a draft will never come; what has come, or is a version, stays so."""

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from runfold.protocol import failpoints
 from runfold.protocol.file_names import is_digest
+from runfold_coordinator.blobs.counts import BlobCounts
 from runfold_coordinator.blobs.errors import BlobMissingError
 from runfold_coordinator.blobs.places import Place, new_object_name
 from runfold_coordinator.clock import Clock
@@ -44,6 +45,7 @@ class Blobs:
         """
         self.place = place
         self.min_age_s = min_age_s
+        self.counts = BlobCounts()
         self._store = store
         self._clock = clock
         self._slack_s = min(MOST_SLACK_S, min_age_s / 10)
@@ -177,6 +179,7 @@ class Blobs:
                 sa.update(b).where(b.c.digest == digest, b.c.object == object_name).values(damaged=True)
             ).rowcount
         if marked:  # else it was removed, or stored anew, since it was looked at
+            self.counts.add(damaged=1)
             logger.error("a blob is damaged", extra={"event": "blob_damaged", "digest": digest, "why": why})
 
     def _keep(self, new: dict[str, tuple[str, int]]) -> None:
@@ -189,6 +192,7 @@ class Blobs:
                 "size": size,
                 "touched_unix_s": now_s,
                 "checked_unix_s": now_s,
+                "hashed_unix_s": now_s,
                 "damaged": False,
             }
             for digest, (name, size) in new.items()
@@ -205,9 +209,12 @@ class Blobs:
                     unneeded.append(found.object if found.damaged else ours)
                     values: dict[str, Any] = {"touched_unix_s": now_s}
                     if found.damaged:
-                        values |= {"object": ours, "size": size, "checked_unix_s": now_s, "damaged": False}
+                        values |= {"object": ours, "size": size, "damaged": False}
+                        values |= {"checked_unix_s": now_s, "hashed_unix_s": now_s}
                     tx.connection.execute(sa.update(b).where(b.c.digest == found.digest).values(values))
         failpoints.hit("blobs.after_row")
+        kept = [digest for digest, (name, _) in new.items() if name not in unneeded]
+        self.counts.add(stored=len(kept), stored_bytes=sum(new[digest][1] for digest in kept))
         self.place.remove(unneeded)
 
     def _touch(self, tx: Transaction, digests: Collection[str]) -> set[str]:

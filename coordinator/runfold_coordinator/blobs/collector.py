@@ -87,6 +87,7 @@ class Collector:
                 removed = self._remove(doomed[at : at + REMOVE_AT_ONCE], before_unix_s)
                 count += len(removed)
                 byte_count += sum(row.size for row in removed)
+                self._blobs.counts.add(removed=len(removed), removed_bytes=sum(row.size for row in removed))
             page = self._candidates(page[-1].digest, before_unix_s)
         if count:
             logger.info(

@@ -55,5 +55,6 @@ class Orphans:
         orphans = sorted(set(names) - {row.object for row in rows})
         if orphans:
             self._blobs.place.remove(orphans)
+            self._blobs.counts.add(orphans=len(orphans))
             logger.info("orphans removed", extra={"event": "blob_orphans", "count": len(orphans)})
         return len(orphans)

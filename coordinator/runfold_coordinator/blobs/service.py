@@ -11,6 +11,7 @@ from runfold_coordinator.blobs.blobs import Blobs
 from runfold_coordinator.blobs.collector import Collector
 from runfold_coordinator.blobs.places import LocalPlace, Place
 from runfold_coordinator.blobs.remote_place import RemotePlace
+from runfold_coordinator.blobs.scrubber import REMOTE_BYTES_A_DAY
 from runfold_coordinator.blobs.upkeep import Upkeep
 from runfold_coordinator.blobs.uploads import Uploads
 from runfold_coordinator.clock import Clock
@@ -31,6 +32,7 @@ class BlobService:
         *,
         min_age_s: float,
         keep_free_bytes: int = 0,
+        scrub_bytes_a_day: int = REMOTE_BYTES_A_DAY,
         free_ballast: Callable[[], None] = lambda: None,
     ) -> None:
         """Open.
@@ -42,7 +44,13 @@ class BlobService:
         self.uploads = Uploads(self.blobs, keep_free_bytes=keep_free_bytes)
         self.collector = Collector(store, self.blobs)
         self._upkeep = Upkeep(
-            store, self.blobs, self.uploads, self.collector, clock, free_ballast=free_ballast
+            store,
+            self.blobs,
+            self.uploads,
+            self.collector,
+            clock,
+            free_ballast=free_ballast,
+            scrub_bytes_a_day=scrub_bytes_a_day,
         )
 
     def start(self) -> None:

@@ -9,7 +9,7 @@ from runfold_coordinator.blobs.collector import Collector
 from runfold_coordinator.blobs.errors import BlobError
 from runfold_coordinator.blobs.orphans import Orphans
 from runfold_coordinator.blobs.places import SHARDS
-from runfold_coordinator.blobs.scrubber import Scrubber
+from runfold_coordinator.blobs.scrubber import REMOTE_BYTES_A_DAY, Scrubber
 from runfold_coordinator.blobs.uploads import Uploads
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.store.errors import StoreError, StoreFullError
@@ -22,6 +22,8 @@ RETRY_S = 60.0
 UPLOADS_EVERY_S = 600.0
 #: A pass of the collector; more often where the minimum age is less.
 COLLECT_EVERY_S = 3600.0
+#: After a pass so many times as long passes at least, beside that.
+COLLECT_REST = 20.0
 #: All shards are looked through for orphans.
 ORPHANS_EVERY_S = 86400.0
 
@@ -38,13 +40,14 @@ class Upkeep:
         clock: Clock,
         *,
         free_ballast: Callable[[], None] = lambda: None,
+        scrub_bytes_a_day: int = REMOTE_BYTES_A_DAY,
     ) -> None:
         self._uploads = uploads
         self._collector = collector
         self._clock = clock
         self._free_ballast = free_ballast
         self._orphans = Orphans(store, blobs, clock)
-        self._scrubber = Scrubber(store, blobs, clock)
+        self._scrubber = Scrubber(store, blobs, clock, remote_bytes_a_day=scrub_bytes_a_day)
         self._collect_every_s = min(COLLECT_EVERY_S, max(1.0, blobs.min_age_s / 2))
         first_s = clock.mono_s() + self._collect_every_s
         self._old_uploads = Due(UPLOADS_EVERY_S)
@@ -70,7 +73,8 @@ class Upkeep:
             self._old_uploads.done(now_s)
         if self._collect.is_due(now_s):
             self._collector.collect(self._loop.is_stopping)
-            self._collect.done(now_s)
+            # With very many files a pass takes minutes: the next one then is later.
+            self._collect.done(now_s + COLLECT_REST * (self._clock.mono_s() - now_s))
         if self._next_shard.is_due(now_s):
             self._orphans.remove(SHARDS[self._shard])
             self._shard = (self._shard + 1) % len(SHARDS)

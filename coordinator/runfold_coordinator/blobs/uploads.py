@@ -44,6 +44,15 @@ CLAIM_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
+class UnderWay:
+    """Uploads: those of which a piece is coming, those that wait for their next one, those being finished."""
+
+    receiving: int
+    waiting: int
+    finishing: int
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far an upload has come: the bytes that are here, and whether the blob is in place."""
 
@@ -79,6 +88,14 @@ class Uploads:
     def close(self) -> None:
         """Wait for what is being brought into place. Nothing is lost of what is not."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def under_way(self) -> UnderWay:
+        """Tell how many uploads there are; one that paused for long is none until it goes on."""
+        with self._lock:
+            since_s = time.monotonic() - CLAIM_S
+            claimed = {digest for digest, (_, at_s) in self._claims.items() if at_s >= since_s}
+            waiting = claimed - self._busy - set(self._finishing)
+            return UnderWay(len(self._busy), len(waiting), len(self._finishing))
 
     def progress(self, digest: str) -> Progress:
         """Tell how far the upload of a digest has come.
@@ -214,6 +231,10 @@ class Uploads:
                 while len(self._hashes) > KEPT_HASHES:
                     self._hashes.popitem(last=False)
 
+    def note_received(self, byte_count: int) -> None:
+        """Count what a piece has brought; for Piece."""
+        self._blobs.counts.add(received_bytes=byte_count)
+
     def _is_in_place(self, digest: str) -> bool:
         if self._blobs.missing([digest]):
             return False
@@ -292,6 +313,7 @@ class Piece:
             os.close(self._fd)
             self._fd = -1
             failpoints.hit("blobs.after_piece")
+            self._uploads.note_received(self.offset - self._begin)
             self._uploads.end_piece(self._digest, self.offset, self._size, self._hash)
 
     def _take_back(self) -> None:

@@ -19,10 +19,13 @@ blobs = sa.Table(
     sa.Column("touched_unix_s", Seconds, nullable=False),
     #: When its content was last known to be whole
     sa.Column("checked_unix_s", Seconds, nullable=False),
+    #: When all of it was read and hashed last
+    sa.Column("hashed_unix_s", Seconds, nullable=False),
     #: Not what it was any more: told as missing, so that who still has the content stores it anew
     sa.Column("damaged", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("blobs_by_touch", "touched_unix_s"),
     sa.Index("blobs_by_check", "checked_unix_s"),
+    sa.Index("blobs_by_hash", "hashed_unix_s"),
 )
 
 #: Files of runs: those that are here, and those that processes said they would send.

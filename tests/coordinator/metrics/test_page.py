@@ -20,6 +20,7 @@ from runfold_coordinator.ingest.measures import ControlCounts, Durations
 from runfold_coordinator.ingest.transaction import Counts
 from runfold_coordinator.metrics.backlog import Backlog
 from runfold_coordinator.metrics.building import Metrics, wanted_names
+from runfold_coordinator.metrics.content import ContentMetrics
 from runfold_coordinator.metrics.http_counts import HttpCounts
 from runfold_coordinator.metrics.own import OwnSources
 from runfold_coordinator.metrics.page import FRESH_S, OPENMETRICS_TYPE, TEXT_TYPE
@@ -29,6 +30,7 @@ from runfold_coordinator.readers.live_reader import LiveReader, NothingHeard
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.store import Store
 from support.frames import FakeClock
+from support.stores import new_database
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -44,7 +46,7 @@ class Loop:
 
 @pytest.fixture
 def store(tmp_path):
-    opened = Store.open(f"sqlite:///{tmp_path / 'runfold.db'}")
+    opened = Store.open(new_database(tmp_path / "runfold.db"))
     yield opened
     opened.close()
 
@@ -54,7 +56,13 @@ def loop() -> Loop:
     return Loop()
 
 
-def metrics_over(store, loop: Loop | None = None, clock: FakeClock | None = None, **more) -> Metrics:
+def metrics_over(
+    store,
+    loop: Loop | None = None,
+    clock: FakeClock | None = None,
+    content: ContentMetrics | None = None,
+    **more,
+) -> Metrics:
     """Metrics at a time that stands still: what a scrape follows of runs it follows to the end."""
     clock = clock or FakeClock()
     live = LiveReader(store, clock, NothingHeard(), GoodputReader(store, clock).goodput)
@@ -64,6 +72,7 @@ def metrics_over(store, loop: Loop | None = None, clock: FakeClock | None = None
         http=HttpCounts(),
         loops=[] if loop is None else [loop],
         backlog=lambda: Backlog(waiting=((4, 1.5),), memory_bytes=1000, max_memory_bytes=2000),
+        more=[] if content is None else [content.families],
     )
     return Metrics(sources, live, **more)
 

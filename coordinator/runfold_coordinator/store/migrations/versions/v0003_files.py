@@ -21,11 +21,13 @@ def upgrade() -> None:
         sa.Column("size", BIG, nullable=False),
         sa.Column("touched_unix_s", sa.Double(), nullable=False),
         sa.Column("checked_unix_s", sa.Double(), nullable=False),
+        sa.Column("hashed_unix_s", sa.Double(), nullable=False),
         sa.Column("damaged", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("digest"),
     )
     op.create_index("blobs_by_touch", "blobs", ["touched_unix_s"])
     op.create_index("blobs_by_check", "blobs", ["checked_unix_s"])
+    op.create_index("blobs_by_hash", "blobs", ["hashed_unix_s"])
     op.create_table(
         "run_files",
         sa.Column("run_pk", BIG, autoincrement=False, nullable=False),
