@@ -101,7 +101,7 @@ def _artifact(said: ArtifactRecord) -> dict[str, Any]:
         "tags": list(said.tags),
         "distributed_id": said.distributed_id or "",
         "finalize": said.finalize,
-        "incremental": said.type == "wandb-run-incremental-table",
+        "incremental": said.incremental,
         "user_created": False,
     }
 

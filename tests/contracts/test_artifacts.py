@@ -23,7 +23,7 @@ from runfold_coordinator.artifacts.errors import (
 from runfold_coordinator.edits.deletion import Deletion
 from runfold_coordinator.store.store import Store
 from support.artifact_desk import DAY_S, Desk, new_id
-from support.manifest_entries import entry_of
+from support.manifest_entries import entry_of, file_entry
 
 
 @pytest.fixture
@@ -414,3 +414,50 @@ def test_what_people_change_of_versions_and_collections(desk: Desk) -> None:
     assert rest.items[0]["tags"] == ["t"]
     assert collections.collections("e", "p", pattern="re%", kind="logged", limit=9).items == rest.items
     assert collections.collections("e", "p", type_name="none", limit=9).items == []
+
+
+def test_two_contents_with_one_md5_are_two_versions(desk: Desk) -> None:
+    one = desk.log({"f": b"content"})
+    desk.blobs.put(b"colliding")
+    twin = replace(file_entry(b"content"), sha256=file_entry(b"colliding").sha256)
+    other = desk.log({"f": twin})
+    assert other["digest"] == one["digest"]
+    assert (one["version"], other["version"]) == ("v0", "v1")
+    assert desk.log({"f": b"content"})["id"] == one["id"]
+    draft = desk.draft({"f": b"content"})
+    desk.commit(draft)
+    with pytest.raises(ArtifactRefusedError, match="another artifact"):
+        desk.commit(replace(draft, manifest=desk.blobs.put(desk.manifest({"f": twin}).pack())))
+
+
+def test_what_is_incremental_is_added_to_the_latest_version(desk: Desk) -> None:
+    added = {"incremental": True}
+    first = desk.log({"a": b"1", "b": b"1"}, **added)
+    assert desk.files(first) == {"a": b"1", "b": b"1"}, "there was none to be added to"
+    second = desk.log({"b": b"2", "c": b"2"}, **added)
+    assert desk.files(second) == {"a": b"1", "b": b"2", "c": b"2"}
+    assert second["digest"] == desk.manifest({"a": b"1", "b": b"2", "c": b"2"}).digest
+    assert (second["size"], second["count"], second["version"]) == (3, 3, "v1")
+    same = desk.log({"c": b"2"}, **added)
+    assert same["id"] == second["id"], "nothing of it is new"
+    desk.log({"z": b"9"})
+    assert desk.files(desk.log({"a": b"3"}, **added)) == {"a": b"3", "z": b"9"}
+    assert desk.sweep() >= 0
+    assert all(desk.blobs.size(digest) is not None for digest in desk.artifacts.roots())
+
+
+def test_of_a_process_s_additions_that_arrive_late_none_is_lost(desk: Desk) -> None:
+    said = [
+        desk.draft({name: b"1"}, incremental=True, writer_id="a" * 32, said_unix_ns=at)
+        for at, name in enumerate(("a", "b", "c"), 10)
+    ]
+    for draft in (said[2], said[0], said[1]):
+        desk.commit(draft)
+    assert desk.files(desk.find("model:latest")) == {"a": b"1", "b": b"1", "c": b"1"}
+
+
+def test_additions_at_once_are_all_in_the_latest_version(desk: Desk) -> None:
+    drafts = [desk.draft({f"{number}": b"1"}, incremental=True) for number in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(desk.commit, drafts))
+    assert set(desk.files(desk.find("model:latest"))) == set("01234567")

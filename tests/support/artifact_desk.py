@@ -24,6 +24,7 @@ from support.frames import START_NS, Bench, Speaker
 from support.manifest_entries import entry_of, file_entry
 
 DAY_S = 86_400.0
+_ABOUT = ("aliases", "tags", "links", "metadata", "ttl", "incremental")
 
 
 def new_id() -> str:
@@ -123,7 +124,7 @@ class Desk:
 
     def draft(self, files: Mapping[str, bytes | Entry], name: str = "model", **more: Any) -> Draft:
         manifest = self.manifest(files)
-        about = {key: more.pop(key) for key in ("aliases", "tags", "links", "metadata", "ttl") if key in more}
+        about = {key: more.pop(key) for key in _ABOUT if key in more}
         facts: dict[str, Any] = {
             "client_id": new_id(),
             "entity": "e",
@@ -149,6 +150,15 @@ class Desk:
         """Return "name" or "name:version"."""
         collection, _, version = name.partition(":")
         return self.reader.find("e", project, collection, version or None)
+
+    def files(self, document: Mapping[str, Any]) -> dict[str, bytes]:
+        """Return the contents of a version's files by name."""
+        found = {}
+        with self.blobs.open(document["manifest"]) as file:
+            for name, entry in Manifest.unpack(file.read()).entries.items():
+                with self.blobs.open(entry.blob) as blob:
+                    found[name] = blob.read()
+        return found
 
     def pass_s(self, seconds: float) -> None:
         self.clock.now_s += seconds

@@ -79,6 +79,7 @@ class CommitBody(_Body):
     links: list[LinkBody] = Field(default=[], max_length=MAX_LINKS)
     distributed_id: str | None = Field(default=None, min_length=1, max_length=MAX_DISTRIBUTED_ID_CHARS)
     finalize: bool = True
+    incremental: bool = False
 
 
 class FailureBody(_Body):
@@ -155,6 +156,7 @@ def draft_of(backend: Backend, body: CommitBody) -> Draft:
             tags=body.tags,
             ttl=body.ttl_s,
             links=[(link.target, link.aliases) for link in body.links],
+            incremental=body.incremental,
         ),
     )
 

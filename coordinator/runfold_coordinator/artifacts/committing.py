@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from runfold.protocol import failpoints
 from runfold.protocol.errors import ProtocolError
+from runfold_coordinator.artifacts.collections import LOGGED, open_collection
 from runfold_coordinator.artifacts.commit_counts import CommitCounts
 from runfold_coordinator.artifacts.draft_rows import (
     UNKNOWN,
@@ -30,13 +31,15 @@ from runfold_coordinator.artifacts.errors import (
     BlobsMissingError,
 )
 from runfold_coordinator.artifacts.manifest_stream import ManifestSums, read_entries, summed
-from runfold_coordinator.artifacts.versions import Made, make_version
+from runfold_coordinator.artifacts.part_merge import Merged, overlay_manifests
+from runfold_coordinator.artifacts.versions import Made, latest_manifest, make_version
 from runfold_coordinator.blobs.blobs import Blobs
 from runfold_coordinator.blobs.errors import BlobMissingError
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.store import artifact_tables as at
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
+from runfold_coordinator.store.writes import Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +104,11 @@ class Committer:
                 looked_s = self._clock.mono_s()
                 sums = self._look(draft)
                 failpoints.hit("artifacts.after_look")
-                committed = self._commit(draft, sums, looked_s)
+                whole = Merged(draft.manifest, sums)
+                base = self._base(draft)
+                if base is not None:
+                    whole = overlay_manifests(self._blobs, draft.manifest, base)
+                committed = self._commit(draft, sums, looked_s, whole=whole, base=base)
         except ArtifactRefusedError as error:
             self._note_refusal(draft, error)
             raise
@@ -185,8 +192,21 @@ class Committer:
             raise BlobsMissingError(missing, missing_count)
         return sums
 
-    def _commit(self, draft: Draft, sums: ManifestSums, looked_s: float) -> Committed | None:
-        """Write it; None where that took so long that the blobs have to be looked for again."""
+    def _base(self, draft: Draft) -> str | None:
+        """Return the manifest that the draft's files are added to; None: they are all."""
+        if draft.is_part or not draft.about.incremental:
+            return None
+        with self._store.snapshot() as connection:
+            return latest_manifest(connection, draft.entity, draft.project, draft.name)
+
+    def _commit(
+        self, draft: Draft, sums: ManifestSums, looked_s: float, *, whole: Merged, base: str | None
+    ) -> Committed | None:
+        """Write it; None where that took so long that the blobs have to be looked for again.
+
+        Args:
+            whole: What becomes the version: the draft's own manifest, or that added to `base`.
+        """
         now_unix_s = self._clock.unix_s()
         with self._store.writing.transaction() as tx:
             row = opened_draft(tx, draft, now_unix_s)
@@ -195,15 +215,19 @@ class Committer:
                 return Committed(draft.client_id)  # by another request with the same draft
             if self._blobs.hold(tx, [draft.manifest]):
                 raise BlobsMissingError([draft.manifest], 1)
+            if base is not None and self._blobs.hold(tx, [whole.manifest]):
+                return None  # it was damaged meanwhile: it is made again
             if self._clock.mono_s() - looked_s > max(LOOK_HOLDS_AT_LEAST_S, self._blobs.min_age_s / 2):
                 return None
             failpoints.hit("artifacts.after_begin")
+            if draft.about.incremental and not draft.is_part and not _is_latest(tx, draft, base, now_unix_s):
+                return None  # another version came meanwhile: it is added to that one
             note_arrival(tx, draft, sums, now_unix_s)
             if draft.is_part:
                 made = None
             else:
                 made = make_version(
-                    tx, draft, draft.about, sums, manifest=draft.manifest, now_unix_s=now_unix_s
+                    tx, draft, draft.about, whole.sums, manifest=whole.manifest, now_unix_s=now_unix_s
                 )
                 note_version(tx, row, made, now_unix_s)
             failpoints.hit("artifacts.before_commit")
@@ -219,3 +243,10 @@ class Committer:
         )
         self._note_failure(draft, str(error))
         self._on_part()
+
+
+def _is_latest(tx: Transaction, draft: Draft, manifest: str | None, now_unix_s: float) -> bool:
+    """Return whether this is the manifest of the collection's latest version, and lock that so."""
+    place = (draft.entity, draft.project, draft.name)
+    open_collection(tx, place, kind=LOGGED, type_name=draft.type, now_unix_s=now_unix_s)
+    return latest_manifest(tx.connection, *place) == manifest

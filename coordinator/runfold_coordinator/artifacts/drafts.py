@@ -105,6 +105,8 @@ class About:
     ttl: Ttl = Ttl()
     #: (target, aliases)
     links: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    #: Its files are added to those of the collection's latest version
+    incremental: bool = False
 
     def pack(self) -> bytes:
         """Return msgpack; what Python allows and msgpack has no place for was refused by `checked_about`."""
@@ -117,6 +119,7 @@ class About:
                 "tags": list(self.tags),
                 "ttl": ttl,
                 "links": [[target, list(aliases)] for target, aliases in self.links],
+                "incremental": self.incremental,
             },
             max_depth=MAX_METADATA_DEPTH + 4,
         )
@@ -134,6 +137,7 @@ class About:
             tags=tuple(found["tags"]),
             ttl=Ttl(*found["ttl"]),
             links=tuple((target, tuple(aliases)) for target, aliases in found["links"]),
+            incremental=found["incremental"],
         )
 
     def with_later(self, later: About) -> About:
@@ -146,6 +150,7 @@ class About:
             tags=_united(self.tags, later.tags),
             ttl=self.ttl if later.ttl.is_inherited else later.ttl,
             links=_united(self.links, later.links),
+            incremental=self.incremental or later.incremental,
         )
 
 
@@ -186,6 +191,7 @@ def checked_about(
     tags: Sequence[str],
     ttl: object,
     links: Sequence[tuple[str, Sequence[str]]] = (),
+    incremental: bool = False,
 ) -> About:
     """Return what a commit says, if all of it may be.
 
@@ -204,6 +210,7 @@ def checked_about(
         tags=checked_tags(tags),
         ttl=Ttl.parse(ttl),
         links=found,
+        incremental=incremental,
     )
 
 

@@ -1,4 +1,4 @@
-"""Parts of a distributed version become one manifest. Pure."""
+"""Manifests become one: the parts of a distributed version, or a version and what is added to it. Pure."""
 
 from __future__ import annotations
 
@@ -34,6 +34,16 @@ def merge_entries(parts: Sequence[Entries]) -> Iterator[tuple[str, Entry]]:
             yield name, entry
         elif not is_same(entry, last[1]):
             raise PathConflictError(name)
+
+
+def overlay_entries(top: Entries, base: Entries) -> Iterator[tuple[str, Entry]]:
+    """Yield the entries of both by name; where both have one, that of `top`."""
+    last: str | None = None
+    # Of equal names heapq.merge brings that of the first one first.
+    for name, entry in heapq.merge(top, base, key=_name):
+        if name != last:
+            last = name
+            yield name, entry
 
 
 def is_same(one: Entry, other: Entry) -> bool:

@@ -1,4 +1,4 @@
-"""The manifest of a distributed version, from those of its parts: read and written as streams."""
+"""The manifest of a version, from those of its parts, or of another one: read and written as streams."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -18,13 +18,14 @@ from runfold_coordinator.artifacts.manifest_stream import (
     read_entries,
     summed,
 )
-from runfold_coordinator.artifacts.merge import Entries, merge_entries
+from runfold_coordinator.artifacts.merge import Entries, merge_entries, overlay_entries
 from runfold_coordinator.blobs.blobs import Blobs
 
 #: Manifests read at once; of more parts, intermediate ones are made.
 FAN_IN = 64
 
 _Open = Callable[[], BinaryIO]
+_Combine = Callable[[Sequence[Entries]], Entries]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +45,30 @@ def merge_manifests(blobs: Blobs, manifests: Sequence[str]) -> Merged:
         BlobMissingError, BlobUnavailableError, OSError, StoreUnavailableError: Not now.
     """
     distinct = list(dict.fromkeys(manifests))
-    files = _Files(blobs.place.incoming)
-    try:
-        sources: list[_Open] = [lambda digest=digest: blobs.open(digest) for digest in distinct]  # type: ignore[misc]
+    with contextlib.closing(_Files(blobs.place.incoming)) as files:
+        sources: list[_Open] = [_opener(blobs, digest) for digest in distinct]
         while len(sources) > FAN_IN:
             sources = [
                 files.keep(sources[start : start + FAN_IN]).open for start in range(0, len(sources), FAN_IN)
             ]
-        found = files.keep(sources)
-        failpoints.hit("artifacts.after_merge")
-        blobs.adopt(found.digest, found.byte_count, found.path)
-        return Merged(found.digest, found.sums)
-    finally:
-        files.remove()
+        return _adopted(blobs, files.keep(sources))
+
+
+def overlay_manifests(blobs: Blobs, top: str, base: str) -> Merged:
+    """Keep the manifest that has the entries of both, `top`'s where both have one; raises as above."""
+    with contextlib.closing(_Files(blobs.place.incoming)) as files:
+        sources = [_opener(blobs, top), _opener(blobs, base)]
+        return _adopted(blobs, files.keep(sources, lambda parts: overlay_entries(*parts)))
+
+
+def _opener(blobs: Blobs, digest: str) -> _Open:
+    return lambda: blobs.open(digest)
+
+
+def _adopted(blobs: Blobs, found: _Kept) -> Merged:
+    failpoints.hit("artifacts.after_merge")
+    blobs.adopt(found.digest, found.byte_count, found.path)
+    return Merged(found.digest, found.sums)
 
 
 def parts_with(blobs: Blobs, manifests: Sequence[str], name: str) -> list[str]:
@@ -87,7 +99,7 @@ class _Files:
         self._folder = folder
         self._paths: list[Path] = []
 
-    def keep(self, sources: Sequence[_Open]) -> _Kept:
+    def keep(self, sources: Sequence[_Open], combine: _Combine = merge_entries) -> _Kept:
         path = self._folder / f"manifest-{secrets.token_hex(8)}.tmp"
         self._paths.append(path)
         sums, total, byte_count = ManifestSums(), hashlib.sha256(), 0
@@ -95,16 +107,12 @@ class _Files:
             parts: list[Entries] = [read_entries(opened.enter_context(open_one())) for open_one in sources]
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             file = opened.enter_context(open(fd, "wb"))
-            for piece in _packed(parts, sums):
+            for piece in packed_entries(summed(combine(parts), sums)):
                 file.write(piece)
                 total.update(piece)
                 byte_count += len(piece)
         return _Kept(path, total.hexdigest(), byte_count, sums)
 
-    def remove(self) -> None:
+    def close(self) -> None:
         for path in self._paths:
             path.unlink(missing_ok=True)
-
-
-def _packed(parts: Sequence[Entries], sums: ManifestSums) -> Iterator[bytes]:
-    return packed_entries(summed(merge_entries(parts), sums))

@@ -20,9 +20,14 @@ from runfold_coordinator.artifacts.draft_rows import as_draft, note_version, upd
 from runfold_coordinator.artifacts.drafts import About
 from runfold_coordinator.artifacts.errors import ArtifactRefusedError
 from runfold_coordinator.artifacts.merge import PathConflictError
-from runfold_coordinator.artifacts.part_merge import Merged, merge_manifests, parts_with
+from runfold_coordinator.artifacts.part_merge import (
+    Merged,
+    merge_manifests,
+    overlay_manifests,
+    parts_with,
+)
 from runfold_coordinator.artifacts.participants import Participants, Teller
-from runfold_coordinator.artifacts.versions import make_version
+from runfold_coordinator.artifacts.versions import latest_manifest, make_version
 from runfold_coordinator.blobs.blobs import Blobs
 from runfold_coordinator.blobs.errors import BlobError
 from runfold_coordinator.clock import Clock
@@ -166,13 +171,23 @@ class Settler:
         *,
         generation: int | None = None,
     ) -> bool:
-        merged, why = self._merge([row for row in parts if _is_here(row)])
+        arrived = [row for row in parts if _is_here(row)]
+        merged, why = self._merge(arrived)
+        is_added = merged is not None and any(as_draft(row).about.incremental for row in arrived)
+        base = self._base(finish) if is_added else None
+        if merged is not None and base is not None:
+            merged = overlay_manifests(self._blobs, merged.manifest, base)
         now_unix_s = self._clock.unix_s()
         with self._store.writing.transaction() as tx:
             if not self._is_unchanged(tx, parts):
                 return True  # another process has closed it, or a part came: look again
             if merged is not None and self._blobs.hold(tx, [merged.manifest]):
                 return False  # it was damaged meanwhile: it is merged again
+            if (
+                is_added
+                and latest_manifest(tx.connection, finish.entity, finish.project, finish.name) != base
+            ):
+                return True  # another version came meanwhile: it is added to that one
             number = self._newest_generation(key, tx) + 1 if generation is None else generation
             for row in parts:
                 update_draft(tx, row.client_id, generation=number, waits_for=None)
@@ -220,6 +235,11 @@ class Settler:
         )
         for row in arrived:
             note_version(tx, row, made, now_unix_s)
+
+    def _base(self, finish: Any) -> str | None:
+        """Return the manifest that the parts are added to; None: they are all."""
+        with self._store.snapshot() as connection:
+            return latest_manifest(connection, finish.entity, finish.project, finish.name)
 
     def _merge(self, arrived: Sequence[Any]) -> tuple[Merged | None, str | None]:
         """Return the merged manifest, or why there is none."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from runfold.protocol.artifact_names import LATEST
 from runfold.protocol.values import pack_value
 from runfold_coordinator.artifacts.collections import LINKED, LOGGED, open_collection, take_index
 from runfold_coordinator.artifacts.drafts import (
@@ -30,6 +31,7 @@ USED_BY = "used"
 _v = at.artifact_versions.c
 _m = at.artifact_members.c
 _a = at.artifact_aliases.c
+_c = at.artifact_collections.c
 _r = at.artifact_runs.c
 
 
@@ -103,7 +105,10 @@ def make_version(
     aliases, ignored = split_versions(about.aliases)
     link_errors: list[dict[str, str]] = []
     if not incomplete:
-        speaker = Speaker(draft.writer_id, draft.said_unix_ns)
+        # What is added to the latest version is the latest one, whatever its process has said meanwhile: else
+        # the next addition would begin without it.
+        writer_id = None if about.incremental else draft.writer_id
+        speaker = Speaker(writer_id, draft.said_unix_ns)
         move_aliases(tx, collection.collection_pk, version_pk, with_latest(aliases), speaker)
         for target, said in about.links:
             chosen, left_out = split_versions(said)
@@ -115,6 +120,18 @@ def make_version(
                 # The version is there whatever becomes of the link: who asked is told of it.
                 link_errors.append({"target": target, "error": str(error)})
     return Made(version_pk, is_new, list(dict.fromkeys(ignored)), link_errors)
+
+
+def latest_manifest(connection: sa.Connection, entity: str, project: str, name: str) -> str | None:
+    """Return the manifest of the collection's latest version; None where there is none."""
+    found: str | None = connection.execute(
+        sa.select(_v.manifest)
+        .join(at.artifact_aliases, _a.version_pk == _v.version_pk)
+        .join(at.artifact_collections, _c.collection_pk == _a.collection_pk)
+        .where(_c.entity == entity, _c.project == project, _c.live_name == name)
+        .where(_a.alias == LATEST, _v.deleted_unix_s.is_(None))
+    ).scalar_one_or_none()
+    return found
 
 
 def add_member(tx: Transaction, collection_pk: int, version_pk: int, now_unix_s: float) -> None:

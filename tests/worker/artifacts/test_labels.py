@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runfold import Artifact, ArtifactTTL, UsageError
+from runfold import Artifact, ArtifactTTL
 from runfold.artifacts.errors import ArtifactNotLoggedError
 from runfold.artifacts.labels import check_aliases, check_metadata, check_tags, with_latest
 from runfold.run_code import safe_name
@@ -98,10 +98,11 @@ def test_ttl() -> None:
         artifact.ttl = 5  # type: ignore[assignment]
 
 
-def test_what_is_not_there_says_what_to_do_instead() -> None:
-    with pytest.raises(UsageError, match="new_draft"):
-        Artifact("a", "t", incremental=True)
+def test_what_is_added_to_the_latest_version_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert Artifact("a", "t", incremental=True).incremental is True
+    assert "Using experimental arg `incremental`" in capsys.readouterr().err
     assert Artifact("a", "t").incremental is False
+    assert not capsys.readouterr().err
 
 
 def test_a_text_becomes_a_name() -> None:

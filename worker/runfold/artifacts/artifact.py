@@ -11,6 +11,7 @@ import copy
 import secrets
 from typing import Any
 
+from runfold import terminal
 from runfold.artifacts.draft import Draft
 from runfold.artifacts.labels import (
     check_aliases,
@@ -21,7 +22,6 @@ from runfold.artifacts.labels import (
 )
 from runfold.artifacts.relations_part import RelationsPart
 from runfold.current_run import current_run
-from runfold.errors import UnsupportedError
 from runfold.settings import Settings, process_environment
 
 
@@ -33,7 +33,8 @@ class Artifact(RelationsPart):
         type: What kind of thing it is: "dataset", "model", ...; all versions of a name have one type.
         description: A text for people.
         metadata: A dict of plain values.
-        incremental: Not supported: take the last version's `new_draft()`.
+        incremental: Its files are added to those of the collection's latest version, when the server makes
+            the next one of both; of two with one name the added one counts. See also `new_draft()`.
         use_as: Accepted for old scripts.
         storage_region: Accepted; the server knows where it keeps things.
 
@@ -51,14 +52,12 @@ class Artifact(RelationsPart):
         use_as: str | None = None,
         storage_region: str | None = None,  # noqa: ARG002  # W&B's signature
     ) -> None:
-        if incremental:
-            raise UnsupportedError(
-                "Artifact(incremental=True): take the last version and change that: "
-                "api.artifact('name:latest').new_draft()"
-            )
         self._base_name = check_name(name)
         self._type = check_type(type)
         self._client_id = secrets.token_hex(16)
+        if incremental:
+            terminal.warn("Using experimental arg `incremental`")
+        self._is_incremental = bool(incremental)
         self._use_as = use_as
         self._edited = {
             "description": check_description(description),

@@ -18,6 +18,7 @@ class FactsPart(VersionState):
 
     _distributed_id: str | None = None
     _use_as: str | None = None
+    _is_incremental: bool = False
 
     @property
     def id(self) -> str | None:
@@ -205,8 +206,8 @@ class FactsPart(VersionState):
 
     @property
     def incremental(self) -> bool:
-        """Always False: see `new_draft`."""
-        return False
+        """Whether it was made to be added to the collection's latest version."""
+        return self._is_incremental
 
     @property
     def use_as(self) -> str | None:

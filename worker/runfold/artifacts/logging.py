@@ -95,6 +95,7 @@ def describe(
         "ttl_s": "inherit" if ttl is ArtifactTTL.INHERIT else ttl,
         "distributed_id": distributed_id,
         "finalize": finalize,
+        "incremental": artifact.incremental,
     }
 
 
@@ -147,6 +148,7 @@ def deliver(
             tags=tuple(about["tags"]),
             distributed_id=about["distributed_id"],
             finalize=about["finalize"],
+            incremental=about["incremental"],
         )
     )
     hit("artifacts.after_record")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: How rows name an artifact of their run that may not be on the server yet.
 _CLIENT_ARTIFACT = "wandb-client-artifact://"
+#: Of artifacts with a part of a growing table each: the collection's latest version has all of them.
+INCREMENTAL_TYPE = "wandb-run-incremental-table"
 _ODD = re.compile(r"[^a-zA-Z0-9_\-.]+")
 #: Left of a name that no file can have, before a digest of all of it.
 _KEPT_CHARS = 60
@@ -55,8 +57,9 @@ def new_artifact(run: Any, name: str, kind: str) -> Artifact:
     """Return a draft named after a run, of a type that users can't give."""
     from runfold.artifacts.artifact import Artifact
 
-    artifact = Artifact(collection_name(f"run-{run.id}-{name}"), "run_table")
+    artifact = Artifact(collection_name(f"run-{run.id}-{name}"), "unspecified")
     artifact._type = kind  # noqa: SLF001  # one product
+    artifact._is_incremental = kind == INCREMENTAL_TYPE  # noqa: SLF001  # same
     return artifact
 
 

@@ -51,6 +51,7 @@ class ArtifactRecord(MapPayload):
         count: Files.
         distributed_id: Parts with the same one become one version; None: it is whole.
         finalize: False: other parts follow.
+        incremental: Its files are added to those of the collection's latest version.
     """
 
     client_id: str = ""
@@ -63,6 +64,7 @@ class ArtifactRecord(MapPayload):
     tags: tuple[str, ...] = ()
     distributed_id: str | None = None
     finalize: bool = True
+    incremental: bool = False
 
     TYPES: ClassVar[FieldTypes] = {
         **dict.fromkeys(("client_id", "name", "type", "digest", "distributed_id"), str),
@@ -70,8 +72,10 @@ class ArtifactRecord(MapPayload):
         "aliases": list,
         "tags": list,
         "finalize": bool,
+        "incremental": bool,
     }
     REQUIRED: ClassVar[frozenset[str]] = frozenset({"client_id", "name", "type", "digest"})
+    YOUNG: ClassVar[frozenset[str]] = frozenset({"incremental"})
 
 
 @dataclass(frozen=True, slots=True)
