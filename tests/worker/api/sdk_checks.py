@@ -10,13 +10,14 @@ import json
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import runfold
 from runfold.api import Run as StoredRun
+from support.processes import until
+from worker.api.sdk_values import charts, media
 
 RUN_ID = "checklist"
 #: Called in the process: (run, folder) -> whether it did what it should.
@@ -105,7 +106,7 @@ def restore(run: runfold.Run, folder: Path) -> bool:
         with file if file is not None else open(os.devnull) as opened:
             return opened.read()
 
-    return _soon(lambda: read() == "hello")
+    return until(lambda: read() == "hello")
 
 
 def watch(run: runfold.Run, _folder: Path) -> bool:
@@ -176,7 +177,7 @@ def use_model(run: runfold.Run, _folder: Path) -> bool:
         except ValueError:
             return b""  # on its way to the server
 
-    return _soon(lambda: read() == b"weights")
+    return until(lambda: read() == b"weights")
 
 
 def link_model(run: runfold.Run, folder: Path) -> bool:
@@ -199,67 +200,6 @@ def to_html(run: runfold.Run, _folder: Path) -> bool:
     return f"/runs/{RUN_ID}" in run.to_html(height=100)
 
 
-def media(run: runfold.Run, folder: Path) -> dict[str, bool]:
-    """Log one of each kind."""
-    import numpy as np
-
-    (folder / "shape.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
-    (folder / "water.pdb").write_text(
-        "HETATM    1  O   HOH A   1       0.000   0.000   0.000  1.00  0.00           O\n"
-    )
-    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
-    made = {
-        "Histogram": lambda: runfold.Histogram(np.arange(10.0)),
-        "Image": lambda: runfold.Image(pixels, caption="black"),
-        "Video": lambda: runfold.Video(np.zeros((2, 3, 8, 8), dtype=np.uint8), fps=4),
-        "Audio": lambda: runfold.Audio(np.zeros(800, dtype=np.float32), sample_rate=8000),
-        "Table": lambda: runfold.Table(columns=["a"], data=[[1], [2]]),
-        "Html": lambda: runfold.Html("<b>x</b>"),
-        "Object3D": lambda: runfold.Object3D(str(folder / "shape.obj")),
-        "Molecule": lambda: runfold.Molecule(str(folder / "water.pdb")),
-    }
-    return {name: _logs(run, f"media_{name}", make) for name, make in made.items()}
-
-
-def charts(run: runfold.Run, _folder: Path) -> dict[str, bool]:
-    """Log one of each chart."""
-    table = runfold.Table(columns=["x", "y"], data=[[1, 2.0], [2, 3.0]])
-    truth, scores = [0, 1, 1, 0], [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]]
-    made = {
-        "plot.line": lambda: runfold.plot.line(table, "x", "y", title="t"),
-        "plot.scatter": lambda: runfold.plot.scatter(table, "x", "y"),
-        "plot.bar": lambda: runfold.plot.bar(table, "x", "y"),
-        "plot.histogram": lambda: runfold.plot.histogram(table, "y"),
-        "plot.line_series": lambda: runfold.plot.line_series([1, 2], [[1, 2], [2, 3]], keys=["p", "q"]),
-        "plot.pr_curve": lambda: runfold.plot.pr_curve(truth, scores, ["a", "b"]),
-        "plot.roc_curve": lambda: runfold.plot.roc_curve(truth, scores, ["a", "b"]),
-        "plot.confusion_matrix": lambda: runfold.plot.confusion_matrix(
-            y_true=truth, preds=[0, 1, 0, 0], class_names=["a", "b"]
-        ),
-        "plots.precision_recall": lambda: runfold.plots.precision_recall(truth, scores, ["a", "b"]),
-        "runfold.plot_table": lambda: runfold.plot_table("wandb/line/v0", table, {"x": "x", "y": "y"}),
-    }
-    return {name: _logs(run, f"chart_{name.replace('.', '_')}", make) for name, make in made.items()}
-
-
-def _logs(run: runfold.Run, key: str, make: Callable[[], Any]) -> bool:
-    try:
-        run.log({key: make()})
-    except Exception:
-        traceback.print_exc()
-        return False
-    return True
-
-
-def _soon(holds: Callable[[], bool], limit_s: float = 60.0) -> bool:
-    deadline_s = time.monotonic() + limit_s
-    while time.monotonic() < deadline_s:
-        if holds():
-            return True
-        time.sleep(0.2)
-    return False
-
-
 def _in_a_run(code: Callable[[runfold.Run], Any], name: str, **arguments: Any) -> runfold.Run:
     run = runfold.init(project="digits", id=f"checklist-{name}", reinit="create_new", **arguments)
     code(run)
@@ -269,7 +209,7 @@ def _in_a_run(code: Callable[[runfold.Run], Any], name: str, **arguments: Any) -
 def _preempting() -> bool:
     run = _in_a_run(lambda run: run.mark_preempting(), "preempting")
     api = runfold.Api()
-    is_told = _soon(lambda: [found.id for found in api.runs("digits", {"state": "preempting"})] == [run.id])
+    is_told = until(lambda: [found.id for found in api.runs("digits", {"state": "preempting"})] == [run.id])
     api.close()
     run.finish()
     return is_told
