@@ -23,9 +23,9 @@ def test_a_pattern_is_searched_anywhere_in_the_text(pattern: str, text: str, fou
     ["(a+)+$", "(a|a)*$", "(a*)*b", "a*a*a*a*a*a*a*b", "(.*a){20}", "(a|b)*a(a|b){300}c", "(.{30}){30}x"],
 )
 def test_patterns_that_explode_in_re_stay_linear(pattern: str) -> None:
-    began_s = time.perf_counter()
+    began_s = time.thread_time()
     Pattern(pattern).search("a" * 20_000 + "!")
-    assert time.perf_counter() - began_s < 5
+    assert time.thread_time() - began_s < 5
 
 
 @pytest.mark.parametrize(

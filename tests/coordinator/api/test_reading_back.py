@@ -288,9 +288,9 @@ def test_a_series_of_500_points_is_read_fast(store: Store, api: Api) -> None:
     stored.insert_bulk(said, steps, {"loss": np.sin(steps / 1000)})
     run = api.run("e/p/r")
     run.history(keys=["loss"], pandas=False)
-    began_s = time.perf_counter()
+    began_s = time.process_time()  # of both: the server is a thread of this process
     rows = run.history(samples=500, keys=["loss"], pandas=False)
-    took_s = time.perf_counter() - began_s
+    took_s = time.process_time() - began_s
     assert 100 < len(rows) <= 500
     assert max(row["loss"] for row in rows) == pytest.approx(1.0, abs=1e-6)
     assert took_s < 1.0
