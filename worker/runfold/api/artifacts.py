@@ -12,9 +12,9 @@ from runfold.api.run_document import RunDocument
 from runfold.protocol.artifact_names import ArtifactNameError, ArtifactPath
 
 if TYPE_CHECKING:
+    from runfold.api.pages import Pages
     from runfold.artifacts.artifact import Artifact
     from runfold.artifacts.collections import ArtifactCollection, ArtifactType
-    from runfold.artifacts.pages import Pages
 
 
 class ApiArtifacts:
@@ -183,8 +183,8 @@ class RunArtifacts(RunDocument):
         return Artifact._of_server(self._connection, answer["artifact"])  # noqa: SLF001  # one family
 
     def _artifacts(self, relation: str, per_page: int) -> Pages[Artifact]:
+        from runfold.api.pages import Pages
         from runfold.artifacts.artifact import Artifact
-        from runfold.artifacts.pages import Pages
 
         return Pages(
             self._connection,

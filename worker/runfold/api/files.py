@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO, overload
+from typing import Any, TextIO
 
-from runfold.api.connection import Connection
+from runfold.api.connection import Connection, Parameters
 from runfold.api.errors import RequestError
+from runfold.api.pages import Pages
 from runfold.api.said import Said
 from runfold.protocol.file_names import FileNameError
 from runfold.safe_path import safe_path
@@ -116,7 +117,7 @@ class File:
         self._connection.delete(f"{self._run_route}/files", {"name": self.name})
 
 
-class Files(Sequence[File]):
+class Files(Pages[File]):
     """A lazy list: pages are fetched as they are reached. Not thread-safe."""
 
     def __init__(
@@ -131,54 +132,21 @@ class Files(Sequence[File]):
     ) -> None:
         if names is not None and pattern is not None:
             raise RequestError("names and pattern exclude each other", field="pattern")
-        if isinstance(per_page, bool) or not isinstance(per_page, int) or per_page < 1:
-            raise RequestError("per_page must be a whole number, 1 or more", field="per_page")
-        self._connection = connection
-        self._run_route = run_route
-        self._parameters = {
+        parameters: Parameters = {
             "names": None if names is None else [*names],
             "pattern": pattern,
-            "limit": min(per_page, 1000),
             "state": state,
         }
-        self._found: list[File] = []
-        self._cursor: str | None = None
-        self._is_whole = names is not None and not names
-
-    def __len__(self) -> int:
-        while not self._is_whole:
-            self._load_page()
-        return len(self._found)
-
-    def __iter__(self) -> Iterator[File]:
-        place = 0
-        while self._has(place):
-            yield self._found[place]
-            place += 1
-
-    @overload
-    def __getitem__(self, place: int) -> File: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[File]: ...
-    def __getitem__(self, place: int | slice) -> File | list[File]:
-        if isinstance(place, slice) or place < 0:
-            return list(self)[place]
-        if not self._has(place):
-            raise IndexError(f"there are {len(self)} files")
-        return self._found[place]
+        super().__init__(
+            connection,
+            f"{run_route}/files",
+            parameters,
+            "files",
+            lambda each: File(connection, run_route, each),
+            per_page=per_page,
+        )
+        self._is_whole = names is not None and not names  # no names would be asked as all names
+        self._run_route = run_route
 
     def __repr__(self) -> str:
         return f"<Files of {self._run_route.removeprefix('/runs/')}>"
-
-    def _has(self, place: int) -> bool:
-        while place >= len(self._found) and not self._is_whole:
-            self._load_page()
-        return place < len(self._found)
-
-    def _load_page(self) -> None:
-        answer = self._connection.get(
-            f"{self._run_route}/files", {**self._parameters, "cursor": self._cursor}
-        )
-        self._found.extend(File(self._connection, self._run_route, each) for each in answer["files"])
-        self._cursor = answer["next_cursor"]
-        self._is_whole = self._cursor is None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Callable
+from typing import Any
 
-from runfold.api.connection import Connection
+from runfold.api.connection import Connection, Parameters
 from runfold.api.errors import RequestError
+from runfold.api.pages import Pages
 from runfold.api.run import Run
 
 
-class Runs(Sequence[Run]):
+class Runs(Pages[Run]):
     """A lazy list: pages are fetched as they are reached, `len()` is the server's count. Not thread-safe."""
 
     def __init__(
@@ -25,62 +26,25 @@ class Runs(Sequence[Run]):
         per_page: int,
         include: tuple[str, ...] = (),
     ) -> None:
-        if isinstance(per_page, bool) or not isinstance(per_page, int) or per_page < 1:
-            raise RequestError("per_page must be a whole number, 1 or more", field="per_page")
         self.entity = entity
         self.project = project
         self.filters = filters or {}
         self.order = order
-        self._connection = connection
-        self._parameters = {
+        parameters: Parameters = {
             "entity": entity,
             "project": project,
             "filters": _json(self.filters),
             "order": order,
-            "limit": min(per_page, 1000),
             "include": include,
         }
-        self._found: list[Run] = []
-        self._cursor: str | None = None
-        self._total: int | None = None
-
-    def __len__(self) -> int:
-        if self._total is None:
-            self._load_page()
-        return self._total or 0
-
-    def __iter__(self) -> Iterator[Run]:
-        place = 0
-        while self._has(place):
-            yield self._found[place]
-            place += 1
-
-    @overload
-    def __getitem__(self, place: int) -> Run: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Run]: ...
-    def __getitem__(self, place: int | slice) -> Run | list[Run]:
-        if isinstance(place, slice):
-            stop = place.stop
-            if stop is None or stop < 0 or (place.start or 0) < 0:
-                return list(self)[place]
-            self._has(stop - 1)
-            return self._found[place]
-        if place < 0:
-            return list(self)[place]
-        if not self._has(place):
-            raise IndexError(f"there are {len(self)} runs")
-        return self._found[place]
+        super().__init__(
+            connection, "/runs", parameters, "runs", lambda each: Run(connection, each), per_page=per_page
+        )
 
     @property
     def length(self) -> int:
         """The same as `len()` (W&B's name)."""
         return len(self)
-
-    @property
-    def more(self) -> bool:
-        """Whether there are runs that were not fetched yet."""
-        return self._total is None or self._cursor is not None
 
     def histories(
         self,
@@ -120,19 +84,6 @@ class Runs(Sequence[Run]):
 
     def __repr__(self) -> str:
         return f"<Runs {self.entity or '*'}/{self.project or '*'}>"
-
-    def _has(self, place: int) -> bool:
-        while place >= len(self._found):
-            if self._total is not None and self._cursor is None:
-                return False
-            self._load_page()
-        return True
-
-    def _load_page(self) -> None:
-        answer = self._connection.get("/runs", {**self._parameters, "cursor": self._cursor})
-        self._found.extend(Run(self._connection, document) for document in answer["runs"])
-        self._cursor = answer["next_cursor"]
-        self._total = answer["total"]
 
 
 def _json(filters: object) -> str | None:

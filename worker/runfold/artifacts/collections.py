@@ -7,11 +7,11 @@ from typing import Any, Self
 
 from runfold.api.connection import Connection
 from runfold.api.errors import NotFoundError
+from runfold.api.pages import Pages
 from runfold.api.paths import route
 from runfold.artifacts.artifact import Artifact
 from runfold.artifacts.facts_part import iso_time
 from runfold.artifacts.labels import check_description, check_name, check_tags
-from runfold.artifacts.pages import Pages
 from runfold.protocol.artifact_names import check_name as check_path_name
 
 

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from runfold.api.pages import Pages
 from runfold.api.paths import route
-from runfold.artifacts.pages import Pages
 from runfold.protocol.manifest import Entry
 
 if TYPE_CHECKING:

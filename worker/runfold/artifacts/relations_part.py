@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from runfold.api.errors import RunNotFoundError
+from runfold.api.pages import Pages
 from runfold.api.paths import route
 from runfold.artifacts.download_part import DownloadPart
 from runfold.artifacts.errors import ArtifactNotLoggedError
@@ -119,13 +120,8 @@ class RelationsPart(DownloadPart):
     def used_by(self) -> list[Run]:
         """Return the runs that use it."""
         self._version("used_by")
-        found, cursor = [], None
-        while True:
-            answer = self._server().get(self._route("used-by"), {"limit": 1000, "cursor": cursor})
-            found += [run for each in answer["runs"] if (run := self._run(each)) is not None]
-            cursor = answer["next_cursor"]
-            if cursor is None:
-                return found
+        runs = Pages(self._server(), self._route("used-by"), {}, "runs", self._run, per_page=1000)
+        return [run for run in runs if run is not None]
 
     def files(self, names: list[str] | None = None, per_page: int = 50) -> ArtifactFiles:
         """Return the version's files as a lazy list.

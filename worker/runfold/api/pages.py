@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from runfold.api.connection import Connection, Parameters
+from runfold.api.errors import RequestError
 
 _T = TypeVar("_T")
 
@@ -31,10 +32,10 @@ class Pages(Sequence[_T], Generic[_T]):
             max_page: What the server gives of one request.
 
         Raises:
-            ValueError: `per_page` is no number of items.
+            RequestError: (a ValueError) `per_page` is no number of items.
         """
         if isinstance(per_page, bool) or not isinstance(per_page, int) or per_page < 1:
-            raise ValueError("per_page must be a whole number, 1 or more")
+            raise RequestError("per_page must be a whole number, 1 or more", field="per_page")
         self._connection, self._path, self._key, self._make = connection, path, key, make
         self._parameters = {**parameters, "limit": min(per_page, max_page)}
         self._found: list[_T] = []
@@ -61,15 +62,22 @@ class Pages(Sequence[_T], Generic[_T]):
     @overload
     def __getitem__(self, place: slice) -> list[_T]: ...
     def __getitem__(self, place: int | slice) -> _T | list[_T]:
-        if isinstance(place, slice) or place < 0:
-            self._load(None)
+        if isinstance(place, slice):
+            self._load(_last_of(place))
             return self._found[place]
-        if not self._load(place):
-            raise IndexError(f"there are {len(self._found)}")
+        if place < 0:
+            self._load(None)
+        elif not self._load(place):
+            raise IndexError(f"there are {len(self._found)} {self._key}")
         return self._found[place]
 
     def __repr__(self) -> str:
         return f"<{self._key} of {self._path}>"
+
+    @property
+    def more(self) -> bool:
+        """Whether there may be some that were not fetched yet."""
+        return not self._is_whole
 
     def _load(self, place: int | None) -> bool:
         """Fetch pages up to a place, None: all; say whether there is something at it."""
@@ -80,3 +88,11 @@ class Pages(Sequence[_T], Generic[_T]):
             self._cursor = answer.get("next_cursor")
             self._is_whole = self._cursor is None
         return place is not None and place < len(self._found)
+
+
+def _last_of(places: slice) -> int | None:
+    """Return the last place that a slice may reach; None: it is told from the end, or goes to it."""
+    start, stop, step = places.start, places.stop, places.step
+    if stop is None or stop < 0 or (start or 0) < 0 or (step or 1) < 0:
+        return None
+    return int(stop) - 1
