@@ -18,7 +18,7 @@ from runfold.uploads.carrier import MOST_CHANGES, Carrier
 from runfold.uploads.jobs import AnyJob, FileJob, FolderJob
 from runfold.uploads.outbox import Outbox
 from runfold.uploads.planner import ASK_AGAIN_S, Planner
-from runfold.uploads.progress import Progress
+from runfold.uploads.shared_board import SharedBoard
 from runfold.uploads.transfer import BlobClient
 from support.faulty_blobs import FaultyBlobs, answer, answers, cut_off, passes
 
@@ -34,13 +34,13 @@ class Stage:
         self.server = FaultyBlobs()
         self.outbox = Outbox(folder / "target")
         self.strangers: set[str] = set()
-        self.progress = Progress(most_artifacts=1, clock=lambda: self.now_s)
-        self.planner = Planner(self.progress, self.outbox, lambda job: job.id not in self.strangers)
+        self.shared = SharedBoard(most_artifacts=1, clock=lambda: self.now_s)
+        self.planner = Planner(self.shared, self.outbox, lambda job: job.id not in self.strangers)
         self.client = BlobClient(
             "http://server", None, transport=self.server, patience_s=0.0, stop=threading.Event()
         )
         self.carrier = Carrier(
-            self.progress, self.outbox, lambda: self.client, upload_artifact, live_interval_s=LIVE_S
+            self.shared, self.outbox, lambda: self.client, upload_artifact, live_interval_s=LIVE_S
         )
         self.count = 0
 
@@ -65,9 +65,9 @@ class Stage:
         self.now_s += seconds
         self.planner.look()
         for _ in range(100):
-            with self.progress.turn:
-                is_held = self.progress._held_until_s > self.now_s
-                work = [] if is_held else self.progress.board.take()
+            with self.shared.turn:
+                is_held = self.shared._held_until_s > self.now_s
+                work = [] if is_held else self.shared.board.take()
             if not work:
                 return
             self.carrier.carry(work)
@@ -111,7 +111,7 @@ def test_files_are_uploaded_once_and_their_jobs_are_gone(stage: Stage) -> None:
         "a" * 32,
     )
     assert stage.server.rows["large"]["what"] == "media"
-    assert stage.progress.done_count == 2
+    assert stage.shared.done_count == 2
 
 
 def test_what_was_fixed_when_it_was_saved_is_as_old_as_that_however_late_it_comes(stage: Stage) -> None:
@@ -237,7 +237,7 @@ def test_a_file_that_is_not_there_is_given_up_with_the_reason(stage: Stage, poli
     assert result.error.endswith("gone is not there")
     assert result.document == {"name": "gone"}
     assert stage.stored == {"b": "b"}
-    assert stage.progress.failed_count == 1
+    assert stage.shared.failed_count == 1
 
 
 def test_other_content_than_was_meant_is_refused(stage: Stage) -> None:
@@ -276,8 +276,8 @@ def test_a_run_that_is_not_known_yet_waits_and_holds_nobody_up(stage: Stage) -> 
     stage.server.faults += [lambda _: None, lambda _: None, lambda _: answer(404)]
     stage.go()
     assert stage.stored == {"b": "b"}
-    assert not stage.progress.is_held
-    assert "HTTP 404" in str(stage.progress.trouble) or stage.progress.trouble is None
+    assert not stage.shared.is_held
+    assert "HTTP 404" in str(stage.shared.trouble) or stage.shared.trouble is None
     stage.go(1.0)
     assert stage.stored == {"a": "a", "b": "b"}
     assert stage.outbox.ids() == set()
@@ -288,15 +288,15 @@ def test_while_the_server_is_away_all_wait(stage: Stage) -> None:
     stage.put("a")
     stage.server.faults += [cut_off] * 3
     stage.go()
-    assert stage.progress.is_held
-    assert "connection reset" in str(stage.progress.trouble)
+    assert stage.shared.is_held
+    assert "connection reset" in str(stage.shared.trouble)
     stage.go(0.01)
     assert len(stage.server.faults) == 2, "nobody asks before the wait is over"
     for _ in range(3):
         stage.go(5.0)
     assert stage.stored == {"a": "a"}
-    assert not stage.progress.is_held
-    assert stage.progress.trouble is None
+    assert not stage.shared.is_held
+    assert stage.shared.trouble is None
 
 
 def test_one_that_is_refused_does_not_take_the_others_along(stage: Stage) -> None:
@@ -361,10 +361,10 @@ def test_what_somebody_else_did_is_forgotten(stage: Stage) -> None:
     stage.write("a", "a")
     job = stage.put("a", policy="end")
     stage.go()
-    assert len(stage.progress.board) == 1
+    assert len(stage.shared.board) == 1
     stage.outbox.forget(job)
     stage.go()
-    assert len(stage.progress.board) == 0
+    assert len(stage.shared.board) == 0
 
 
 def test_a_fault_of_ours_costs_a_wait(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
@@ -382,6 +382,6 @@ def test_an_answer_that_the_credentials_are_wrong_waits(stage: Stage) -> None:
     stage.put("a")
     stage.server.faults += answers(401)
     stage.go()
-    assert stage.progress.is_held
+    assert stage.shared.is_held
     stage.go(60.0)
     assert stage.stored == {"a": "a"}

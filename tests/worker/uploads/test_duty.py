@@ -96,7 +96,7 @@ def test_a_file_is_watched_until_its_writer_closed_its_spool(stage: Stage) -> No
     spool.close(final=True)
     stage.step(1.0)
     assert not uploader.watched_writers()
-    until(lambda: uploader.progress.trouble is not None)
+    until(lambda: uploader.shared.trouble is not None)
     assert stage.outbox.ids() == {job.id}
 
 
@@ -108,7 +108,7 @@ def test_a_writer_whose_spool_was_removed_has_ended(stage: Stage) -> None:
     def last_look() -> bool:
         stage.duty.close()
         assert stage.duty._uploader is not None
-        return stage.duty._uploader.progress.trouble is not None
+        return stage.duty._uploader.shared.trouble is not None
 
     until(last_look)
     assert stage.outbox.ids() == {job.id}, "that it is gone is for the server to know, which is away"
@@ -143,9 +143,9 @@ def test_the_agent_stays_while_it_may_get_on(stage: Stage) -> None:
     stage.register("http://127.0.0.1:9")
     uploader = stage.duty._uploader
     assert uploader is not None
-    until(lambda: uploader.progress.is_held)
+    until(lambda: uploader.shared.is_held)
     assert stage.duty.may_get_on()
     assert not stage.duty.is_at_work()
-    assert "127.0.0.1:9" in str(uploader.progress.trouble) or "HTTP address" in str(uploader.progress.trouble)
+    assert "127.0.0.1:9" in str(uploader.shared.trouble) or "HTTP address" in str(uploader.shared.trouble)
     stage.now_s += STUCK_S + stage.settings.unreachable_exit_s
     assert not stage.duty.may_get_on()

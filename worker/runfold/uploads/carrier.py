@@ -14,7 +14,7 @@ from runfold.uploads.file_upload import Outcome, Sent, tell_failed, upload_large
 from runfold.uploads.folder import files_of
 from runfold.uploads.jobs import ArtifactJob, FileJob, FolderJob
 from runfold.uploads.outbox import Outbox
-from runfold.uploads.progress import Progress
+from runfold.uploads.shared_board import SharedBoard
 from runfold.uploads.tasks import Task
 from runfold.uploads.transfer import BlobClient
 
@@ -38,7 +38,7 @@ class Carrier:
 
     def __init__(
         self,
-        progress: Progress,
+        shared: SharedBoard,
         outbox: Outbox,
         connect: Callable[[], BlobClient],
         upload_artifact: UploadArtifact,
@@ -46,7 +46,7 @@ class Carrier:
         live_interval_s: float,
     ) -> None:
         """`connect` returns a client for the server as it is known now, or raises TryLaterError."""
-        self._progress = progress
+        self._shared = shared
         self._outbox = outbox
         self._connect = connect
         self._upload_artifact = upload_artifact
@@ -60,14 +60,14 @@ class Carrier:
             except RefusedError as error:
                 self._refused(work, error)
         except StoppedError:
-            self._progress.later(work, 0.0)
+            self._shared.later(work, 0.0)
         except NotYetError as error:
-            self._progress.wait_for_more(work, error)
+            self._shared.wait_for_more(work, error)
         except TryLaterError as error:
-            self._progress.hold(work, error)
+            self._shared.hold(work, error)
         except Exception as error:
             logger.exception("a fault in an upload", extra={"event": "upload_fault"})
-            self._progress.wait_for_more(work, TryLaterError(f"a fault in the agent: {error}"))
+            self._shared.wait_for_more(work, TryLaterError(f"a fault in the agent: {error}"))
 
     def _upload(self, work: list[Task]) -> None:
         client, task = self._connect(), work[0]
@@ -76,12 +76,12 @@ class Carrier:
                 document = self._upload_artifact(client, job)
                 hit("uploads.before_end")
                 self._outbox.end(job, **document)
-                self._progress.done(task)
+                self._shared.done(task)
             case FolderJob() as job:
                 self._upload_folder(client, task, job)
             case FileJob():
                 self._upload_files(client, work)
-        self._progress.succeeded()
+        self._shared.succeeded()
 
     def _upload_folder(self, client: BlobClient, task: Task, job: FolderJob) -> None:
         """Make jobs of what lies in it; it is done when they are."""
@@ -91,23 +91,23 @@ class Carrier:
                 self._outbox.put(each, is_synced=False)
             task.parts = {each.id for each in found}
         if task.parts & self._outbox.ids():
-            self._progress.later([task], FOLDER_EVERY_S)
+            self._shared.later([task], FOLDER_EVERY_S)
         else:
             self._outbox.forget(job)
-            self._progress.done(task)
+            self._shared.done(task)
 
     def _upload_files(self, client: BlobClient, work: list[Task]) -> None:
-        began_s, clock = self._progress.clock(), self._progress.clock
+        began_s, clock = self._shared.clock(), self._shared.clock
         outcomes: dict[Task, Outcome]
         if len(work) == 1 and (work[0].is_alone or work[0].size_bytes > SMALL_BYTES):
             outcome = upload_large(
                 client,
                 work[0],
-                should_stop=self._progress.stopping.is_set,
+                should_stop=self._shared.stopping.is_set,
                 is_enough=lambda: self._is_enough(began_s),
             )
             if outcome is None:
-                self._progress.later(work, 0.0)
+                self._shared.later(work, 0.0)
                 return
             outcomes = {work[0]: outcome}
         else:
@@ -117,8 +117,8 @@ class Carrier:
             self._settle(task, outcome, took_s=clock() - began_s)
 
     def _is_enough(self, began_s: float) -> bool:
-        self._progress.heard()
-        return self._progress.clock() - began_s >= SLICE_S and self._progress.others_wait()
+        self._shared.heard()
+        return self._shared.clock() - began_s >= SLICE_S and self._shared.others_wait()
 
     def _settle(self, task: Task, outcome: Outcome, *, took_s: float) -> None:
         if isinstance(outcome, str):
@@ -130,30 +130,30 @@ class Carrier:
         else:
             hit("uploads.before_end")
             self._outbox.forget(task.job)
-            self._progress.done(task)
+            self._shared.done(task)
 
     def _rest(self, task: Task, sent: Sent, took_s: float) -> None:
-        with self._progress.turn:
+        with self._shared.turn:
             task.rest(
                 sent.mark, sent.digest, modified_unix_s=sent.modified_unix_s, read_unix_s=sent.read_unix_s
             )
-        self._progress.later([task], max(self._live_interval_s, REST_RATIO * took_s))
+        self._shared.later([task], max(self._live_interval_s, REST_RATIO * took_s))
 
     def _source_failed(self, task: Task, error: SourceError) -> None:
         is_watched = task.is_live and not task.began_final
         if is_watched and error.is_gone:
-            self._progress.later([task], self._live_interval_s)  # not written yet, or written anew by rename
+            self._shared.later([task], self._live_interval_s)  # not written yet, or written anew by rename
             return
         if task.is_live and error.is_gone and task.sent_digest is not None:
             self._outbox.forget(task.job)  # what it was last is there
-            self._progress.done(task)
+            self._shared.done(task)
             return
         task.changes += 1
         is_hopeless = error.is_gone or (isinstance(task.job, FileJob) and task.job.sha256 is not None)
         if is_hopeless or (task.changes >= MOST_CHANGES and not is_watched):
             self._fail(task, str(error))
         else:
-            self._progress.later([task], task.waits.fail())
+            self._shared.later([task], task.waits.fail())
 
     def _refused(self, work: list[Task], error: RefusedError) -> None:
         if len(work) == 1:
@@ -161,7 +161,7 @@ class Carrier:
             return
         for task in work:  # one of them may be to blame
             task.is_alone = True
-        self._progress.later(work, 0.0)
+        self._shared.later(work, 0.0)
 
     def _fail(self, task: Task, message: str) -> None:
         """End a job for good. The server is told first: where it can't be, all is done again later."""
@@ -170,6 +170,6 @@ class Carrier:
         if isinstance(task.job, FileJob):
             tell_failed(self._connect(), task.job, message, time.time())
             about["name"] = task.job.name
-        self._progress.say("an upload was given up: %s", message, "upload_failed")
+        self._shared.say("an upload was given up: %s", message, "upload_failed")
         self._outbox.end(task.job, error=message, **about)
-        self._progress.done(task, is_failed=True)
+        self._shared.done(task, is_failed=True)

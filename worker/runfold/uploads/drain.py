@@ -90,12 +90,12 @@ class _Outboxed:
     def upload(self, deadline_s: float | None) -> UploadReport:
         if not self._outbox.ids():
             return UploadReport()
-        uploader, progress = self._uploader, self._uploader.progress
+        uploader, shared = self._uploader, self._uploader.shared
         uploader.look()
         uploader.tell_ended(filter(self._has_ended, uploader.watched_writers()))
         uploader.start()
         try:
-            while uploader.unfinished_count and self._clock() - progress.heard_s < PATIENCE_S:
+            while uploader.unfinished_count and self._clock() - shared.heard_s < PATIENCE_S:
                 if deadline_s is not None and self._clock() >= deadline_s:
                     break
                 time.sleep(POLL_S)
@@ -103,11 +103,11 @@ class _Outboxed:
             uploader.stop()
         pending = uploader.unfinished_count
         return UploadReport(
-            uploaded=progress.done_count,
+            uploaded=shared.done_count,
             pending=pending,
-            failed=progress.failed_count,
+            failed=shared.failed_count,
             watched=len(uploader.watched_writers()),
-            trouble=progress.trouble if pending else None,
+            trouble=shared.trouble if pending else None,
         )
 
     def _is_meant(self, job: AnyJob) -> bool:

@@ -78,7 +78,7 @@ class Uploads:
 
     def is_at_work(self) -> bool:
         """Return whether jobs are left that get on at the moment."""
-        return self.may_get_on() and self._uploader is not None and not self._uploader.progress.is_held
+        return self.may_get_on() and self._uploader is not None and not self._uploader.shared.is_held
 
     def may_get_on(self) -> bool:
         """Return whether jobs are left that this agent may still get done, the server being away or not."""
@@ -87,9 +87,9 @@ class Uploads:
             return False
         if uploader.has_looked and not uploader.unfinished_count:
             return False
-        progress = uploader.progress
-        patience_s = self._settings.unreachable_exit_s if progress.is_held else STUCK_S
-        return self._clock() - progress.heard_s < patience_s
+        shared = uploader.shared
+        patience_s = self._settings.unreachable_exit_s if shared.is_held else STUCK_S
+        return self._clock() - shared.heard_s < patience_s
 
     def _make(self) -> Uploader:
         # Imported when needed: it brings the HTTP client along.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runfold.uploads.jobs import AnyJob, FileJob
 from runfold.uploads.outbox import Outbox
-from runfold.uploads.progress import Progress
+from runfold.uploads.shared_board import SharedBoard
 from runfold.uploads.source import mark_of
 from runfold.uploads.tasks import Task
 
@@ -25,8 +25,8 @@ SYNCED_AT_ONCE = 50
 class Planner:
     """`look` is for one thread, `tell_ended` and `watched_writers` for any."""
 
-    def __init__(self, progress: Progress, outbox: Outbox, is_mine: Callable[[AnyJob], bool]) -> None:
-        self._progress = progress
+    def __init__(self, shared: SharedBoard, outbox: Outbox, is_mine: Callable[[AnyJob], bool]) -> None:
+        self._shared = shared
         self._outbox = outbox
         self._is_mine = is_mine
         self._ended: set[str] = set()
@@ -39,21 +39,21 @@ class Planner:
 
     def watched_writers(self) -> set[str]:
         """Return the writers whose end is waited for."""
-        with self._progress.turn:
-            return {task.job.writer for task in self._progress.board.watches}
+        with self._shared.turn:
+            return {task.job.writer for task in self._shared.board.watches}
 
     def tell_ended(self, writers: Iterable[str]) -> None:
         """These will write no more: their files are uploaded a last time."""
         new = set(writers) - self._ended
         if new:
-            with self._progress.turn:
+            with self._shared.turn:
                 self._ended |= new
-                self._progress.board.end_watches(self._ended)
+                self._shared.board.end_watches(self._ended)
                 self._promote()
 
     def look(self) -> None:
         """Find what is new, what changed, and what is due."""
-        board, turn = self._progress.board, self._progress.turn
+        board, turn = self._shared.board, self._shared.turn
         ids = self._outbox.ids()
         with turn:
             known = board.ids
@@ -70,7 +70,7 @@ class Planner:
                     board.remove(gone)  # somebody else did it
             board.end_watches(self._ended)
             if found:
-                self._progress.heard_s = self._progress.clock()
+                self._shared.heard_s = self._shared.clock()
         for older in needless:
             if older is not None:
                 self._outbox.forget(older.job)
@@ -83,7 +83,7 @@ class Planner:
 
     def _mine(self, ids: set[str]) -> list[AnyJob]:
         """Return those of the jobs that are to be done here; the others are asked about again in a while."""
-        now_s = self._progress.clock()
+        now_s = self._shared.clock()
         self._passed_over = {job_id: at_s for job_id, at_s in self._passed_over.items() if job_id in ids}
         asked = {job_id for job_id in ids if now_s >= self._passed_over.get(job_id, now_s)}
         found = [job for job in self._outbox.read(asked) if self._is_mine(job)]
@@ -92,14 +92,14 @@ class Planner:
         return found
 
     def _promote(self) -> None:
-        self._progress.board.promote(self._progress.clock())
-        self._progress.turn.notify_all()
+        self._shared.board.promote(self._shared.clock())
+        self._shared.turn.notify_all()
 
     def _look_at_live(self) -> None:
         """Let the watched files go whose rest is over, and that are not as the server has them."""
-        now_s = self._progress.clock()
-        with self._progress.turn:
-            due = [task for task in self._progress.board.watches if task.rests and now_s >= task.not_before_s]
+        now_s = self._shared.clock()
+        with self._shared.turn:
+            due = [task for task in self._shared.board.watches if task.rests and now_s >= task.not_before_s]
         for task in due:
             assert isinstance(task.job, FileJob), "only files are watched"
             try:
@@ -109,7 +109,7 @@ class Planner:
             else:
                 is_same = mark_of(about) == task.sent_mark
                 task.size_bytes = about.st_size
-            with self._progress.turn:
+            with self._shared.turn:
                 if is_same and task.rests:
                     task.not_before_s = now_s + LOOK_AGAIN_S
                 else:
@@ -119,15 +119,15 @@ class Planner:
         """Bring new jobs to disk, a few at a time: most are done before their turn."""
         self._unsynced += [job.id for job in found]
         some, self._unsynced = self._unsynced[:SYNCED_AT_ONCE], self._unsynced[SYNCED_AT_ONCE:]
-        with self._progress.turn:
-            waiting = self._progress.board.ids
+        with self._shared.turn:
+            waiting = self._shared.board.ids
         left = [job_id for job_id in some if job_id in waiting]
         if left:
             self._outbox.sync(left)
 
     def _forget_results(self) -> None:
-        if self._progress.clock() - self._forgot_s >= FORGET_EVERY_S:
-            self._forgot_s = self._progress.clock()
+        if self._shared.clock() - self._forgot_s >= FORGET_EVERY_S:
+            self._forgot_s = self._shared.clock()
             self._outbox.tidy(time.time())
 
 

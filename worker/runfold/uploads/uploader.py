@@ -1,7 +1,7 @@
 """Uploader: works off an outbox with threads of its own. In: jobs as files, word of processes that ended.
 Out: blobs, files and artifacts on the server, results in the outbox.
 
-One thread plans (`planner.py`), the others carry (`carrier.py`); `progress.py` is what they share.
+One thread plans (`planner.py`), the others carry (`carrier.py`); `shared_board.py` is what they share.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from runfold.uploads.failures import TryLaterError
 from runfold.uploads.jobs import AnyJob
 from runfold.uploads.outbox import Outbox
 from runfold.uploads.planner import Planner
-from runfold.uploads.progress import Progress
+from runfold.uploads.shared_board import SharedBoard
 from runfold.uploads.transfer import BlobClient
 from runfold.uploads.upload_settings import UploadSettings
 
@@ -54,15 +54,15 @@ class Uploader:
         #: address -> client; more than one only where the server moved
         self._clients: dict[str, BlobClient] = {}
         self._threads: list[threading.Thread] = []
-        self.progress = Progress(most_artifacts=max(1, settings.threads - 1), clock=clock)
-        self._planner = Planner(self.progress, outbox, is_mine)
+        self.shared = SharedBoard(most_artifacts=max(1, settings.threads - 1), clock=clock)
+        self._planner = Planner(self.shared, outbox, is_mine)
         self._carrier = Carrier(
-            self.progress, outbox, self._connect, upload_artifact, live_interval_s=settings.live_interval_s
+            self.shared, outbox, self._connect, upload_artifact, live_interval_s=settings.live_interval_s
         )
 
     def start(self) -> None:
         """Start the threads; harmless when they run."""
-        if not self._threads and not self.progress.stopping.is_set():
+        if not self._threads and not self.shared.stopping.is_set():
             self._threads = [threading.Thread(target=self._plan, name="runfold-uploads", daemon=True)]
             self._threads += [
                 threading.Thread(target=self._carry, name=f"runfold-upload-{number}", daemon=True)
@@ -73,8 +73,8 @@ class Uploader:
 
     def stop(self) -> None:
         """End the threads, soon: what is under way is gone on from by whoever comes next. Idempotent."""
-        self.progress.stop()
-        with self.progress.turn:
+        self.shared.stop()
+        with self.shared.turn:
             clients = list(self._clients.values())
         for client in clients:
             client.close()
@@ -90,8 +90,8 @@ class Uploader:
     @property
     def unfinished_count(self) -> int:
         """Jobs that wait or are under way, but for those that watch a live process's files."""
-        with self.progress.turn:
-            return self.progress.board.unfinished_count
+        with self.shared.turn:
+            return self.shared.board.unfinished_count
 
     def look(self) -> None:
         """Look for jobs now, in the caller's thread: only before `start`."""
@@ -106,18 +106,18 @@ class Uploader:
         self._planner.tell_ended(writers)
 
     def _plan(self) -> None:
-        while not self.progress.stopping.is_set():
+        while not self.shared.stopping.is_set():
             began_s = time.monotonic()
             try:
                 self._planner.look()
             except Exception:
                 logger.exception("a fault in planning uploads", extra={"event": "upload_fault"})
             took_s = time.monotonic() - began_s
-            self.progress.stopping.wait(max(LOOK_EVERY_S, REST_RATIO * took_s))
+            self.shared.stopping.wait(max(LOOK_EVERY_S, REST_RATIO * took_s))
 
     def _carry(self) -> None:
-        while not self.progress.stopping.is_set():
-            work = self.progress.take()
+        while not self.shared.stopping.is_set():
+            work = self.shared.take()
             if work:
                 self._carrier.carry(work)
 
@@ -125,14 +125,14 @@ class Uploader:
         url = self._address()
         if url is None:
             raise TryLaterError("no HTTP address of a server is known: set RUNFOLD_URL, or start one here")
-        with self.progress.turn:
+        with self.shared.turn:
             if url not in self._clients:
                 self._clients[url] = BlobClient(
                     url,
                     self._settings.api_key,
                     patience_s=self._settings.patience_s,
-                    stop=self.progress.stopping,
+                    stop=self.shared.stopping,
                     connections=4 * self._settings.threads,
-                    on_bytes=lambda _: self.progress.heard(),
+                    on_bytes=lambda _: self.shared.heard(),
                 )
             return self._clients[url]

@@ -1,4 +1,4 @@
-"""Progress: what the threads of an uploader share: the board, behind one lock, and how the server is doing.
+"""SharedBoard: what the threads of an uploader share: the board behind one lock, how the server is doing.
 
 The lock is never held while a disk or the server is waited for.
 """
@@ -22,7 +22,7 @@ LOG_EVERY_S = 60.0
 LONGEST_ASKED_WAIT_S = 60.0
 
 
-class Progress:
+class SharedBoard:
     """Thread-safe, but for `board`: `turn` is held around its calls."""
 
     def __init__(self, *, most_artifacts: int, clock: Callable[[], float] = time.monotonic) -> None:
