@@ -16,6 +16,9 @@ import runfold
 from runfold_coordinator.testing import LocalServer
 from support.processes import finish, start, until
 
+#: One job is read by all; were they spread, each worker would run it.
+pytestmark = pytest.mark.xdist_group("tables")
+
 TRAINER = """
 import datetime, sys
 import numpy as np, pandas as pd

@@ -15,14 +15,23 @@ pytestmark = [
     pytest.mark.journey,
     pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed"),
     pytest.mark.timeout(180),
+    pytest.mark.xdist_group("watch"),
 ]
+WAYS = ("ddp", "fsdp2", "compile")
 
 
-@pytest.mark.parametrize("way", ["ddp", "fsdp2", "compile"])
-def test_a_wrapped_model_tells_its_reduced_gradients(way: str, tmp_path: Path) -> None:
-    options = ["--standalone", "--nproc-per-node", "2", "-m", "support.watched_ranks", way, str(tmp_path)]
-    finish([start("torch.distributed.run", *options, env={"RUNFOLD_DIR": str(tmp_path / "runfold")})], 120)
-    said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two ranks said of a model a way: one job, as each would import torch three times."""
+    made = tmp_path_factory.mktemp("watched")
+    options = ["--standalone", "--nproc-per-node", "2", "-m", "support.watched_ranks", str(made), *WAYS]
+    finish([start("torch.distributed.run", *options, env={"RUNFOLD_DIR": str(made / "runfold")})], 150)
+    return made
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_wrapped_model_tells_its_reduced_gradients(way: str, folder: Path) -> None:
+    said = [json.loads((folder / f"{way}-{rank}.json").read_text()) for rank in range(2)]
     for one in said:
         logged = one["logged"][f"gradients/{one['name']}"]
         _, edges = np.histogram(np.array(one["gradient"]), 64)

@@ -1,4 +1,4 @@
-"""A rank whose model is wrapped and watched; prints what its run says. `torchrun ... -m support.watched_ranks WAY`."""
+"""A rank whose models are wrapped and watched; writes what its runs say: `torchrun ... -m support.watched_ranks FOLDER WAY...`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ def wrapped(model: torch.nn.Module, way: str) -> torch.nn.Module:
     return torch.compile(model, backend="eager")
 
 
-def main(way: str, folder: str) -> None:
-    dist.init_process_group("gloo")
-    rank = dist.get_rank()
+def watch(way: str, folder: str, rank: int) -> None:
     torch.manual_seed(0)
     model = wrapped(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1)), way)
     run = runfold.init(project="watching", mode="offline", group="g")
@@ -38,9 +36,15 @@ def main(way: str, folder: str) -> None:
     (name, gradient) = next((n, p.grad) for n, p in model.named_parameters() if n.endswith("0.weight"))
     local = gradient.to_local() if hasattr(gradient, "to_local") else gradient
     said = {"name": name, "gradient": local.reshape(-1).tolist(), "logged": found}
-    with open(os.path.join(folder, f"{rank}.json"), "w") as file:
+    with open(os.path.join(folder, f"{way}-{rank}.json"), "w") as file:
         json.dump(said, file)
     run.finish()
+
+
+def main(folder: str, *ways: str) -> None:
+    dist.init_process_group("gloo")
+    for way in ways:
+        watch(way, folder, dist.get_rank())
     dist.destroy_process_group()
 
 
