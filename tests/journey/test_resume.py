@@ -268,6 +268,27 @@ def test_runs_go_on_offline_as_far_as_the_spools_know_them(stage: Stage, name: s
     assert run.config == {"lr": 1} and run.tags == ["x"]
 
 
+def test_a_deleted_runs_id_is_refused_and_what_comes_late_is_told_of(
+    stage: Stage, name: str, tmp_path: Path
+) -> None:
+    stage.play({"id": name}, rows=[0.0])
+    api = runfold.Api(url=stage.server.url)
+    stage.run(name).delete()
+    for how in ({}, {"resume": "never"}, {"resume": "allow"}):
+        told = stage.play({"id": name, **how}, rows=[9.0])
+        assert told["error"] == "CommError"
+        assert f"runfold undelete local/journey/{name}" in told["message"]
+    away = stage.elsewhere()
+    told = stage.play({"id": name, "mode": "offline"}, env=away, rows=[1.0])
+    assert "error" not in told
+    done = sync(stage.server, Path(away["RUNFOLD_DIR"]))
+    assert done.returncode == 0, done.stderr
+    assert f"local/journey/{name} was deleted" in done.stdout
+    api.undelete(f"journey/{name}")
+    assert sorted(rows(stage.run(name)).values()) == [0.0, 1.0]
+    assert "deleted" not in sync(stage.server, Path(away["RUNFOLD_DIR"])).stdout
+
+
 def test_the_documents_example_runs_as_written(stage: Stage) -> None:
     text = (Path(__file__).parents[2] / "docs" / "resume.md").read_text()
     program = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from runfold import terminal
+from runfold.deleted_run import refuse
 from runfold.errors import CommError, UsageError
 from runfold.joining import Inherited, Membership
 from runfold.local_runs import LocalRun, find_writers, read_run, tail_of
@@ -64,6 +65,8 @@ def _resume(settings: Settings, membership: Membership, asking: Asking) -> Membe
                 + (" from what this machine's spools know" if local else " as if it were new")
                 + "; nothing that was logged before is lost"
             )
+    if known is not None and known.deleted:
+        refuse(identity)
     if known is not None and not known.exists and any(one.is_behind for one in local):
         known = None  # it has not got anything of the run yet: this machine has
     exists = bool(local) if known is None else known.exists
@@ -103,6 +106,8 @@ def _check(settings: Settings, identity: Identity, *, exists: bool, is_sure: boo
 def _rewind(settings: Settings, membership: Membership, moment: RunMoment, asking: Asking) -> Membership:
     identity = membership.identity
     known = _ask(settings, membership, asking, REWIND, moment)
+    if known is not None and known.deleted:
+        refuse(identity)
     local = find_writers(membership.node, identity) if known is None else []
     after = known.after_unix_ns if known is not None else 0
     runtime_s = known.runtime_s if known is not None else None
@@ -140,6 +145,8 @@ def _fork(settings: Settings, membership: Membership, moment: RunMoment, asking:
         after = max((one.identity.begins_unix_ns for one in local), default=0)
     else:
         own = _ask(settings, membership, asking, RESUME, RunMoment(identity.run_id, -1))
+        if own is not None and own.deleted:
+            refuse(identity)
         if own is not None and own.exists and own.fork != {"run_id": moment.run, "step": moment.value}:
             terminal.warn(
                 f"run {identity.run_path} exists already, and is no fork of {moment}: what it has stays as "

@@ -55,7 +55,7 @@ def init(  # noqa: PLR0917  # W&B's signature
     primary: bool | None = None,
     magic: Any = None,
 ) -> Run:
-    """Begin a run, or join one. Waits for nobody.
+    """Begin a run, or join one. Waits for nobody; with an `id`, for a moment, whether its run was deleted.
 
     Under a launcher (torchrun, Ray, Slurm, MPI, ...) with more than one rank, and with neither id, group nor
     mode given, all ranks join one shared run.
@@ -81,7 +81,7 @@ def init(  # noqa: PLR0917  # W&B's signature
     Raises:
         UsageError: An id, a project or a combination of arguments that can't be; or resume="must" or "never"
             and the run does not exist, or does.
-        CommError: resume="must" or "never", and the server can't be asked.
+        CommError: resume="must" or "never", and the server can't be asked; or a run of this id was deleted.
         ValidationError: A setting has a value that it can't have.
     """
     arguments: dict[str, Any] = {
@@ -115,14 +115,17 @@ def init(  # noqa: PLR0917  # W&B's signature
     environ = process_environment()
     resolved = Settings.resolved(arguments, settings, environ)
     terminal.be_silent(silent=resolved.silent)
-    previous = _settle_previous(resolved)
+    is_disabled = resolved.mode == "disabled" or resolved.disabled
+    previous = None if is_disabled else _settle_previous(resolved)
     if previous is not None:
         return previous
     initial = _initial_config(config, config_include_keys, config_exclude_keys)
-    if resolved.mode == "disabled" or resolved.disabled:
+    if is_disabled:
         from runfold.disabled import DisabledRun
 
-        return _activate(DisabledRun(resolved, initial, on_finish=_forget))
+        ignored = DisabledRun(resolved, initial, on_finish=_forget)
+        set_current(ignored)  # as W&B: whatever is active goes on, and is current no more
+        return ignored
     if resolved.resume == "auto" and resolved.run_id is None:
         resolved.run_id = last_run_id(resolved)
     membership = _joiner.join(
@@ -142,6 +145,10 @@ def init(  # noqa: PLR0917  # W&B's signature
         from runfold.going_on import go_on
 
         membership = go_on(resolved, membership)
+    elif _may_have_been_deleted(resolved, membership):
+        from runfold.deleted_run import refuse_if_deleted
+
+        refuse_if_deleted(membership.node, membership.identity)
     identity = membership.identity
     resolved.update(
         {
@@ -200,9 +207,19 @@ def _goes_on(settings: Settings, membership: Membership) -> bool:
     )
 
 
+def _may_have_been_deleted(settings: Settings, membership: Membership) -> bool:
+    """Whether the run has to be looked up: only an id that somebody gave was ever used."""
+    return (
+        settings.run_id is not None
+        and membership.identity.rank in (None, 0)
+        and not membership.is_offline
+        and knows_a_server(membership.node)
+    )
+
+
 def _activate(run: Run) -> Run:
     _active.append(run)
-    if current_run() is None:
+    if current_run() is None and run.settings.reinit != "create_new":
         set_current(run)
     return run
 

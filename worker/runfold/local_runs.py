@@ -5,7 +5,7 @@ For runs that go on offline, and for rows that the server has not got yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,18 @@ def find_writers(node: NodeSettings, identity: Identity, run_id: str | None = No
         return []  # beside it, not before it
     of_rank = [writer for writer in found if writer.identity.rank == identity.rank]
     return sorted(of_rank or found, key=lambda writer: writer.identity.begins_unix_ns)
+
+
+def identities_in(folders: Iterable[Path]) -> Iterator[Identity]:
+    """Yield who wrote the spools in these folders, or the folders themselves; of processes only."""
+    for folder in folders:
+        for directory in list_writers(folder) or [folder]:
+            try:
+                identity = Identity.unpack((directory / IDENTITY_NAME).read_bytes())
+            except _UNREADABLE:
+                continue
+            if identity.role == "process":
+                yield identity
 
 
 def tail_of(writer: LocalWriter) -> tuple[int, int]:

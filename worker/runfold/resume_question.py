@@ -38,6 +38,8 @@ class Known:
     """What the server knows of a run; see `GET .../resume`."""
 
     exists: bool = False
+    #: It was deleted, and is kept for a while: what is logged to it is hidden with it.
+    deleted: bool = False
     last_step: int = -1
     runtime_s: float | None = None
     after_unix_ns: int = 0
@@ -61,7 +63,7 @@ class Known:
         """
         try:
             if not said["exists"]:
-                return cls(fork=said.get("fork"))
+                return cls(fork=said.get("fork"), deleted=bool(said.get("deleted")))
             return cls(
                 exists=True,
                 last_step=int(said["last_step"]),
@@ -155,11 +157,16 @@ class Question:
             time.sleep(_AGAIN_AFTER_S)
 
     def _url(self) -> str:
-        url = self._node.url or (registered_url(self._node) if knows_a_server(self._node) else None)
+        url = address_of(self._node)
         if url is None:
             how = "set RUNFOLD_URL" + ("" if self._node.redis_url else ", or start one with `runfold up`")
             raise CommError(f"no server's HTTP address is known here: {how}")
         return url
+
+
+def address_of(node: NodeSettings) -> str | None:
+    """Return the server's HTTP address, as far as it is known here."""
+    return node.url or (registered_url(node) if knows_a_server(node) else None)
 
 
 def _patience_with(error: Exception, patience_s: float) -> float:

@@ -30,7 +30,7 @@ def resume(  # noqa: PLR0917 - one parameter of the query each
     entity: Name,
     project: Name,
     run_id: Name,
-    kind: Annotated[Literal["resume", "rewind", "fork"], Query()] = "resume",
+    kind: Annotated[Literal["resume", "rewind", "fork", "begin"], Query()] = "resume",
     step: Annotated[int | None, Query(ge=-1, le=2**62, description="last step to be kept")] = None,
     summary: bool = True,
     mode: Annotated[Literal["grouped", "shared"], Query()] = "grouped",
@@ -47,12 +47,16 @@ def resume(  # noqa: PLR0917 - one parameter of the query each
     """Tell how far a run is, to a process that is about to go on with it.
 
     Who asks says what its identity will say (mode to boot_id), so that ranks of one job get one answer. A run
-    that nobody knows is `{"exists": false, "joined": false}` and no error.
+    that nobody knows is `{"exists": false, "joined": false}` and no error, with `"deleted": true` where it
+    was deleted and is kept. "begin" asks for no more than these.
     """
     path = [checked_name(part) for part in (entity, project, run_id)]
     run = None if entity == NODE_ENTITY else backend.store.find_run(*path)
-    if run is None:
-        return answer(request, {"exists": False, "joined": False})
+    if run is None or kind == "begin":
+        found = {"exists": run is not None, "joined": False}
+        if run is None and entity != NODE_ENTITY and backend.store.find_run(*path, deleted=True) is not None:
+            found["deleted"] = True
+        return answer(request, found)
     asker = Asker(
         mode=mode,
         rank=rank,
@@ -66,5 +70,5 @@ def resume(  # noqa: PLR0917 - one parameter of the query each
         boot_id=boot_id,
     )
     reader: ResumeReader = request.app.state.resumes
-    found = reader.read(run, None if kind == "fork" else asker, step=step, with_summary=summary)
-    return answer(request, found)
+    known = reader.read(run, None if kind == "fork" else asker, step=step, with_summary=summary)
+    return answer(request, known)

@@ -10,9 +10,11 @@ import sqlalchemy as sa
 from coordinator.api.asgi import AsgiClient
 from coordinator.readers.stored_run import Said, StoredRun
 from runfold.protocol.branching import Branch
+from runfold_coordinator.edits.deletion import Deletion
 from runfold_coordinator.readers import resume_reader
 from runfold_coordinator.store import tables as t
 from runfold_coordinator.store.store import Store
+from support.frames import FakeClock
 
 PATH = "/api/v1/runs/e/p/r/resume"
 
@@ -33,6 +35,16 @@ def said(rank: int | None = None, at_s: float = 0, count: int = 3, **more: Any) 
 def test_a_run_that_nobody_knows_does_not_exist(client: AsgiClient) -> None:
     assert ask(client) == {"exists": False, "joined": False}
     assert client.get("/api/v1/runs/_nodes/p/r/resume").json() == {"exists": False, "joined": False}
+
+
+def test_who_begins_is_told_of_a_deletion_only(store: Store, client: AsgiClient) -> None:
+    assert ask(client, kind="begin") == {"exists": False, "joined": False}
+    run = StoredRun(store, "r")
+    run.deliver(said())
+    assert ask(client, kind="begin") == {"exists": True, "joined": False}
+    Deletion(store, FakeClock()).delete(run.row, by="ann")
+    for kind in ("begin", "resume", "rewind", "fork"):
+        assert ask(client, kind=kind) == {"exists": False, "joined": False, "deleted": True}
 
 
 def test_who_comes_next_is_told_all_that_it_goes_on_with(store: Store, client: AsgiClient) -> None:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from runfold.node.settings import NodeSettings
     from runfold.uploads.drain import UploadReport
 
+#: Runs that are asked about after a delivery, and how long each answer is waited for, seconds.
+MAX_ASKED = 200
+ASK_S = 2.0
+
 
 def sync(
     directories: Annotated[
@@ -39,13 +43,29 @@ def sync(
     report = _deliver(folders, settings, timeout_s, quiet=as_json or not sys.stderr.isatty())
     left_s = None if timeout_s is None else max(0.0, timeout_s - (time.monotonic() - began_s))
     uploads = _upload(folders, settings, left_s)
+    hidden = _deleted_runs(folders, settings) if report.acked else []
     if as_json:
         said = {**asdict(report), "unreadable": [str(path) for path in report.unreadable]}
-        print_json({**said, "uploads": asdict(uploads)})
+        print_json({**said, "uploads": asdict(uploads), "deleted_runs": hidden})
     else:
         _say(report, uploads)
+        for path in hidden:
+            sys.stdout.write(
+                f"run {path} was deleted, so this is hidden: `runfold undelete {path}` shows it\n"
+            )
     if report.pending or report.unreadable or uploads.pending or uploads.failed:
         raise typer.Exit(1)
+
+
+def _deleted_runs(folders: list[Path], settings: NodeSettings) -> list[str]:
+    """Return the paths of the runs in these folders that were deleted: who delivers late was not told yet."""
+    from runfold.deleted_run import is_deleted
+    from runfold.local_runs import identities_in
+
+    found = {identity.run_path: identity for identity in identities_in(folders)}
+    return [
+        path for path, one in sorted(found.items())[:MAX_ASKED] if is_deleted(settings, one, patience_s=ASK_S)
+    ]
 
 
 def _settings(url: str | None) -> NodeSettings:
