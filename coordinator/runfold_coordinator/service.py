@@ -21,10 +21,9 @@ from runfold_coordinator.api.backend import Backend
 from runfold_coordinator.api.body_limits import BODY_LIMITS
 from runfold_coordinator.api.gate import GatePolicy
 from runfold_coordinator.api.server import HttpServer
-from runfold_coordinator.artifacts.service import Artifacts
 from runfold_coordinator.ballast import Ballast
-from runfold_coordinator.blobs.service import BlobService
 from runfold_coordinator.clock import Clock, SystemClock
+from runfold_coordinator.content import Content
 from runfold_coordinator.downlink import KEEP_ACK_S, Downlink
 from runfold_coordinator.edits.changes import RunEdits
 from runfold_coordinator.edits.deletion import Deletion
@@ -56,7 +55,6 @@ from runfold_coordinator.readers.stops_reader import StopsReader
 from runfold_coordinator.readers.summary_reader import SummaryReader
 from runfold_coordinator.readers.system_reader import SystemReader
 from runfold_coordinator.redis_checks import RedisUnavailableError, check_redis
-from runfold_coordinator.run_files import RunFiles
 from runfold_coordinator.settings import CoordinatorSettings
 from runfold_coordinator.state_board import StateBoard
 from runfold_coordinator.states import Limits
@@ -68,8 +66,6 @@ from runfold_coordinator.verdicts.progress import StallLimits
 
 logger = logging.getLogger(__name__)
 
-#: Uploads leave so many times the ballast free: the database goes on, and the ballast can come back.
-KEPT_FREE_BALLASTS = 2
 #: Console lines of the writer that is blamed which are kept with a run's first failure.
 FAILURE_LINES = 20
 
@@ -142,28 +138,8 @@ class Service:
         store.keep_partitions(settings.partitions)
         ballast = Ballast(settings.data_dir / "ballast", settings.ballast_bytes)
         ballast.take()
-        blobs = BlobService(
-            store,
-            self._clock,
-            settings.blobs_url,
-            settings.data_dir,
-            min_age_s=settings.blob_min_age_s,
-            scrub_bytes_a_day=settings.blob_scrub_bytes,
-            keep_free_bytes=KEPT_FREE_BALLASTS * settings.ballast_bytes,
-            free_ballast=ballast.free,
-        )
-        self._stops.append(blobs.stop)
-        files = RunFiles(store, blobs.blobs, self._clock)
-        blobs.collector.add_roots(files.roots)
-        artifacts = Artifacts(
-            store,
-            blobs.blobs,
-            self._clock,
-            self._live_facts,
-            digest_log=settings.data_dir / "manifest-digests",
-        )
-        self._stops.append(artifacts.stop)
-        blobs.collector.add_root_numbers(artifacts.roots.numbers)
+        content = Content(store, self._clock, settings, ballast, self._live_facts)
+        self._stops.append(content.stop)
         alerts = Alerts(store, self._clock, settings.alerts_path, os.environ)
         self._stops.append(alerts.stop)
         open_stream = functools.partial(StreamReader, self.redis_url)
@@ -191,7 +167,7 @@ class Service:
             keep_s=settings.deleted_keep_s,
             node_stats_days=settings.node_stats_days,
         )
-        deletion.delete_artifacts = artifacts.deleter.delete_logged_by
+        deletion.delete_artifacts = content.artifacts.deleter.delete_logged_by
         maintenance = Maintenance(
             store,
             self._clock,
@@ -206,13 +182,8 @@ class Service:
         alerts.start()
         intake = Intake(store, self.loops, open_stream, redis_url=self.redis_url)
         self._stops.append(intake.close)
-        blobs.start()
-        artifacts.start()
-        self._start_http(
-            self._backend(
-                store, summaries, intake, stops, gate, deletion, blobs=blobs, files=files, artifacts=artifacts
-            )
-        )
+        content.start()
+        self._start_http(self._backend(store, summaries, intake, stops, gate, deletion, content))
         self._register(store.server_id)
 
     def _start_redis(self) -> str:
@@ -298,10 +269,7 @@ class Service:
         stops: Stops,
         gate: GatePolicy,
         deletion: Deletion,
-        *,
-        blobs: BlobService,
-        files: RunFiles,
-        artifacts: Artifacts,
+        content: Content,
     ) -> Backend:
         goodput = GoodputReader(store, self._clock)
         live = LiveReader(store, self._clock, self._live_facts, goodput.goodput)
@@ -318,33 +286,36 @@ class Service:
             goodput=goodput,
             alerts=AlertsReader(store),
             live=live,
-            metrics=self._metrics(store, live, blobs, artifacts),
+            metrics=self._metrics(store, live, content),
             intake=intake,
             stops=stops,
             stop_requests=StopsReader(store),
             edits=RunEdits(store, self._clock, self._live_facts.clock_offsets),
             deletion=deletion,
-            blobs=blobs.blobs,
-            uploads=blobs.uploads,
-            files=files,
+            blobs=content.blobs.blobs,
+            uploads=content.blobs.uploads,
+            files=content.files,
             stored_files=FilesReader(store),
-            artifacts=artifacts,
+            artifacts=content.artifacts,
             gate=gate,
             server_id=store.server_id,
             mono_s=self._clock.mono_s,
         )
 
-    def _metrics(self, store: Store, live: LiveReader, blobs: BlobService, artifacts: Artifacts) -> Metrics:
+    def _metrics(self, store: Store, live: LiveReader, content: Content) -> Metrics:
         backlog = BacklogReader(self.redis_url, self.settings.partitions, self._clock)
         self._stops.append(backlog.close)
-        content = ContentMetrics(store, self._clock, blobs.blobs, blobs.uploads, artifacts.committer.counts)
+        blobs = content.blobs
+        content_metrics = ContentMetrics(
+            store, self._clock, blobs.blobs, blobs.uploads, content.artifacts.committer.counts
+        )
         sources = OwnSources(
             store=store,
             clock=self._clock,
             http=HttpCounts(),
             loops=self.loops,
             backlog=backlog.read,
-            more=[content.families],
+            more=[content_metrics.families],
         )
         metrics = Metrics(sources, live, keys=self.settings.metrics_keys)
         self._stops.append(metrics.close)
