@@ -76,7 +76,7 @@ with wandb.init(project="walk", id="walk1") as run:
     changed.remove("notes.md")
     changed.add_reference(logged.get_entry("a.txt"), name="copy.txt")
     assert run.log_artifact(changed).wait(60).version == "v1"
-    assert changed.get_entry("copy.txt").digest == logged.get_entry("a.txt").digest
+    assert changed.manifest.entries["copy.txt"].digest == logged.get_entry("a.txt").digest
 
     folder = logged.download()
     assert Path(folder) == Path("artifacts/data:v0").absolute()

@@ -68,7 +68,8 @@ class RunCode(RunArtifacts):
         self._recorder.check_active("log_code")
         from runfold.artifacts.artifact import Artifact
 
-        artifact = Artifact(safe_name(name or f"source-{self._program_name()}"), "code")
+        artifact = Artifact(safe_name(name or f"source-{self._program_name()}"), "unspecified")
+        artifact._type = "code"  # noqa: SLF001  # one product; users can't give it to a name like this
         if root is not None:
             folder = os.path.abspath(root)  # noqa: PTH100  # as W&B gives it to the functions
             for path in _chosen(folder, include_fn, exclude_fn):

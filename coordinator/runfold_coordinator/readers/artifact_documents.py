@@ -82,6 +82,7 @@ def draft_document(row: Any, run: Any, *, version: dict[str, Any] | None = None)
         "version": None,
         "aliases": list(about.aliases),
         "is_link": False,
+        "linked_unix_s": None,
         "source": None,
         "type": row.type,
         "description": about.description,
@@ -136,6 +137,7 @@ def _document(row: Any, aliases: list[str], tags: list[str], source: Any, run: A
         "version": f"v{row.index}",
         "aliases": aliases,
         "is_link": row.kind == LINKED,
+        "linked_unix_s": row.since_unix_s if row.kind == LINKED else None,
         "source": {
             "entity": source.entity,
             "project": source.project,

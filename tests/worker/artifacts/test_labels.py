@@ -41,12 +41,16 @@ def test_metadata_may_be_json() -> None:
             Artifact("a", "t", metadata=wrong)
 
 
-@pytest.mark.parametrize("kind", ["job", "wandb-history"])
-def test_a_reserved_type(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a", "job"), ("a", "wandb-history"), ("run-x", "run_table"), ("source-x", "code")]
+)
+def test_a_reserved_type(name: str, kind: str) -> None:
     with pytest.raises(
         ValueError, match=f"'{kind}' is reserved for internal use. Please use a different type."
     ):
-        Artifact("a", kind)
+        Artifact(name, kind)
+    if kind in ("run_table", "code"):
+        assert Artifact("a", kind).type == kind
 
 
 def test_metadata_is_plain_and_without_secrets() -> None:
@@ -77,8 +81,10 @@ def test_aliases_and_tags() -> None:
     with pytest.raises(TypeError, match="an alias must be text, not 1"):
         check_aliases([1])  # type: ignore[list-item]  # as the test says
     assert check_tags(["one two", "x-1"]) == ["one two", "x-1"]
-    with pytest.raises(ValueError, match=r"Invalid tag\(s\)\. Tags must only contain"):
+    with pytest.raises(ValueError, match=r"Invalid tag\(s\)\.  Tags must only contain"):
         check_tags(["a!"])
+    with pytest.raises(TypeError, match="a tag must be text, not 1"):
+        check_tags([1])  # type: ignore[list-item]  # as the test says
 
 
 def test_ttl() -> None:
@@ -94,7 +100,9 @@ def test_ttl() -> None:
         _ = artifact.ttl
     with pytest.raises(ValueError, match="has to be positive"):
         artifact.ttl = datetime.timedelta(0)
-    with pytest.raises(TypeError):
+    artifact.ttl = datetime.timedelta(seconds=1.7)
+    assert artifact.ttl == datetime.timedelta(seconds=1)
+    with pytest.raises(AttributeError):
         artifact.ttl = 5  # type: ignore[assignment]
 
 
@@ -112,13 +120,18 @@ def test_a_text_becomes_a_name() -> None:
 
 def test_metadata_is_what_every_reader_of_json_takes() -> None:
     said = {
-        "most": float("inf"),
-        "least": [-float("inf")],
         "large": 10**40,
         "edge": -(2**63),
         "no\udcff": "\udcff",
     }
     assert check_metadata(said) == {
-        "most": "Infinity", "least": ["-Infinity"], "large": str(10**40), "edge": -(2**63), "no?": "?",
+        "large": str(10**40), "edge": -(2**63), "no?": "?",
     }  # fmt: skip
     json.dumps(check_metadata(said), allow_nan=False, ensure_ascii=False).encode()
+    for value in (float("inf"), [-float("inf")]):
+        with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
+            check_metadata({"a": value})
+    assert check_metadata({None: 1, True: 2}) == {"null": 1, "true": 2}
+    assert len(check_metadata({str(key): key for key in range(100)})) == 100
+    with pytest.raises(ValueError, match="Artifact must not have more than 100 metadata keys"):
+        check_metadata({str(key): key for key in range(101)})

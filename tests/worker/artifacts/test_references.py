@@ -87,7 +87,7 @@ def test_an_entry_of_another_artifact_is_its_content() -> None:
     one, other = Artifact("one", "t"), Artifact("other", "t")
     (shared,) = other.add_reference(one.add_file("f"), name="g")
     assert (shared.path, shared.digest, shared.ref) == ("g", file_entry(b"x").digest, None)
-    assert shared.local_path == one.get_entry("f").local_path
+    assert shared.local_path == one.manifest.entries["f"].local_path
 
 
 @pytest.fixture

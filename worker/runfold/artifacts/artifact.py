@@ -37,6 +37,7 @@ class Artifact(RelationsPart):
             the next one of both; of two with one name the added one counts. See also `new_draft()`.
         use_as: Accepted for old scripts.
         storage_region: Accepted; the server knows where it keeps things.
+        digest_algorithm: "MD5". Others are accepted: collections are all known by MD5 here.
 
     Raises:
         ValueError: The name or type can't be one. TypeError: The metadata is no dict.
@@ -50,10 +51,14 @@ class Artifact(RelationsPart):
         metadata: dict[str, Any] | None = None,
         incremental: bool = False,
         use_as: str | None = None,
-        storage_region: str | None = None,  # noqa: ARG002  # W&B's signature
+        storage_region: str | None = None,
+        digest_algorithm: str = "MD5",
     ) -> None:
         self._base_name = check_name(name)
-        self._type = check_type(type)
+        self._type = check_type(type, name)
+        self._storage_region = storage_region
+        if digest_algorithm == "XXH128":
+            terminal.warn_once("digest_algorithm='XXH128' is not used: collections are known by MD5 here")
         self._client_id = secrets.token_hex(16)
         if incremental:
             terminal.warn("Using experimental arg `incremental`")

@@ -13,7 +13,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from runfold import terminal
-from runfold.artifacts.draft import POLICIES
+from runfold.artifacts.draft import check_path, check_policy
 from runfold.artifacts.entries import ArtifactManifest, ArtifactManifestEntry
 from runfold.artifacts.references import refer
 from runfold.artifacts.version_state import VersionState
@@ -26,17 +26,26 @@ class ContentsPart(VersionState):
     """Files and references by name. What was added does not change any more, whatever happens to the file."""
 
     @contextlib.contextmanager
-    def new_file(self, name: str, mode: str = "x", encoding: str | None = None) -> Iterator[IO[Any]]:
+    def new_file(
+        self,
+        name: str,
+        mode: str = "x",
+        encoding: str | None = None,
+        policy: str = "mutable",
+    ) -> Iterator[IO[Any]]:
         """Open a new file that is added when the `with` block ends, unless by an exception.
 
         Args:
             name: In the artifact.
             mode: As of open(): "x" (must be new), "w", "a", with "b" for bytes.
+            policy: Accepted; what was written is the artifact's own in any case.
 
         Raises:
             ArtifactFinalizedError: It was logged. ValueError: There is a file of this name, and mode has "x".
         """
         draft = self._contents("new_file")
+        name = check_path(name)
+        check_policy(policy)
         there = draft.entries.get(name)
         path = draft.staging.new_path()
         if there is not None and "x" in mode:
@@ -58,7 +67,7 @@ class ContentsPart(VersionState):
         local_path: str | os.PathLike[str],
         name: str | None = None,
         is_tmp: bool | None = False,
-        skip_cache: bool | None = False,  # noqa: ARG002  # W&B's signature
+        skip_cache: bool | None = False,
         policy: str | None = "mutable",
         overwrite: bool = False,
     ) -> ArtifactManifestEntry:
@@ -67,6 +76,7 @@ class ContentsPart(VersionState):
         Args:
             name: In the artifact; None: the file's own.
             is_tmp: Put a part of the digest into the name, so that it is unique.
+            skip_cache: Told of the entry; files that are uploaded go into no cache.
             policy: "mutable": a copy is kept until the upload (without cost where the file system shares
                 blocks). "immutable": no copy; the file must stay as it is, and the upload checks that.
             overwrite: Replace a file of this name.
@@ -76,15 +86,17 @@ class ContentsPart(VersionState):
             ValueError: `local_path` is no file, `name` is no name, or is taken by other content.
         """
         draft = self._contents("add_file")
+        if not os.path.isfile(local_path):  # noqa: PTH113  # as W&B
+            raise ValueError(f"Path is not a file: {local_path!r}")
         path = os.fspath(local_path)
-        if not os.path.isfile(path):  # noqa: PTH113  # as W&B
-            raise ValueError(f"Path is not a file: {path!r}")
-        _check_policy(policy)
+        check_policy(policy)
         logical = _logical(name or os.path.basename(path))  # noqa: PTH119  # as W&B
         if is_tmp:
             logical = self._hashed_name(path, logical)
         _read(path, lambda: draft.add_file(path, logical, policy=policy or "mutable", overwrite=overwrite))
-        return self._entry(logical)
+        entry = self._entry(logical)
+        entry.skip_cache = bool(skip_cache)
+        return entry
 
     def add_dir(
         self,
@@ -105,17 +117,16 @@ class ContentsPart(VersionState):
             ArtifactFinalizedError: It was logged. ValueError: As of `add_file`.
         """
         draft = self._contents("add_dir")
+        if not os.path.isdir(local_path):  # noqa: PTH112  # as W&B
+            raise ValueError(f"Path is not a directory: {local_path!r}")
         path = os.fspath(local_path)
-        if not os.path.isdir(path):  # noqa: PTH112  # as W&B
-            raise ValueError(f"Path is not a directory: {path!r}")
-        _check_policy(policy)
         prefix = _logical(name) if name else None
         _read(path, lambda: draft.add_dir(path, prefix, policy=policy or "mutable", overwrite=merge))
 
     def add_reference(
         self,
         uri: ArtifactManifestEntry | str,
-        name: str | None = None,
+        name: str | os.PathLike[str] | None = None,
         checksum: bool = True,
         max_objects: int | None = None,
     ) -> Sequence[ArtifactManifestEntry]:
@@ -134,7 +145,7 @@ class ContentsPart(VersionState):
             ValueError: It is no URI, nothing is there, or a name is taken.
         """
         draft = self._contents("add_reference")
-        logical = _logical(name) if name is not None else None
+        logical = str(PurePosixPath(name)) if name is not None else None
         if isinstance(uri, ArtifactManifestEntry):
             added = logical or uri.path
             draft.add_entry(added, uri._entry, source=uri.local_path)  # noqa: SLF001  # the other half of one thing
@@ -143,7 +154,10 @@ class ContentsPart(VersionState):
         if not urlsplit(text).scheme:
             raise ValueError("References must be URIs. To reference a local file, use file://")
         # Too many of them add none.
-        found = list(refer(text, logical, checksum=checksum, max_objects=max_objects))
+        found = [
+            (_logical(each), entry)
+            for each, entry in refer(text, logical, checksum=checksum, max_objects=max_objects)
+        ]
         for each, entry in found:
             draft.add_entry(each, _without_secrets(entry))
         return [self._entry(each) for each, _ in found]
@@ -154,12 +168,21 @@ class ContentsPart(VersionState):
         Raises:
             ArtifactFinalizedError: It was logged. FileNotFoundError: There is none.
         """
-        self._contents("remove").remove(
-            item.path if isinstance(item, ArtifactManifestEntry) else os.fspath(item)
-        )
+        draft = self._contents("remove")
+        if not isinstance(item, ArtifactManifestEntry):
+            draft.remove(os.fspath(item))
+        elif item.path in draft.entries:
+            draft.remove(item.path)
+        else:
+            raise FileNotFoundError(f"Cannot remove missing entry: {item.path!r}")
 
     def get_entry(self, name: str | os.PathLike[str]) -> ArtifactManifestEntry:
-        """Return one file. KeyError if there is none of this name."""
+        """Return one file.
+
+        Raises:
+            ArtifactNotLoggedError: It is no version yet: see `manifest.entries`. KeyError: There is none.
+        """
+        self._version("get_entry")
         logical = _logical(os.fspath(name))
         if logical not in self._manifest.entries:
             raise KeyError(f"Path not contained in artifact: {logical}")
@@ -167,6 +190,7 @@ class ContentsPart(VersionState):
 
     def get_path(self, name: str | os.PathLike[str]) -> ArtifactManifestEntry:
         """Return one file, under W&B's old name of `get_entry`."""
+        terminal.warn_once("Artifact.get_path(name) is deprecated, use Artifact.get_entry(name) instead.")
         return self.get_entry(name)
 
     def get_added_local_path_name(self, local_path: str) -> str | None:
@@ -177,7 +201,7 @@ class ContentsPart(VersionState):
     def manifest(self) -> ArtifactManifest:
         """All files and references by name."""
         manifest = self._manifest
-        return ArtifactManifest(self, manifest.entries, self.digest)  # type: ignore[arg-type]  # it is an Artifact
+        return ArtifactManifest(self, manifest.entries, self.digest, self._storage_region)  # type: ignore[arg-type]  # it is an Artifact
 
     @property
     def digest(self) -> str:
@@ -195,10 +219,8 @@ class ContentsPart(VersionState):
 
     @property
     def file_count(self) -> int:
-        """Files and references."""
-        if self._document is not None:
-            return int(self._document["count"])
-        return len(self._manifest.entries)
+        """Files and references. ArtifactNotLoggedError before it is a version: see `len(manifest)`."""
+        return int(self._version("file_count")["count"])
 
     @property
     def _manifest(self) -> Manifest:
@@ -231,11 +253,6 @@ class ContentsPart(VersionState):
 def _logical(name: str) -> str:
     """Return a name as artifacts have it: "/" between parts, no "./" before, no "/" behind."""
     return str(PurePosixPath(name)) if name else name
-
-
-def _check_policy(policy: str | None) -> None:
-    if policy is not None and policy not in POLICIES:
-        raise ValueError(f"Invalid policy {policy!r}. Policy may only be `mutable` or `immutable`.")
 
 
 def _read(path: str, add: Any) -> None:

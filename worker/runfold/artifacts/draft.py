@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from runfold.artifacts.staging import Staging
 from runfold.file_copies import Summed, sum_path
 from runfold.parallel import in_parallel
-from runfold.protocol.file_names import check_file_name
+from runfold.protocol.file_names import FileNameError, check_file_name
 from runfold.protocol.manifest import MAX_ENTRIES, Entry, Manifest
 
 POLICIES = ("mutable", "immutable")
@@ -24,7 +24,7 @@ class Draft:
         self.staging = Staging(home)
         #: SHA-256 -> path of the bytes; "" for what lies under its digest in the staging folder.
         self._sources: dict[str, str] = {}
-        #: Absolute path that was added -> name.
+        #: Path that was added, as it was given -> name.
         self._names: dict[str, str] = {}
         self._guard = threading.RLock()
 
@@ -34,7 +34,7 @@ class Draft:
         Raises:
             ValueError: The name is taken by other content, or no file may have it. OSError: It can't be read.
         """
-        check_file_name(name)
+        check_path(name)
         if policy == "mutable":
             summed, kept = self.staging.keep(path)
             source = path if kept is None else ""
@@ -45,7 +45,7 @@ class Draft:
         with self._guard:
             if source == "" or summed.sha256 not in self._sources:
                 self._sources[summed.sha256] = os.path.abspath(source) if source else ""  # noqa: PTH100  # one of many
-            self._names[os.path.abspath(path)] = name  # noqa: PTH100  # same
+            self._names[path] = name
 
     def add_dir(self, root: str, prefix: str | None, *, policy: str, overwrite: bool) -> None:
         """Take in all files below a folder, several at once; raises as `add_file` does."""
@@ -55,11 +55,14 @@ class Draft:
             name = str(PurePosixPath(prefix, below)) if prefix else below
             self.add_file(path, name, policy=policy, overwrite=overwrite)
 
-        in_parallel(add, files_below(root))
+        files = files_below(root)
+        if files:
+            check_policy(policy)
+        in_parallel(add, files)
 
     def add_written(self, path: str, name: str, *, overwrite: bool) -> None:
         """Take a file that was written under `staging.new_path`."""
-        check_file_name(name)
+        check_path(name)
         summed, _ = self.staging.take(path)
         self._put(name, _entry(summed), overwrite=overwrite)
         with self._guard:
@@ -69,7 +72,7 @@ class Draft:
         self, name: str, entry: Entry, *, source: str | None = None, overwrite: bool = False
     ) -> None:
         """Take a reference, or content that the server has or gets: then `source` is None."""
-        check_file_name(name)
+        check_path(name)
         self._put(name, entry, overwrite=overwrite)
         if source is not None and entry.ref is None:
             with self._guard:
@@ -89,7 +92,7 @@ class Draft:
 
     def name_of(self, path: str) -> str | None:
         """Return the name under which a local file was added, None if it was not."""
-        return self._names.get(os.path.abspath(path))  # noqa: PTH100  # as it was remembered
+        return self._names.get(path)
 
     def source_of(self, sha256: str) -> str | None:
         """Return the path of a content's bytes, None where this process has none."""
@@ -129,6 +132,24 @@ class Draft:
             if there is None and len(self.entries) >= MAX_ENTRIES:
                 raise ValueError(f"an artifact has at most {MAX_ENTRIES:,} files")
             self.entries[name] = entry
+
+
+def check_path(name: str) -> str:
+    """Return the name of a file in an artifact. ValueError, in W&B's words, where it can be none."""
+    try:
+        return check_file_name(name)
+    except FileNameError as error:
+        why = str(error).partition(": ")[2]
+        # What W&B refuses, in its words. It takes names that some systems can't keep, or show as others.
+        is_elsewhere = why.startswith(("it is absolute", "it is empty", "a part of it is '"))
+        said = f"Invalid artifact path: {name!r}" + ("" if is_elsewhere else f": {why}")
+        raise ValueError(said) from None
+
+
+def check_policy(policy: str | None) -> None:
+    """Raise ValueError, in W&B's words, for what is no policy."""
+    if policy is not None and policy not in POLICIES:
+        raise ValueError(f"Invalid policy {policy!r}. Policy may only be `mutable` or `immutable`.")
 
 
 def _entry(summed: Summed) -> Entry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -11,6 +12,15 @@ from runfold.protocol.manifest import Entry
 
 if TYPE_CHECKING:
     from runfold.artifacts.artifact import Artifact
+
+
+class ArtifactDigestAlgorithm(StrEnum):
+    """What digests are computed by, under W&B's name."""
+
+    MANIFEST_MD5 = "MANIFEST_MD5"
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}.{self.name}"
 
 
 class ArtifactManifestEntry:
@@ -24,11 +34,14 @@ class ArtifactManifestEntry:
         extra: What a reference needs to be fetched again, such as an ETag.
     """
 
-    def __init__(self, path: str, entry: Entry, artifact: Artifact, *, skip_cache: bool = False) -> None:
+    #: W&B's: of entries that are shared between artifacts; None here.
+    birth_artifact_id: str | None = None
+
+    def __init__(self, path: str, entry: Entry, artifact: Artifact) -> None:
         self.path = path
+        self.skip_cache = False
         self._entry = entry
         self._artifact = artifact
-        self._skip_cache = skip_cache
 
     @property
     def digest(self) -> str:
@@ -60,6 +73,10 @@ class ArtifactManifestEntry:
         """Its path, W&B's old word."""
         return self.path
 
+    def digest_algorithm(self) -> ArtifactDigestAlgorithm:
+        """Return what its digest is computed by."""
+        return ArtifactDigestAlgorithm.MANIFEST_MD5
+
     def parent_artifact(self) -> Artifact:
         """Return the artifact that it belongs to."""
         return self._artifact
@@ -88,7 +105,7 @@ class ArtifactManifestEntry:
     def to_json(self) -> dict[str, Any]:
         """Return what is known of it, as W&B tells it."""
         told: dict[str, Any] = {"path": self.path, "digest": self.digest, "ref": self.ref, "size": self.size}
-        told |= {"extra": self.extra, "local_path": self.local_path, "skip_cache": self._skip_cache}
+        told |= {"extra": self.extra, "local_path": self.local_path, "skip_cache": self.skip_cache}
         return {key: value for key, value in told.items() if value is not None}
 
     def __eq__(self, other: object) -> bool:
@@ -124,7 +141,10 @@ class _Entries(Mapping[str, ArtifactManifestEntry]):
 class ArtifactManifest:
     """What an artifact holds. Read-only: files are added to the artifact itself."""
 
-    def __init__(self, artifact: Artifact, entries: Mapping[str, Entry], digest: str) -> None:
+    def __init__(
+        self, artifact: Artifact, entries: Mapping[str, Entry], digest: str, region: str | None = None
+    ) -> None:
+        self._region = region
         self.entries: Mapping[str, ArtifactManifestEntry] = _Entries(artifact, entries)
         self._entries = entries
         self._digest = digest
@@ -147,7 +167,8 @@ class ArtifactManifest:
         return {
             "version": self.version(),
             "storagePolicy": "wandb-storage-policy-v1",
-            "storagePolicyConfig": {"storageLayout": "V2"},
+            "storagePolicyConfig": {"storageLayout": "V2"}
+            | ({"storageRegion": self._region} if self._region else {}),
             "contents": {name: _told(entry) for name, entry in self._entries.items()},
         }
 

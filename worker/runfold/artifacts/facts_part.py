@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
+from runfold.artifacts.entries import ArtifactDigestAlgorithm
+from runfold.artifacts.errors import ArtifactNotLoggedError
 from runfold.artifacts.labels import check_aliases, check_description, check_metadata, check_tags
 from runfold.artifacts.ttl import ArtifactTTL, seconds_of
 from runfold.artifacts.version_state import VersionState
@@ -51,8 +53,7 @@ class FactsPart(VersionState):
     @property
     def qualified_name(self) -> str:
         """ "entity/project/name:version"."""
-        document = self._version("qualified_name")
-        return f"{document['entity']}/{document['project']}/{self.name}"
+        return f"{self.entity}/{self.project}/{self.name}"
 
     @property
     def version(self) -> str:
@@ -103,8 +104,7 @@ class FactsPart(VersionState):
     @property
     def source_qualified_name(self) -> str:
         """ "entity/project/name:version", where it was logged."""
-        source = self._source("source_qualified_name")
-        return f"{source['entity']}/{source['project']}/{self.source_name}"
+        return f"{self.source_entity}/{self.source_project}/{self.source_name}"
 
     @property
     def source_version(self) -> str:
@@ -167,19 +167,25 @@ class FactsPart(VersionState):
         """How long it is kept, None for ever; may be set, also to ArtifactTTL.INHERIT.
 
         Raises:
-            ArtifactNotLoggedError: Of a draft that inherits it.
-            ValueError: It is to inherit it, and the server was not told yet.
+            ArtifactNotLoggedError: It inherits it, and is a draft, or the server was not told yet.
         """
         found = self._ttl
         if found is ArtifactTTL.INHERIT:
             document = self._version("ttl")
             if self._ttl_change is not None:
-                raise ValueError("Unable to get TTL of draft artifact when inherited")
+                raise ArtifactNotLoggedError("Artifact.ttl", self)
             found = document["ttl_s"]
         return None if found is None else datetime.timedelta(seconds=found)
 
     @ttl.setter
     def ttl(self, ttl: datetime.timedelta | ArtifactTTL | None) -> None:
+        if self._type == "wandb-history":
+            raise ValueError("Cannot set artifact TTL for type wandb-history")
+        if self._document is not None and self._document["is_link"]:
+            raise ValueError(
+                "Cannot set TTL for link artifact. "
+                "Unlink the artifact first then set the TTL for the source artifact"
+            )
         found = seconds_of(ttl)
         self._ttl_change = (ArtifactTTL.INHERIT if found == "inherit" else found,)
 
@@ -203,6 +209,11 @@ class FactsPart(VersionState):
     @distributed_id.setter
     def distributed_id(self, distributed_id: str | None) -> None:
         self._distributed_id = distributed_id
+
+    @property
+    def digest_algorithm(self) -> ArtifactDigestAlgorithm:
+        """What digests are computed by."""
+        return ArtifactDigestAlgorithm.MANIFEST_MD5
 
     @property
     def incremental(self) -> bool:
@@ -234,6 +245,12 @@ class FactsPart(VersionState):
     def updated_at(self) -> str:
         """When it was changed last, ISO 8601, UTC."""
         return iso_time(self._version("updated_at")["updated_unix_s"])
+
+    @property
+    def linked_at(self) -> str | None:
+        """When it was linked into the collection that shows it, ISO 8601, UTC; None: it was logged there."""
+        at = self._version("linked_at")["linked_unix_s"]
+        return None if at is None else iso_time(at)
 
     @property
     def history_step(self) -> int | None:

@@ -13,21 +13,26 @@ from runfold.redact import redact_text, redact_value
 
 #: Metadata of one version, as JSON.
 MAX_METADATA_BYTES = 1_000_000
+MAX_METADATA_KEYS = 100
 MAX_DESCRIPTION_CHARS = 65_536
+#: Keys that JSON writes in words of its own.
+_KEYS = {"None": "null", "True": "true", "False": "false"}
 _T = TypeVar("_T")
 
 
 def check_name(name: str) -> str:
     """Return the name of a new artifact. ValueError, in W&B's words, if it is none; TypeError: no text."""
     _need_text(name, "an artifact's name")
-    if len(name) > names.MAX_NAME_CHARS:
-        raise ValueError(f"Artifact name is longer than {names.MAX_NAME_CHARS} characters: {name!r}")
-    return _plainly(names.check_name, name)
+    cut = name[: names.MAX_NAME_CHARS]
+    _plainly(names.check_name, cut)
+    if cut != name:
+        raise ValueError(f"Artifact name is longer than {names.MAX_NAME_CHARS} characters: {f'{cut} ...'!r}")
+    return name
 
 
-def check_type(type: str) -> str:  # noqa: A002  # W&B's name
+def check_type(type: str, name: str) -> str:  # noqa: A002  # W&B's name
     """Return the type of a new artifact. ValueError, in W&B's words, if it can't have it."""
-    return _plainly(names.check_type, type)
+    return _plainly(lambda each: names.check_type(each, name), type)
 
 
 def check_aliases(aliases: str | Iterable[str] | None) -> list[str]:
@@ -42,8 +47,14 @@ def check_aliases(aliases: str | Iterable[str] | None) -> list[str]:
 
 
 def check_tags(tags: str | Iterable[str] | None) -> list[str]:
-    """Return tags as a list without repeats; a text is one tag. ValueError for what can't be one."""
-    return _few([_plainly(names.check_tag, tag) for tag in as_list(tags)], "tags")
+    """Return tags as a list without repeats; a text is one tag.
+
+    Raises:
+        ValueError: One can't be one. TypeError: One is no text.
+    """
+    for tag in (listed := as_list(tags)):
+        _need_text(tag, "a tag")
+    return _few([_plainly(names.check_tag, tag) for tag in listed], "tags")
 
 
 def with_latest(aliases: list[str]) -> list[str]:
@@ -58,15 +69,18 @@ def check_metadata(metadata: Any) -> dict[str, Any]:
         metadata: A dict, or the JSON text of one.
 
     Raises:
-        TypeError: It is no dict. ValueError: It is larger than 1 MB, or a text that is no JSON.
+        TypeError: It is no dict.
+        ValueError: It is larger than 1 MB, a text that is no JSON, has an infinite number or over 100 keys.
     """
     if metadata is None:
         return {}
     if isinstance(metadata, str):
-        metadata = json.loads(metadata)
+        metadata = _parsed(metadata) if metadata else {}
     if not isinstance(metadata, dict):
         raise TypeError(f"Cannot parse {type(metadata)} as artifact metadata")
     plain: dict[str, Any] = _in_json(redact_value(convert(metadata)))
+    if len(plain) > MAX_METADATA_KEYS:
+        raise ValueError(f"Artifact must not have more than {MAX_METADATA_KEYS} metadata keys.")
     size = len(json.dumps(plain))
     if size > MAX_METADATA_BYTES:
         raise ValueError(
@@ -75,16 +89,23 @@ def check_metadata(metadata: Any) -> dict[str, Any]:
     return plain
 
 
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(str(error)) from None  # W&B's class
+
+
 def _in_json(value: Any) -> Any:
     """Return plain values as every reader of JSON takes them: what it has no number for is its text."""
     if isinstance(value, dict):
-        return {_in_json(key): _in_json(item) for key, item in value.items()}
+        return {_in_json(_KEYS.get(key, key)): _in_json(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_in_json(item) for item in value]
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
     if isinstance(value, float) and math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
+        raise ValueError("Out of range float values are not JSON compliant")
     return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import time
@@ -55,7 +56,7 @@ def prepare(
     """
     if isinstance(artifact_or_path, (str, os.PathLike)):
         path = os.fspath(artifact_or_path)
-        base = os.path.basename(path.rstrip("/"))  # noqa: PTH119  # a URI may be one
+        base = os.path.basename(path)  # noqa: PTH119  # a URI may be one; of "folder/" it is "", as in W&B
         artifact = Artifact(name or f"run-{run_id}-{base}", type or "unspecified")
         if os.path.isfile(path):  # noqa: PTH113  # as W&B
             artifact.add_file(path)
@@ -64,7 +65,7 @@ def prepare(
         elif "://" in path:
             artifact.add_reference(path)
         else:
-            raise ValueError("path must be a file, directory or external reference like s3://bucket/path")
+            raise ValueError("path must be a file, directory or externalreference like s3://bucket/path")
     elif isinstance(artifact_or_path, Artifact):
         artifact = artifact_or_path
     else:
@@ -81,15 +82,14 @@ def describe(
     distributed_id: str | None,
     finalize: bool,
 ) -> dict[str, Any]:
-    """Return what the commit says beside the manifest. ValueError: the metadata was made too large."""
-    from runfold.artifacts.labels import check_metadata
-
+    """Return what the commit says beside the manifest. ValueError: the metadata was made what it can't be."""
+    artifact.metadata = {**artifact.metadata}  # as it was changed in place, checked
     ttl = artifact._ttl  # noqa: SLF001  # one thing
     return {
         "name": artifact._base_name,  # noqa: SLF001  # same
         "type": artifact.type,
         "description": artifact.description,
-        "metadata": check_metadata(artifact.metadata),
+        "metadata": copy.deepcopy(artifact.metadata),
         "aliases": aliases,
         "tags": tags,
         "ttl_s": "inherit" if ttl is ArtifactTTL.INHERIT else ttl,

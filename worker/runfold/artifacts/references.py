@@ -55,7 +55,7 @@ def refer(
         ValueError: There is nothing, there are too many, or no name can be made of it.
         UnsupportedError: The driver for the scheme is not installed.
     """
-    limit = MAX_OBJECTS if max_objects is None else max_objects
+    limit = max_objects or MAX_OBJECTS
     scheme = urlsplit(uri).scheme.lower()
     if not scheme:
         raise ValueError("References must be URIs. To reference a local file, use file://")

@@ -14,13 +14,11 @@ class ArtifactTTL(Enum):
 
 
 def seconds_of(ttl: datetime.timedelta | ArtifactTTL | None) -> float | str | None:
-    """Return a TTL as the server takes it. TypeError or ValueError for what is none."""
+    """Return a TTL as the server takes it, in whole seconds. AttributeError, ValueError for what is none."""
     if ttl is None:
         return None
     if isinstance(ttl, ArtifactTTL):
         return "inherit"
-    if not isinstance(ttl, datetime.timedelta):
-        raise TypeError(f"ttl must be a datetime.timedelta, ArtifactTTL.INHERIT or None, not {type(ttl)}")
     if ttl.total_seconds() <= 0:
         raise ValueError(f"Artifact TTL Duration has to be positive. ttl: {ttl.total_seconds()}")
-    return ttl.total_seconds()
+    return float(max(1, int(ttl.total_seconds())))

@@ -36,6 +36,8 @@ class VersionState:
     #: Why it could not be kept when it was logged; None: it was.
     _lost: str | None = None
     _was_logged: bool = False
+    #: Told again where W&B tells it; the server knows where it keeps things.
+    _storage_region: str | None = None
     _client_id: str = ""
 
     _base_name: str

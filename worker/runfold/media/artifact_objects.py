@@ -35,13 +35,18 @@ def media_json(artifact: Any, medium: Media) -> dict[str, Any]:
         OSError: Its file has vanished, or there is no space for it.
     """
     encoded = medium.content.encoded()
-    name = _name(medium, encoded)
-    artifact.add_file(str(encoded.path), name, overwrite=True)
+    name = artifact.add_file(
+        str(encoded.path), _name(medium, encoded), is_tmp=medium.content.source is None, overwrite=True
+    ).path
     return medium.describe(name, encoded, lambda part: media_json(artifact, part))
 
 
 def _name(medium: Media, encoded: Encoded) -> str:
-    return f"{medium.FOLDER}/{encoded.sha256[:DIGEST_CHARS]}{medium.content.suffix}"
+    """Return a name; of what was made here `add_file` puts the digest into it."""
+    source = medium.content.source
+    if source is None:
+        return f"{medium.FOLDER}/{medium.FOLDER.rpartition('/')[2]}{medium.content.suffix}"
+    return f"{medium.FOLDER}/{encoded.sha256[:DIGEST_CHARS]}/{source.name}"
 
 
 def add_object(artifact: Any, name: str, kind: str, told: dict[str, Any], *, overwrite: bool = False) -> Any:
@@ -53,7 +58,7 @@ def add_object(artifact: Any, name: str, kind: str, told: dict[str, Any], *, ove
     full = object_name(name, kind)
     with artifact.new_file(full, mode="w" if overwrite else "x", encoding="utf-8") as file:
         json.dump(told, file, sort_keys=True)
-    return artifact.get_entry(full)
+    return artifact.manifest.entries[full]
 
 
 def object_name(name: str, kind: str) -> str:
@@ -115,14 +120,18 @@ def add_to(artifact: Any, thing: Any, name: str, *, overwrite: bool) -> Any:
 
     if not isinstance(thing, (Classes, JoinedTable, Media, PartitionedTable, Table)):
         raise TypeError(
-            f"can't add a {type(thing).__name__} as {name!r}: tables and media can be added by add(), "
+            f"Found object of type {thing.__class__}, expected one of: tables, media, Classes; "
             "everything else by add_file() or new_file()"
         )
     entry = object_name(name, TABLE if isinstance(thing, Table) else thing.TYPE)
+    known = next((each for each, added in artifact._added_objects.items() if added is thing), None)  # noqa: SLF001  # one product
+    if known not in (None, entry) and known in artifact.manifest.entries and not overwrite:
+        terminal.warn_once(f"what is {known} in artifact {artifact.name} already is not added as {entry} too")
+        return artifact.manifest.entries[known]
     if not overwrite and entry in artifact.manifest.entries:
         if artifact._added_objects.get(entry) is not thing:  # noqa: SLF001  # one product
             terminal.warn_once(f"artifact {artifact.name} has a {entry} already, which stays: see overwrite=")
-        return artifact.get_entry(entry)
+        return artifact.manifest.entries[entry]
     if isinstance(thing, Table):
         write_table(artifact, CapturedTable.of(thing), entry, overwrite=overwrite)
     elif isinstance(thing, (JoinedTable, PartitionedTable)):
@@ -133,7 +142,7 @@ def add_to(artifact: Any, thing: Any, name: str, *, overwrite: bool) -> Any:
         thing.hold()
         add_object(artifact, name, thing.TYPE, media_json(artifact, thing), overwrite=overwrite)
     artifact._added_objects[entry] = thing  # noqa: SLF001  # same
-    return artifact.get_entry(entry)
+    return artifact.manifest.entries[entry]
 
 
 def read_from(artifact: Any, name: str) -> Any:

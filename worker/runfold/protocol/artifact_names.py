@@ -18,6 +18,8 @@ MAX_LABELS = 1000
 LATEST = "latest"
 #: Project of the registry's collections, as in W&B.
 REGISTRY_PROJECT = "model-registry"
+#: Type -> how names begin that are reserved with it.
+_RESERVED_PREFIXES = {"job": "", "run_table": "run-", "code": "source-"}
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _TAG = re.compile(r"[-\w]+( +[-\w]+)*")
 _VERSION = re.compile(r"v(0|[1-9][0-9]{0,17})")
@@ -65,9 +67,10 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_type(type: str) -> str:  # noqa: A002  # W&B's name
-    """Return the type if users may give it."""
-    if type == "job" or type.startswith("wandb-"):
+def check_type(type: str, name: str = "") -> str:  # noqa: A002  # W&B's name
+    """Return the type if users may give it to an artifact of this name."""
+    prefix = _RESERVED_PREFIXES.get(type)
+    if type.startswith("wandb-") or (prefix is not None and name.startswith(prefix)):
         raise ArtifactNameError(
             f"Artifact type {type!r} is reserved for internal use. Please use a different type.", field="type"
         )
@@ -88,8 +91,7 @@ def check_alias(alias: str) -> str:
         )
     if set(alias) & set("/:"):
         raise ArtifactNameError(
-            f"Aliases must not contain any of the following characters: '/', ':'. Invalid alias: {alias!r}",
-            field="aliases",
+            "Aliases must not contain any of the following characters: '/', ':'", field="aliases"
         )
     return alias
 
@@ -98,8 +100,8 @@ def check_tag(tag: str) -> str:
     """Return the tag if it may be one."""
     if not isinstance(tag, str) or len(tag) > MAX_ALIAS_CHARS or _TAG.fullmatch(tag) is None:
         raise ArtifactNameError(
-            "Invalid tag(s). Tags must only contain alphanumeric characters separated by hyphens, "
-            f"underscores, and/or spaces, not {str(tag)[:200]!r}",
+            "Invalid tag(s).  Tags must only contain alphanumeric characters separated by hyphens, "
+            "underscores, and/or spaces.",
             field="tags",
         )
     return tag
