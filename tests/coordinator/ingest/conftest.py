@@ -20,3 +20,13 @@ def sqlite_store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def bench(sqlite_store: Store) -> Bench:
     return Bench(sqlite_store)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """An ingest over each database."""
+    is_sqlite = request.param == "sqlite"
+    url = new_database(tmp_path / "runfold.db") if is_sqlite else request.getfixturevalue("postgres_url")
+    store = Store.open(url)
+    yield Bench(store)
+    store.close()

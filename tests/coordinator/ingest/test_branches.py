@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,21 +14,14 @@ from runfold_coordinator.edits.deletion import Deletion
 from runfold_coordinator.readers.history_reader import HistoryReader
 from runfold_coordinator.store.branch_tables import branches
 from runfold_coordinator.store.model import RunRow
-from runfold_coordinator.store.store import Store
 from support.frames import START_NS, Bench, Speaker
-from support.stores import new_database
 
 KEEP_S = 30 * 86400.0
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    """An ingest over each database."""
-    is_sqlite = request.param == "sqlite"
-    url = new_database(tmp_path / "runfold.db") if is_sqlite else request.getfixturevalue("postgres_url")
-    store = Store.open(url)
-    yield Bench(store)
-    store.close()
+@pytest.fixture
+def bench(each_bench: Bench) -> Bench:
+    return each_bench
 
 
 def speaker(run: str, number: int) -> Speaker:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,6 @@ from runfold_coordinator.edits.deletion import OF_RUN, QUIET_S, Deletion
 from runfold_coordinator.store import branch_tables, tables
 from runfold_coordinator.store.store import Store
 from support.frames import Bench, Speaker, only_run
-from support.stores import new_database
 
 KEEP_S = 30 * 86400.0
 #: Tables with a run_pk that the purge goes through by itself, and versions of artifacts, which outlive runs.
@@ -29,14 +26,9 @@ OTHERWISE = {"runs", "writers", "chunks", "alerts", "artifact_versions"}
 SHARED = {"meta", "counters", "partitions", "keys", "keysets", "keyset_keys", "projects"}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    """An ingest over each database."""
-    is_sqlite = request.param == "sqlite"
-    url = new_database(tmp_path / "runfold.db") if is_sqlite else request.getfixturevalue("postgres_url")
-    store = Store.open(url)
-    yield Bench(store)
-    store.close()
+@pytest.fixture
+def bench(each_bench: Bench) -> Bench:
+    return each_bench
 
 
 def say_everything(bench: Bench, process: Process) -> None:

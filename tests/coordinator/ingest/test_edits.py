@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -38,19 +36,13 @@ from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.tables import writers
 from support.frames import START_NS, Bench, only_run
-from support.stores import new_database
 
 WRITER = b"w" * 16
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    """An ingest over each database."""
-    is_sqlite = request.param == "sqlite"
-    url = new_database(tmp_path / "runfold.db") if is_sqlite else request.getfixturevalue("postgres_url")
-    store = Store.open(url)
-    yield Bench(store)
-    store.close()
+@pytest.fixture
+def bench(each_bench: Bench) -> Bench:
+    return each_bench
 
 
 class Process:

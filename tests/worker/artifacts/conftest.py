@@ -8,23 +8,17 @@ from pathlib import Path
 import pytest
 
 import runfold
-from runfold import terminal
-from runfold.init import _active
+from support.own_home import own_home
 
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("RUNFOLD_DIR", str(tmp_path / "home"))
-    monkeypatch.setenv("RUNFOLD_MODE", "offline")
     monkeypatch.setenv("RUNFOLD_CACHE_DIR", str(tmp_path / "cache"))
     work = tmp_path / "work"
     work.mkdir()
-    monkeypatch.chdir(work)
-    terminal._said.clear()
-    terminal._last_said_mono_s.clear()
-    yield
-    for run in list(_active):
-        run.finish(quiet=True)
+    with own_home(tmp_path, monkeypatch):
+        monkeypatch.chdir(work)
+        yield
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 import runfold
 from runfold import terminal, timers
-from runfold.init import _active
+from support.own_home import own_home
 from support.spooled import Spooled, read_spools
 
 
@@ -19,14 +19,8 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Spools under tmp_path, nobody called, nothing said before."""
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("RUNFOLD_DIR", str(tmp_path / "home"))
-    monkeypatch.setenv("RUNFOLD_MODE", "offline")
-    monkeypatch.chdir(tmp_path)
-    terminal._said.clear()
-    terminal._last_said_mono_s.clear()
-    yield
-    for run in list(_active):
-        run.finish(quiet=True)
+    with own_home(tmp_path, monkeypatch):
+        yield
     terminal.be_silent(silent=False)
 
 
