@@ -140,7 +140,9 @@ class Config:
 
     def _store(self, changed: dict[str, Any]) -> None:
         if self._on_change is not None:
-            self._on_change(config_artifacts.stored(changed))  # first: it refuses when the run is finished
+            # First: it refuses when the run is finished. A key without a name is seen here only, as in W&B.
+            named = {key: value for key, value in changed.items() if key}
+            self._on_change(config_artifacts.stored(named))
         self._items.update(changed)
 
 
@@ -181,7 +183,7 @@ def parse_source(source: Any) -> dict[str, Any]:
     """
     if isinstance(source, Config):
         return dict(source.items())
-    if isinstance(source, Mapping):
+    if isinstance(source, dict):
         return dict(source)
     if isinstance(source, (str, Path)):
         return read_yaml(Path(source))

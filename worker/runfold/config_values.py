@@ -8,13 +8,14 @@ from typing import Any
 from runfold import log_values
 from runfold.protocol.limits import MAX_DEPTH
 
-_ARRAY_LIBRARIES = frozenset({"numpy", "torch", "jax", "jaxlib", "tensorflow"})
+_ARRAY_LIBRARIES = frozenset({"torch", "jax", "jaxlib", "tensorflow"})
 
 
 def convert(value: Any, depth: int = 0) -> Any:
     """Return a config value as it is kept: None, bool, int, float, str, lists and dicts of such.
 
-    NaN becomes None, an array of more than 32 elements its text, an enum its name, other objects their text.
+    NaN becomes None, an array of one element or of more than 32 its text, an enum its name, other objects
+    their text; also those of classes derived from int and float.
     """
     kind = type(value)
     if value is None or kind in (bool, int, str):
@@ -45,27 +46,49 @@ def _odd(value: Any, depth: int) -> Any:
     if library == "runfold" and hasattr(value, "to_json"):
         kind = type(value).__name__
         raise TypeError(f"WBValue objects cannot be added to the run config: a {kind} is something to log")
-    if library in ("numpy", "torch") and "numpy" in sys.modules:
-        size = getattr(value, "size", 1)
-        size = size() if callable(size) else size
-        count = value.numel() if library == "torch" and hasattr(value, "numel") else size
-        if isinstance(count, int) and count > log_values.MAX_ARRAY_ELEMENTS:
-            return _text(value)
-    if isinstance(value, (bytes, bytearray)):
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        return _from_array(value, depth)
+    if numpy is not None and isinstance(value, numpy.generic):
+        return _from_scalar(value, depth)
+    if library == "torch" and hasattr(value, "numel") and value.numel() > log_values.MAX_ARRAY_ELEMENTS:
+        return _text(value)
+    if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    for plain in (int, float, str):
-        if isinstance(value, plain):
-            return convert(plain(value), depth + 1)
+    if isinstance(value, (bytearray, memoryview)):
+        return convert(list(value), depth + 1)
+    if isinstance(value, complex):
+        return log_values.convert(value)
+    if isinstance(value, float) and value != value:  # noqa: PLR0124  # NaN
+        return None
+    if isinstance(value, str):
+        return str.__str__(value)
     if callable(value) and isinstance(getattr(value, "__qualname__", None), str):
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, (collections.deque, collections.UserList)):
         return convert(list(value), depth)
-    if isinstance(value, (datetime.date, datetime.time)) or library in _ARRAY_LIBRARIES:
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, datetime.time) or library in _ARRAY_LIBRARIES:
         try:
             return convert(log_values.convert(value, depth), depth + 1)
         except (TypeError, ValueError):
             pass
     return _text(value)
+
+
+def _from_array(value: Any, depth: int) -> Any:
+    """Return a NumPy array; one of one element is the text of that, as the client has it."""
+    if value.size == 1:
+        return _text(value.flatten()[0])
+    return _text(value) if value.size > log_values.MAX_ARRAY_ELEMENTS else convert(value.tolist(), depth + 1)
+
+
+def _from_scalar(value: Any, depth: int) -> Any:
+    item = value.item()
+    if isinstance(item, bytes):
+        return list(item)
+    return float(value) if type(item) is type(value) and value.dtype.kind == "f" else convert(item, depth + 1)
 
 
 def _key(key: object) -> str:

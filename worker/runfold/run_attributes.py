@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from runfold import terminal
+from runfold import config_values, terminal
 from runfold.config import Config, ConfigStatic
 from runfold.errors import ValidationError
 from runfold.naming import readable_name
@@ -75,7 +75,7 @@ class RunAttributes(RunPart):
     def pin_config_keys(self, keys: Iterable[str] = ()) -> None:
         """Say which config keys are to be shown first; a later call replaces an earlier one."""
         self._recorder.check_active("pin_config_keys")
-        self._config._pin("pinned_keys", [str(key) for key in keys])  # noqa: SLF001  # ours, the reserved key
+        self._config._pin("pinned_keys", config_values.convert(list(keys)))  # noqa: SLF001  # ours, the reserved key
 
     def _label(self, *_: Any, **__: Any) -> None:
         """Do nothing: by this name libraries tell W&B of themselves."""
