@@ -7,8 +7,9 @@ them.
 
 from __future__ import annotations
 
+import enum
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from runfold import array_histogram, python_values, terminal
@@ -17,6 +18,7 @@ from runfold.protocol.errors import LimitError
 from runfold.protocol.keypath import KeyPath
 from runfold.protocol.limits import MAX_DEPTH
 from runfold.value_budget import FREE_CELLS, SHORT_TEXT, Budget
+from runfold.wb_value import WBValue
 
 Cell = tuple[KeyPath, Any]
 
@@ -103,8 +105,8 @@ def _flatten_into(cells: list[Cell], path: KeyPath, value: Any, budget: Budget) 
             budget.text(value)
         cells.append((path, value))
         return
-    if isinstance(value, (list, tuple)) and value and all(isinstance(item, Media) for item in value):
-        cells.append((path, MediaList.of([item.logged_at(path)[1] for item in value])))
+    if isinstance(value, (list, tuple)) and (media := media_list(value, path)) is not None:
+        cells.append((path, media))
         return
     leaf = convert(value, len(path), takes_media=True, budget=budget)
     if isinstance(leaf, dict):
@@ -151,7 +153,7 @@ def _convert(value: Any, depth: int, budget: Budget, *, takes_media: bool = Fals
         raise ValueError("a value that is nested too deep, or contains itself")
     if isinstance(value, dict):
         budget.elements(2 * len(value))
-        return {_nested_key(key): item for key, item in value.items() if key != ""}
+        return {_nested_key(key): item for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         budget.elements(len(value))
         if _NUMBERS.issuperset(kinds := set(map(type, value))):
@@ -181,6 +183,10 @@ def _nested_key(key: object) -> str:
         return str.__str__(key)
     if isinstance(key, tuple):
         return ",".join(map(str, key))
+    if isinstance(key, enum.Enum):
+        return _nested_key(key.value)
+    if isinstance(key, bytes):
+        return key.decode("utf-8", "replace")
     return str(key)
 
 
@@ -225,7 +231,15 @@ def _from_torch(value: Any, depth: int, budget: Budget) -> Any:
         return _deep(value.detach().item(), depth, budget)
     if value.numel() > MAX_ARRAY_ELEMENTS:
         budget.check_array(value.numel() * value.element_size())
-    return _from_numpy(value.detach().cpu().numpy(), depth, budget)
+    return _from_numpy(tensor_as_array(value), depth, budget)
+
+
+def tensor_as_array(tensor: Any) -> Any:
+    """Return a torch tensor as a NumPy array; bfloat16 and smaller floats, which NumPy lacks, as float32."""
+    tensor = tensor.detach().cpu()
+    if tensor.dtype.is_floating_point and not hasattr(sys.modules["numpy"], str(tensor.dtype)[6:]):
+        tensor = tensor.float()
+    return tensor.numpy()
 
 
 def _from_python(value: Any, depth: int, budget: Budget, *, takes_media: bool = False) -> Any:
@@ -237,10 +251,28 @@ def _from_python(value: Any, depth: int, budget: Budget, *, takes_media: bool = 
         return medium
     if type(value).__module__ == "runfold.histogram":
         return value.to_json()
+    if type(value) is range and takes_media and not value:
+        return []  # as the client has it: no element is unfit
     found = python_values.simpler(value, budget)
     if found is python_values.NOTHING:
         raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
     return _convert(found, depth + 1, budget)
+
+
+def media_list(values: Sequence[Any], path: KeyPath) -> MediaList | None:
+    """Return a list of media, histograms among them too, as what a row keeps at `path`; None: it is none."""
+    if (
+        not values
+        or not isinstance(values[0], WBValue)
+        or not all(isinstance(item, WBValue) for item in values)
+    ):
+        return None
+    if not any(isinstance(item, Media) for item in values):
+        return None  # histograms alone are plain values
+    from runfold.media.plain_value import PlainValue
+
+    media = [item if isinstance(item, Media) else PlainValue(item) for item in values]
+    return MediaList.of([item.logged_at(path)[1] for item in media])
 
 
 def as_media(value: Any) -> Media | None:

@@ -5,17 +5,22 @@ In: item and attribute access. Out: SUMMARY records to the run; reading goes by 
 
 from __future__ import annotations
 
+import datetime
+import enum
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from runfold import log_values
-from runfold.media.media import Media, MediaList
+from runfold.protocol.errors import LimitError
 from runfold.protocol.history.leaf import ABSENT
 from runfold.protocol.keypath import KeyPath
 from runfold.protocol.limits import MAX_DEPTH
 from runfold.protocol.records import SummaryRecord
+
+#: Arrays of which the summary keeps statistics: those of as many bytes take about two seconds.
+MAX_ARRAY_BYTES = 64 * 1024 * 1024
 
 Change = tuple[str, KeyPath, Any] | tuple[str, KeyPath]
 
@@ -149,7 +154,7 @@ def convert(value: Any, depth: int = 0) -> Any:
 
     Raises:
         TypeError: A type that can't be kept, or a dict key that is no str.
-        ValueError: Nested too deep.
+        ValueError: Nested too deep. LimitError: More than a record takes, or too large an array.
     """
     kind = type(value)
     if kind is float:
@@ -160,17 +165,14 @@ def convert(value: Any, depth: int = 0) -> Any:
         raise ValueError("a summary value that is nested too deep, or contains itself")
     if isinstance(value, dict):
         return {_key(key): convert(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and value and all(isinstance(item, Media) for item in value):
-        return MediaList.of([item.logged_at(())[1] for item in value])
+    if isinstance(value, (list, tuple)) and (media := log_values.media_list(value, ())) is not None:
+        return media
     if isinstance(value, (list, tuple, set)):
         return _converted_list(value, depth)
     return _convert_other(value, depth)
 
 
 def _convert_other(value: Any, depth: int) -> Any:
-    import datetime
-    import enum
-
     if (medium := log_values.as_media(value)) is not None:
         return medium.logged_at(())[1]
     if isinstance(value, enum.Enum):
@@ -189,8 +191,16 @@ def _convert_other(value: Any, depth: int) -> Any:
 
 
 def _converted_list(values: Iterable[Any], depth: int) -> list[Any]:
-    """Convert a list; unlike elsewhere NaN stays NaN in it."""
-    return [item if type(item) is float else convert(item, depth + 1) for item in values]
+    """Convert a list; unlike elsewhere NaN stays NaN in it, and enums and dates are as log() has them."""
+    return [_in_list(item, depth) for item in values]
+
+
+def _in_list(item: Any, depth: int) -> Any:
+    if type(item) is float:
+        return item
+    numpy: Any = sys.modules.get("numpy")
+    plain = (enum.Enum, datetime.date) if numpy is None else (enum.Enum, datetime.date, numpy.generic)
+    return log_values.convert(item) if isinstance(item, plain) else convert(item, depth + 1)
 
 
 def _large_array(value: Any) -> Any:
@@ -199,10 +209,25 @@ def _large_array(value: Any) -> Any:
     if numpy is None:
         return None
     if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
-        value = value.detach().cpu().numpy() if value.numel() > log_values.MAX_ARRAY_ELEMENTS else None
+        if value.numel() <= log_values.MAX_ARRAY_ELEMENTS:
+            return None
+        _check_size(value.numel() * value.element_size())
+        return log_values.tensor_as_array(value)
     if isinstance(value, numpy.ndarray) and value.size > log_values.MAX_ARRAY_ELEMENTS:
+        _check_size(value.nbytes)
         return value
     return None
+
+
+def _check_size(size: int) -> None:
+    """Raise LimitError for an array of `size` bytes that is too large: its percentiles take a copy of it."""
+    if size > MAX_ARRAY_BYTES:
+        raise LimitError(
+            f"an array of {size:,} bytes; the summary takes at most {MAX_ARRAY_BYTES:,}. Set what you need "
+            "of it (its mean, its percentiles), or save it as a file (run.save) or in an artifact",
+            field="value",
+            limit=MAX_ARRAY_BYTES,
+        )
 
 
 def _array_statistics(array: Any, value: Any) -> dict[str, Any]:
@@ -213,10 +238,8 @@ def _array_statistics(array: Any, value: Any) -> dict[str, Any]:
         "mean": numpy.mean(array),
         "min": numpy.amin(array),
         "max": numpy.amax(array),
-        "10%": numpy.percentile(array, 10),
-        "25%": numpy.percentile(array, 25),
-        "75%": numpy.percentile(array, 75),
-        "90%": numpy.percentile(array, 90),
     }
+    # One at a time, as the client does: all at once they round otherwise.
+    statistics |= {f"{percent}%": numpy.percentile(array, percent) for percent in (10, 25, 75, 90)}
     shown = {name: item.item() for name, item in statistics.items()}
     return {"_type": f"{library}.{type(value).__name__}", **shown, "size": int(array.size)}
