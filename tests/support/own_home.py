@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from runfold import terminal
+from runfold.current_run import current_run
 from runfold.init import _active
 
 
@@ -21,5 +22,6 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     terminal._said.clear()
     terminal._last_said_mono_s.clear()
     yield
-    for run in list(_active):
+    disabled = [run] if (run := current_run()) is not None and run.disabled else []
+    for run in [*_active, *disabled]:
         run.finish(quiet=True)

@@ -121,6 +121,12 @@ class DisabledRun(Run):
     def write_logs(self, text: str) -> None:
         """Do nothing."""
 
+    def watch(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing, whatever is to be watched."""
+
+    def unwatch(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing."""
+
     def save(self, *args: Any, **kwargs: Any) -> Any:
         """Return False, as W&B does."""
         return False

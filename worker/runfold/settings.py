@@ -175,7 +175,7 @@ class Settings:
         said: Mapping[str, Any] = {}
         if isinstance(settings, Settings):
             said = {name: settings.__dict__[name] for name in settings.said}
-        elif settings is not None:
+        elif isinstance(settings, Mapping):  # anything else is passed over, as W&B does
             said = settings
         for source in (read_environment(environ), said, arguments):
             merged.update(source)
