@@ -21,6 +21,13 @@ class AlertLevel(Enum):
     ERROR = "ERROR"
 
 
+def check_text(name: str, value: object) -> str:
+    """Return what is said as `name`; TypeError where it is no str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, got a {type(value).__name__}")
+    return str.__str__(value)
+
+
 def check_level(level: str | AlertLevel | None) -> str:
     """Return the level's name; ValueError for anything that is none."""
     if not level:
@@ -44,7 +51,6 @@ def wait_seconds(wait_duration: float | datetime.timedelta | None) -> float:
 
 def fit_title(title: str) -> str:
     """Return a title of at most 64 characters, with a warning when it had to be cut."""
-    title = str(title)
     if len(title) <= MAX_TITLE_CHARACTERS:
         return title
     terminal.warn(f"alert title of {len(title)} characters was cut to {MAX_TITLE_CHARACTERS}")

@@ -106,7 +106,7 @@ def check_metric(
         step_sync = step_metric is not None
     return Metric(
         name=str(name),
-        step_metric=str(step_metric) if step_metric else None,
+        step_metric=None if step_metric is None else str(step_metric),
         step_sync=bool(step_sync),
         hidden=None if hidden is None else bool(hidden),
         summary=summary_ops,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final, Self
 
 from runfold import config_artifacts, terminal
-from runfold.alerts import AlertLevel, check_level, fit_title, wait_seconds
+from runfold.alerts import AlertLevel, check_level, check_text, fit_title, wait_seconds
 from runfold.config import Config
 from runfold.deprecated_names import DeprecatedNames
 from runfold.joining import Membership
@@ -215,11 +215,12 @@ class Run(
 
         Raises:
             ValueError: `level` is none of INFO, WARN, ERROR.
+            TypeError: `title` or `text` is no str, or `wait_duration` no time.
         """
         self._recorder.check_active("alert")
         record = AlertRecord(
-            fit_title(redact_text(str(title))),
-            redact_text(str(text)),
+            fit_title(redact_text(check_text("title", title))),
+            redact_text(check_text("text", text)),
             check_level(level),
             wait_seconds(wait_duration),
         )

@@ -32,11 +32,11 @@ class RunEnd(RunConsole):
         What is not delivered by then goes on being delivered by the node agent. A second call does nothing.
 
         Raises:
-            TypeError: The exit code is no integer.
+            TypeError: The exit code is no integer; ValueError: one of more than 32 bits.
         """
         said = self._said_ending
         code = exit_code or (said.code if said is not None and said.code else 0)
-        self._finish(Ending(operator.index(code), "finish"), quiet=bool(quiet))
+        self._finish(Ending(_exit_code(code), "finish"), quiet=bool(quiet))
 
     def __enter__(self) -> Self:
         """Return the run; leaving the block finishes it, and an exception marks it failed."""
@@ -172,6 +172,15 @@ class RunEnd(RunConsole):
             ending = of_exception(error)
         self.tell_exit(ending)
         self.await_delivery(time.monotonic())
+
+
+def _exit_code(code: object) -> int:
+    if isinstance(code, bool):
+        raise TypeError("exit_code: expected an int, got a boolean")
+    number = operator.index(code)  # type: ignore[arg-type]  # raises for what is none
+    if not -(2**31) <= number < 2**31:
+        raise ValueError(f"exit_code: value out of range: {number}")
+    return number
 
 
 def watch_end_of_child(finish: Callable[[], None]) -> Any:

@@ -28,7 +28,7 @@ class RunMoment:
         """
         run, mark, condition = text.partition("?")
         metric, equals, number = condition.partition("=")
-        if not run or not mark or not equals:
+        if not run or "/" in run or not mark or not equals:
             raise ValidationError(
                 setting,
                 f"Could not parse passed run moment string '{text}', expected '<run>?<metric>=<value>'",
