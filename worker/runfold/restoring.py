@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from runfold.current_run import current_run
+from runfold.errors import CommError, UsageError
 from runfold.protocol.file_names import FileNameError
 from runfold.safe_path import safe_path
 
@@ -37,6 +38,7 @@ def restore(
 
     Raises:
         CommError: The server can't be reached, or knows no such run (then a ValueError too).
+        UsageError: The run is offline, and no server is set or registered.
         ValueError: No run is named and none goes on; the file was saved and has not arrived; or no file may
             have this name.
     """
@@ -67,7 +69,20 @@ def _api_of(run: Run | None) -> Api:
     from runfold.api import Api
     from runfold.node.connect import http_address
 
-    if run is None or run.offline:
+    if run is None:
         return Api()
+    if run.offline:
+        return _api_of_offline()
     node = run._membership.node  # noqa: SLF001  # ours
     return Api(http_address(node), node.api_key)
+
+
+def _api_of_offline() -> Api:
+    from runfold.api import Api
+
+    api = Api()
+    try:
+        assert api.url
+    except CommError as error:
+        raise UsageError(f"an offline run has no server to restore files from: {error}") from error
+    return api

@@ -178,10 +178,10 @@ class RunArtifacts(RunFiles):
             CommError: The server can't be reached, or refused.
         """
         self._recorder.check_active("link_artifact")
-        if self._membership.is_offline:
-            raise NotImplementedError("Artifacts can't be linked in an offline run.")
         if artifact.is_draft() and artifact._delivery is None:  # noqa: SLF001  # one product
             self._log_artifact(artifact, None, None, None)
+        if self._membership.is_offline:
+            raise NotImplementedError("Artifacts can't be linked in an offline run.")
         return artifact.link(target_path, aliases)
 
     # -- logging --

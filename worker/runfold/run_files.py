@@ -114,6 +114,7 @@ class RunFiles(RunPart):
 
         Raises:
             CommError: The server can't be reached, or knows no such run (then a ValueError too).
+            UsageError: The run is offline, and no server is set or registered.
             ValueError: The file was saved and has not arrived; or no file may have this name.
         """
         from runfold.restoring import restore

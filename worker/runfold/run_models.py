@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runfold.errors import CommError
+from runfold.errors import CommError, UsageError
 from runfold.run_artifacts import RunArtifacts
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class RunModels(RunArtifacts):
 
         Raises:
             AssertionError: `registered_model_name` has a "/", or the model's type has no "model".
-            ValueError: A name or an alias can't be one. NotImplementedError: The run is offline.
+            ValueError: A name or an alias can't be one.
+            UsageError: The run is offline: nothing is logged then.
             CommError: The server can't be reached, or refused.
         """
         self._recorder.check_active("link_model")
@@ -90,7 +91,9 @@ class RunModels(RunArtifacts):
                 "Please provide only the name of the registered model. "
                 "Do not append the entity or project name."
             )
-        type_ = self._type_of_model(name) if name is not None and not self._membership.is_offline else "model"
+        if self._membership.is_offline:
+            raise UsageError("a model can't be linked in an offline run: the registry is the server's")
+        type_ = self._type_of_model(name) if name is not None else "model"
         artifact = self._log_artifact(path, name, type_, None)
         from runfold.protocol.artifact_names import REGISTRY_PROJECT
 

@@ -97,9 +97,9 @@ def place(chosen: Chosen, folder: Path) -> Iterator[Placed]:
             terminal.warn(f"{source} was not saved, it can't be linked or copied to {link}: {error}")
             continue
         yield Placed(link, link if how == "copy" else source, how)
-    # The same globs as above: pathlib's refuse some of them.
+    # Here "**" means folders of any depth, as in W&B; not pathlib's glob, which refuses some of those above.
     there = str(Path(globbing.escape(str(folder))) / chosen.relative)
-    for link in sorted(map(Path, globbing.glob(there))):  # noqa: PTH207  # as above
+    for link in sorted(map(Path, globbing.glob(there, recursive=True))):  # noqa: PTH207  # as above
         if link not in done:
             yield Placed(link, link, "folder" if link.is_dir() else "link")
 

@@ -257,7 +257,7 @@ def test_restore_returns_what_is_there(run: runfold.Run, tree: Path) -> None:
         assert opened.read() == "top.txt"
     with pytest.raises(ValueError, match="a part of it is"):
         run.restore("../up.txt")
-    with pytest.raises(runfold.CommError):
+    with pytest.raises(runfold.UsageError, match="an offline run has no server"):
         run.restore("elsewhere.txt")
 
 
