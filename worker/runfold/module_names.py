@@ -14,24 +14,31 @@ _NO_TUNER = (
 )
 
 
-def termlog(
-    string: str = "",
-    newline: bool = True,  # noqa: ARG001  # W&B's signature
-    repeat: bool = True,
-    prefix: bool = True,  # noqa: ARG001  # same
-) -> None:
-    """Say something on stderr; with `repeat=False` the same words once."""
-    (terminal.info if repeat else terminal.info_once)(string)
+def termlog(string: str = "", newline: bool = True, repeat: bool = True, prefix: bool = True) -> None:
+    """Say something on stderr.
+
+    Args:
+        newline: Whether the line ends.
+        repeat: False: the same words once.
+        prefix: Whether each line begins with ours.
+    """
+    _say(string, "", newline=newline, repeat=repeat, prefix=prefix)
 
 
-def termwarn(string: str, newline: bool = True, repeat: bool = True) -> None:  # noqa: ARG001  # W&B's signature
-    """Warn on stderr; with `repeat=False` the same words once."""
-    (terminal.warn if repeat else terminal.warn_once)(string)
+def termwarn(string: str, newline: bool = True, repeat: bool = True, prefix: bool = True) -> None:
+    """Warn on stderr; arguments as of `termlog`."""
+    _say(string, "WARNING ", newline=newline, repeat=repeat, prefix=prefix)
 
 
-def termerror(string: str, newline: bool = True, repeat: bool = True) -> None:  # noqa: ARG001  # W&B's signature
-    """Say on stderr what failed; with `repeat=False` the same words once."""
-    (terminal.info if repeat else terminal.info_once)(f"ERROR {string}")
+def termerror(string: str, newline: bool = True, repeat: bool = True, prefix: bool = True) -> None:
+    """Say on stderr what failed; arguments as of `termlog`."""
+    _say(string, "ERROR ", newline=newline, repeat=repeat, prefix=prefix)
+
+
+def _say(string: str, kind: str, *, newline: bool, repeat: bool, prefix: bool) -> None:
+    lines = f"{kind}{string}"
+    if repeat or not terminal.said_before(lines):
+        terminal.write((terminal.prefixed(lines) if prefix else lines) + ("\n" if newline else ""))
 
 
 def join(exit_code: int | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
+_PREFIX = "runfold: "
 _is_silent = False
 _said: set[str] = set()
 _last_said_mono_s: dict[str, float] = {}
@@ -39,13 +40,25 @@ def write(text: str) -> None:
 
 def info(text: str) -> None:
     """Say something about the run's life."""
-    write(f"runfold: {text}\n")
+    write(f"{_PREFIX}{text}\n")
+
+
+def said_before(text: str) -> bool:
+    """Whether this was asked about these words already in this process."""
+    if text in _said:
+        return True
+    _said.add(text)
+    return False
+
+
+def prefixed(text: str) -> str:
+    """Return the text with what every line of ours begins with, on each of its lines."""
+    return "\n".join(_PREFIX + line for line in text.split("\n"))
 
 
 def info_once(text: str) -> None:
     """Say something, but not twice with the same words in this process."""
-    if text not in _said:
-        _said.add(text)
+    if not said_before(text):
         info(text)
 
 
@@ -56,8 +69,7 @@ def warn(text: str) -> None:
 
 def warn_once(text: str) -> None:
     """Warn, but not twice with the same words in this process."""
-    if text not in _said:
-        _said.add(text)
+    if not said_before(text):
         warn(text)
 
 

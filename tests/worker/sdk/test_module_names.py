@@ -67,3 +67,9 @@ def test_join_is_finish(capsys: pytest.CaptureFixture[str]) -> None:
         wandb.pin_config_keys(["a"])
     wandb.join()
     assert "join() is deprecated" in capsys.readouterr().err
+
+
+def test_each_line_of_ours_begins_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    wandb.termlog("a\nb", newline=False)
+    wandb.termwarn("c", prefix=False)
+    assert capsys.readouterr().err == "runfold: a\nrunfold: bWARNING c\n"
