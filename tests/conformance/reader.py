@@ -1,7 +1,8 @@
 """read_runs(cwd): the runs that a scenario stored, in the oracle's form, for runners in any process.
 
 The runs go to one server, which is started at the first call and ends with the process. Two things are told as the
-client would have said them (`as_recorded`), since a recording is of what it said, not of what a server shows.
+client would have said them (`as_recorded`), since a recording is of what it said, not of what a server shows; and
+children that log into the run of a process belong to it (`with_children`), as the client has one log for all of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 from pathlib import Path
 
 from server_view import StoredRuns
-from spool_view import writers
+from spool_view import identity, writers
 from stored_form import StoredRun
 
 from runfold.naming import readable_name
@@ -27,7 +28,21 @@ def read_runs(cwd: str) -> list[StoredRun]:
     with _one_at_a_time:
         stored = _stored_runs()
         stored.deliver(spools)
-        return [as_recorded(stored.read(spool)) for spool in spools]
+        makers = [spool for spool in spools if identity(spool).forked_from is None]
+        return [as_recorded(with_children(spool, spools, stored)) for spool in makers]
+
+
+def with_children(maker: Path, spools: list[Path], stored: StoredRuns) -> StoredRun:
+    """Return the run of a process; what the children said that log into it is told with it, as it was stored."""
+    run = stored.read(maker)
+    family = {maker.name}
+    for spool in spools:  # a child comes after its parent
+        if identity(spool).forked_from in family:
+            family.add(spool.name)
+            child = stored.read(spool)
+            for part in ("metrics", "files", "artifacts", "alerts", "output"):
+                run[part] += child[part]
+    return run
 
 
 def as_recorded(stored: StoredRun) -> StoredRun:
