@@ -161,12 +161,12 @@ def _verify(folder: str, name: str, entry: Entry) -> None:
 def _files_in(folder: str) -> list[Path]:
     found: list[Path] = []
     pending = [folder]
-    with contextlib.suppress(FileNotFoundError):
-        while pending:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-                    else:
-                        found.append(Path(entry.path))
+    while pending:
+        # A folder that goes meanwhile takes no other one with it.
+        with contextlib.suppress(FileNotFoundError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                else:
+                    found.append(Path(entry.path))
     return found

@@ -139,7 +139,7 @@ def check_path(name: str) -> str:
     try:
         return check_file_name(name)
     except FileNameError as error:
-        why = str(error).partition(": ")[2]
+        why = error.complaint
         # What W&B refuses, in its words. It takes names that some systems can't keep, or show as others.
         is_elsewhere = why.startswith(("it is absolute", "it is empty", "a part of it is '"))
         said = f"Invalid artifact path: {name!r}" + ("" if is_elsewhere else f": {why}")

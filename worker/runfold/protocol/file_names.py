@@ -27,7 +27,11 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class FileNameError(ProtocolError):
-    """A name that no file of a run or an artifact may have."""
+    """A name that no file of a run or an artifact may have; `complaint` says why, without the name."""
+
+    def __init__(self, name: str, complaint: str) -> None:
+        super().__init__(f"{_shown(name)} is no name for a file: {complaint}", field="name")
+        self.complaint = complaint
 
 
 def check_file_name(name: str) -> str:
@@ -61,7 +65,7 @@ def is_digest(text: str) -> bool:
 
 def _checked(name: str, complaint: str | None) -> str:
     if complaint:
-        raise FileNameError(f"{_shown(name)} is no name for a file: {complaint}", field="name")
+        raise FileNameError(name, complaint)
     return name
 
 
