@@ -46,6 +46,7 @@ bench: setup
 # Seeds are printed; `make chaos SEEDS=1000` is what a release gets.
 chaos: setup
 	$(BIN)/python -m tests.chaos --seeds $(SEEDS)
+	$(BIN)/python -m tests.chaos --seeds $(SEEDS) --uploads
 
 clean:
 	rm -rf build dist $(VENV)

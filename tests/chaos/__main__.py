@@ -1,4 +1,4 @@
-"""A chaos campaign: `python -m tests.chaos --seeds 100 [--first 1] [--only kill_redis,flushall] [--lanes 2]`."""
+"""A chaos campaign: `python -m tests.chaos --seeds 100 [--first 1] [--only kill_redis,flushall] [--uploads]`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--only", default="", help="fault kinds, by comma")
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--uploads", action="store_true", help="trainers save files and log artifacts too")
     parser.add_argument("--lanes", type=int, default=1, help="schedules at once")
     parser.add_argument("--db", help="SQLAlchemy URL of an empty database; only with one lane and one seed")
     args = parser.parse_args()
@@ -30,7 +31,7 @@ def main() -> int:
     only = tuple(filter(None, args.only.split(",")))
 
     def one(seed: int) -> bool:
-        schedule = draw(seed, disks=disks, seconds=args.seconds, only=only)
+        schedule = draw(seed, disks=disks, seconds=args.seconds, only=only, uploads=args.uploads)
         folder = Path(tempfile.mkdtemp(prefix=f"runfold-chaos-{seed}-"))
         try:
             print(play(schedule, folder, db=args.db), flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
 
@@ -147,8 +148,16 @@ def _refuse_coordinator(stage: Stage, fault: Fault) -> Undo:
 
 def _failpoint_coordinator(stage: Stage, fault: Fault) -> Undo | None:
     """Restart the coordinator so that it kills itself at some hit of some step; then start it whole."""
-    # Those that a campaign comes by: it logs, and uploads nothing.
-    names = [name for name in failpoints("coordinator") if name.startswith(("ingest.", "cold."))]
+    return _fail_at(stage, fault, ("ingest.", "cold."))
+
+
+def _failpoint_uploads(stage: Stage, fault: Fault) -> Undo | None:
+    """The same at a step of an upload or a commit."""
+    return _fail_at(stage, fault, ("blobs.", "artifacts."))
+
+
+def _fail_at(stage: Stage, fault: Fault, parts: tuple[str, ...]) -> Undo | None:
+    names = [name for name in failpoints("coordinator") if name.startswith(parts)]
     if not names:
         return None
     stage.server.restart("coordinator", failpoint=f"{names[fault.pick % len(names)]}:{1 + fault.pick % 5}")
@@ -185,6 +194,26 @@ def _fill_database_disk(stage: Stage, fault: Fault) -> Undo | None:
     return disk.free
 
 
+def _lock_database(stage: Stage, fault: Fault) -> Undo | None:
+    """Hold the write lock of SQLite, as a backup or somebody's shell may."""
+    path = stage.server.data_dir / "runfold.db"
+    if not path.exists():
+        return None  # another database
+    other = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:  # it is being opened, or its disk is full
+        other.close()
+        return None
+
+    def undo() -> None:
+        with contextlib.suppress(sqlite3.Error):
+            other.execute("ROLLBACK")
+        other.close()
+
+    return undo
+
+
 FAULTS: dict[str, Callable[[Stage, Fault], Undo | None]] = {
     "kill_trainer": _kill_trainer,
     "kill_agent": _kill_agent,
@@ -206,6 +235,8 @@ FAULTS: dict[str, Callable[[Stage, Fault], Undo | None]] = {
     "refuse_coordinator": _refuse_coordinator,
     "failpoint_coordinator": _failpoint_coordinator,
     "failpoint_agent": _failpoint_agent,
+    "failpoint_uploads": _failpoint_uploads,
+    "lock_database": _lock_database,
     "fill_spool_disk": _fill_spool_disk,
     "fill_database_disk": _fill_database_disk,
 }

@@ -15,12 +15,15 @@ import runfold
 from chaos.faults import Undo, inject
 from chaos.schedule import Schedule
 from chaos.stage import Stage, Trainer
+from chaos.uploads import Uploaded, check_uploads
 from support.checks import check_accounting, check_rows, rows_by_writer
 from support.known import value
 from support.processes import until
 
 #: Everything acknowledged must be readable this soon after the last fault was undone.
 HEAL_LIMIT_S = 45.0
+#: ... and all that was uploaded: an agent that was refused asks again within half a minute.
+UPLOAD_LIMIT_S = 90.0
 MAX_AGENT_BYTES = 150 * 1024 * 1024
 MAX_COORDINATOR_BYTES = 500 * 1024 * 1024
 TERMINAL = frozenset({"finished", "failed", "killed", "crashed", "preempted"})
@@ -38,13 +41,14 @@ class Verdict:
     agent_bytes: int = 0
     coordinator_bytes: int = 0
     reads: int = 0
+    uploaded: Uploaded | None = None
 
     def __str__(self) -> str:
         faults = " ".join(f"{kind}*{count}" for kind, count in sorted(self.faults.items()))
         return (
             f"seed {self.seed}: {self.rows} rows, lost 0, doubled 0, declared {self.declared_lost}, "
             f"healed in {self.heal_s:.1f} s, agent {self.agent_bytes >> 20} MB, "
-            f"coordinator {self.coordinator_bytes >> 20} MB, {self.reads} reads | {faults}"
+            f"coordinator {self.coordinator_bytes >> 20} MB, {self.reads} reads{f', {self.uploaded}' if self.uploaded else ''} | {faults}"
         )
 
 
@@ -130,6 +134,8 @@ def play(schedule: Schedule, folder: Path, *, db: str | None = None) -> Verdict:
                 stage.server.restart("agent")
             healed = time.monotonic()
             lost = until(lambda: _delivered(stage, schedule), HEAL_LIMIT_S, 0.2)
+            if schedule.uploads:
+                verdict.uploaded = until(lambda: check_uploads(stage), UPLOAD_LIMIT_S, 0.5)
             verdict.heal_s = time.monotonic() - healed
         verdict.declared_lost = lost[0]
         assert watch.faults_seen == [], watch.faults_seen

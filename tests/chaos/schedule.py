@@ -28,6 +28,8 @@ PROCESS_FAULTS = (
     "failpoint_coordinator",
     "failpoint_agent",
 )
+#: Faults for schedules that upload.
+UPLOAD_FAULTS = ("lock_database", "failpoint_uploads")
 #: Faults that need a small file system of their own, so root.
 DISK_FAULTS = ("fill_spool_disk", "fill_database_disk")
 
@@ -56,6 +58,7 @@ class Schedule:
     seconds: float
     redis_persistent: bool
     faults: tuple[Fault, ...] = field(default_factory=tuple)
+    uploads: bool = False
 
     @property
     def needs_disks(self) -> bool:
@@ -63,7 +66,9 @@ class Schedule:
         return any(fault.kind in DISK_FAULTS for fault in self.faults)
 
 
-def draw(seed: int, *, disks: bool, seconds: float = 4.0, only: tuple[str, ...] = ()) -> Schedule:
+def draw(
+    seed: int, *, disks: bool, seconds: float = 4.0, only: tuple[str, ...] = (), uploads: bool = False
+) -> Schedule:
     """Draw a schedule.
 
     Args:
@@ -71,9 +76,12 @@ def draw(seed: int, *, disks: bool, seconds: float = 4.0, only: tuple[str, ...] 
         seconds: How long trainers log.
         only: Take faults of these kinds; empty: each seed draws its own subset, so that faults meet in
             combinations that a full mix never has (swarm testing).
+        uploads: Trainers save files and log artifacts too.
     """
     rng = random.Random(seed)
-    kinds = list(only) or list(PROCESS_FAULTS + (DISK_FAULTS if disks else ()))
+    kinds = list(only) or list(
+        PROCESS_FAULTS + (DISK_FAULTS if disks else ()) + (UPLOAD_FAULTS if uploads else ())
+    )
     if not only:
         kinds = rng.sample(kinds, rng.randint(2, 6))
     count = rng.randint(3, 7)
@@ -101,4 +109,5 @@ def draw(seed: int, *, disks: bool, seconds: float = 4.0, only: tuple[str, ...] 
         seconds=seconds,
         redis_persistent=rng.random() < 0.3,
         faults=tuple(faults),
+        uploads=uploads,
     )

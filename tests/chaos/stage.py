@@ -95,10 +95,15 @@ class Stage:
         arguments += ["--exit-code", exit_code, "--finish-timeout-s", "1"]
         arguments += ["--shared"] if plan.shared else ["--group", f"seed{plan.seed}"]
         arguments += ["--ragged"] if plan.ragged else []
+        arguments += ["--ledger", self.ledger(writer)] if plan.uploads else []
         process = start("support.trainer", *arguments, env=self.server.env)
         trainer = Trainer(writer, run_id, exit_code, oracle, process)
         self.trainers.append(trainer)
         return trainer
+
+    def ledger(self, writer: int) -> Path:
+        """Where a writer notes what it uploads (support/uploading.py)."""
+        return self.folder / f"ledger-{writer}"
 
     def kill_trainer(self, trainer: Trainer) -> None:
         """Kill -9, and start a replacement."""

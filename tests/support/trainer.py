@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 
 import runfold
 from support.known import special, value
 from support.oracle import Oracle
+from support.uploading import Uploader
 
 
 def main() -> None:
@@ -28,6 +30,8 @@ def main() -> None:
     parser.add_argument("--oracle", required=True)
     parser.add_argument("--exit-code", type=int, default=0)
     parser.add_argument("--finish-timeout-s", type=float)
+    parser.add_argument("--ledger", help="upload files and artifacts too, and note them here")
+    parser.add_argument("--upload-every-s", type=float, default=0.15)
     args = parser.parse_args()
 
     oracle = Oracle(args.oracle)
@@ -39,6 +43,11 @@ def main() -> None:
     run = runfold.init(
         project=args.project, id=args.run_id, group=args.group, settings=runfold.Settings(**settings)
     )
+    uploader = None
+    if args.ledger:
+        folder = Path(f"{args.ledger}-files")
+        uploader = Uploader(run, args.writer, folder, Path(args.ledger))
+    next_upload = time.monotonic()
     deadline = time.monotonic() + args.seconds
     for number in range(1, args.rows + 1):
         row: dict[str, object] = {"n": number, "w": args.writer, "v": value(args.writer, number)}
@@ -50,6 +59,9 @@ def main() -> None:
         oracle.attempt(number)
         run.log(row, step=number)
         oracle.ack(number)
+        if uploader is not None and time.monotonic() >= next_upload:
+            uploader.turn()
+            next_upload = time.monotonic() + args.upload_every_s
         if args.pause_s:
             time.sleep(args.pause_s)
         if time.monotonic() > deadline:
