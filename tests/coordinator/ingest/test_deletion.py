@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from coordinator.ingest.test_edits import Process
 from runfold.protocol import evidence as e
 from runfold.protocol.evidence import Evidence
 from runfold.protocol.identity import NODE_ENTITY
@@ -17,6 +16,7 @@ from runfold_coordinator.edits.changes import Change, RunEdits, RunGoneError
 from runfold_coordinator.edits.deletion import OF_RUN, QUIET_S, Deletion
 from runfold_coordinator.store import branch_tables, tables
 from runfold_coordinator.store.store import Store
+from support.clocked_process import Process
 from support.frames import Bench, Speaker, only_run
 
 KEEP_S = 30 * 86400.0

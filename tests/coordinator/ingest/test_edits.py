@@ -10,16 +10,9 @@ from weakref import WeakKeyDictionary
 import pytest
 import sqlalchemy as sa
 
-from runfold.protocol.frames import Frame
-from runfold.protocol.identity import Identity
 from runfold.protocol.records import (
-    ConfigRecord,
     ExitRecord,
-    Record,
     RecordKind,
-    RowMap,
-    RunRecord,
-    SummaryRecord,
 )
 from runfold.protocol.streams import Heartbeat
 from runfold_coordinator.edits.changes import (
@@ -35,62 +28,13 @@ from runfold_coordinator.store.edit_tables import run_edits
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
 from runfold_coordinator.store.tables import writers
+from support.clocked_process import Process
 from support.frames import START_NS, Bench, only_run
-
-WRITER = b"w" * 16
 
 
 @pytest.fixture
 def bench(each_bench: Bench) -> Bench:
     return each_bench
-
-
-class Process:
-    """A writer whose clock is `ahead_s` wrong; what it says is delivered at once, or held back."""
-
-    def __init__(
-        self, bench: Bench, writer: bytes = WRITER, *, host: str = "h", ahead_s: float = 0.0
-    ) -> None:
-        self.bench = bench
-        self.writer = writer
-        self.host = host
-        self.ahead_s = ahead_s
-        self.seq = 0
-        self.held: list[Record] = []
-
-    def hello(self, **facts: Any) -> None:
-        started = int((self.bench.clock.unix_s() + self.ahead_s) * 1e9)
-        identity = Identity(
-            "local", "demo", "run1", host=self.host, boot_id="b", started_unix_ns=started, **facts
-        )
-        self.say(RecordKind.WRITER, identity.pack())
-
-    def config(
-        self, values: dict[str, Any] | None = None, delete: tuple[str, ...] = (), *, hold: bool = False
-    ) -> None:
-        self.say(RecordKind.CONFIG, ConfigRecord(values, delete).pack(), hold=hold)
-
-    def run(self, **fields: Any) -> None:
-        self.say(RecordKind.RUN, RunRecord(**fields).pack())
-
-    def summary(self, *changes: Any, hold: bool = False) -> None:
-        self.say(RecordKind.SUMMARY, SummaryRecord(changes).pack(), hold=hold)
-
-    def log(self, step: int, hold: bool = False, **values: Any) -> None:
-        cells = tuple(((key,), value) for key, value in values.items())
-        self.say(RecordKind.ROW_MAP, RowMap(step, cells).pack(), hold=hold)
-
-    def say(self, kind: int, payload: bytes, *, hold: bool = False) -> None:
-        self.seq += 1
-        t_ns = int((self.bench.clock.unix_s() + self.ahead_s) * 1e9)
-        self.held.append(Record(self.seq, t_ns, int(kind), 0, payload))
-        if not hold:
-            self.deliver()
-
-    def deliver(self) -> None:
-        lo = self.held[0].seq
-        self.bench.feed(Frame(self.writer, "local/demo/run1", lo, self.seq, others=tuple(self.held)))
-        self.held = []
 
 
 def editor(bench: Bench) -> RunEdits:
