@@ -33,6 +33,7 @@ PURE = {
         "json",
         "unicodedata",
         "copy",
+        "base64",
     ),
     *("msgpack", "runfold"),
 }
