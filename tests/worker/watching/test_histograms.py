@@ -33,6 +33,9 @@ def check(tensor, counted) -> None:
         assert counted is None
         return
     counts, edges = counted
+    if numbers.min() == numbers.max():  # one bin without a width
+        assert (counts, edges) == ([len(numbers)], [numbers[0], numbers[0]])
+        return
     wanted, wanted_edges = np.histogram(numbers, BINS)
     assert sum(counts) == len(numbers)
     np.testing.assert_allclose(
@@ -62,7 +65,8 @@ def test_other_dtypes_and_layouts(dtype) -> None:
     counted = count_all([dense, sparse, torch.empty(0), torch.complex(torch.zeros(2), torch.ones(2))])
     check(dense, counted[0])
     assert counted[1] is not None
-    assert (counted[1][1][0], counted[1][1][-1], sum(counted[1][0])) == (3.0, 5.0, 2)
+    assert (counted[1][1][0], counted[1][1][-1], sum(counted[1][0])) == (0.0, 5.0, 10)
+    assert counted[1][0][0] == 8  # zeros that it stands for
     assert counted[2] is None
     assert counted[3] is not None
     assert sum(counted[3][0]) == 2

@@ -7,6 +7,7 @@ processor, where nothing is launched, each tensor is counted by itself.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ CHUNK = 4 * 1024 * 1024
 #: Up to here float32 counts without error.
 _EXACT = 2**24
 
-#: Counts and edges, BINS and BINS + 1 of them; None where no number was finite.
+#: Counts and edges, BINS and BINS + 1 of them, 1 and 2 of equal numbers; None where no number was finite.
 Counted = tuple[list[float], list[float]]
 
 
@@ -33,7 +34,7 @@ def count_all(tensors: Sequence[Any], *, chunk: int = CHUNK) -> list[Counted | N
 
     found: list[Counted | None] = [None] * len(tensors)
     with torch.no_grad():
-        plain = [_plain(tensor) for tensor in tensors]
+        plain, zeros = zip(*map(_plain, tensors), strict=True) if tensors else ((), ())
         places: dict[Any, list[int]] = {}
         for index, tensor in enumerate(plain):
             if tensor.numel():
@@ -42,7 +43,7 @@ def count_all(tensors: Sequence[Any], *, chunk: int = CHUNK) -> list[Counted | N
             here = [plain[index] for index in indices]
             counted = _count_each(here) if device.type == "cpu" else count_fused(here, chunk=chunk)
             for index, one in zip(indices, counted, strict=True):
-                found[index] = one
+                found[index] = one if one is None or not zeros[index] else _with_zeros(one, zeros[index])
     return found
 
 
@@ -125,19 +126,31 @@ def _counted(low: float, high: float, counts: list[float]) -> Counted | None:
     if low > high:
         return None
     if low == high:
-        total = sum(counts)
-        counts = [0.0] * BINS
-        counts[BINS // 2] = total
-        low, high = low - 0.5, high + 0.5  # as numpy.histogram does with equal numbers
+        return [int(sum(counts))], [low, high]  # one bin without a width, as the client stores it
     width = (high - low) / BINS
     return [int(count) for count in counts], [low + width * index for index in range(BINS)] + [high]
 
 
-def _plain(tensor: Any) -> Any:
-    """Return a dense tensor of floats that holds the numbers of this one which are here."""
-    tensor = tensor.detach()
+def _with_zeros(counted: Counted, zeros: int) -> Counted:
+    """Add to the one zero of a sparse tensor that was counted those that were not."""
+    counts, edges = counted
+    at_zero = min(max(bisect_right(edges, 0.0) - 1, 0), len(counts) - 1)
+    return [*counts[:at_zero], counts[at_zero] + zeros - 1, *counts[at_zero + 1 :]], edges
+
+
+def _plain(tensor: Any) -> tuple[Any, int]:
+    """Return a dense tensor of floats that holds the numbers of this one which are here.
+
+    A sparse tensor stands for zeros that it does not hold: the result has one of them, so that they lie within
+    its bounds, and how many there are is told beside it.
+    """
+    import torch
+
+    tensor, zeros = tensor.detach(), 0
     if hasattr(tensor, "to_local"):  # a DTensor: FSDP2, tensor parallelism
         tensor = tensor.to_local()
     if tensor.is_sparse:
-        tensor = tensor.coalesce().values()
-    return tensor.abs() if tensor.is_complex() else tensor
+        values = tensor.coalesce().values().reshape(-1)
+        zeros = tensor.numel() - values.numel()
+        tensor = torch.cat([values, values.new_zeros(1)]) if zeros else values
+    return (tensor.abs() if tensor.is_complex() else tensor), zeros
