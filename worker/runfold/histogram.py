@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from runfold import array_histogram
+from runfold.wb_value import WBValue
 
 
-class Histogram:
+class Histogram(WBValue):
     """Counts per bin, from numbers or from what `numpy.histogram` returned. Logged as W&B stores it."""
 
     #: Bins at most.

@@ -25,8 +25,9 @@ def simpler(value: Any, budget: Budget) -> Any:
             return how(value, budget)
     if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
         return {name: getattr(value, name) for name in value.__dataclass_fields__}
-    if callable(value) and hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
+    if callable(value):  # an object that can be called has no name of its own: its text stands for it
+        is_named = hasattr(value, "__qualname__") and hasattr(value, "__module__")
+        return f"{value.__module__}.{value.__qualname__}" if is_named else str(value)
     return NOTHING
 
 
@@ -65,7 +66,7 @@ def _conversions() -> list[tuple[Any, Callable[[Any, Budget], Any]]]:
                 ((ipaddress.IPv4Address, ipaddress.IPv4Network), text_of),
                 ((ipaddress.IPv6Address, ipaddress.IPv6Network), text_of),
                 (re.Pattern, lambda value, _: value.pattern),
-                (complex, lambda value, _: str(value).strip("()")),
+                (complex, lambda value, _: str(value).strip("()").replace("nan", "NaN")),
             ]
         )
     return _found
@@ -96,7 +97,8 @@ def _iso_duration(value: Any) -> str:
     value = abs(value)
     minutes, seconds = divmod(value.seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    date = f"{value.days}D" if value.days else ""
+    years, days = divmod(value.days, 365)
+    date = (f"{years}Y" if years else "") + (f"{days}D" if days else "")
     fraction = f".{value.microseconds:06d}".rstrip("0") if value.microseconds else ""
     time = (f"{hours}H" if hours else "") + (f"{minutes}M" if minutes else "")
     if seconds or fraction or not (date or time):

@@ -169,7 +169,7 @@ class RunMedia(RunHistory, RunAttributes, RunFiles):
     def _in_summary(self, path: KeyPath, value: Any) -> Any:
         if isinstance(value, (Media, MediaList)):
             try:
-                return self._described(value, path[-1], "summary")
+                return self._described(value, ".".join(path), "summary")
             except OSError as error:  # a full disk; what it would be is said, as of one in a row
                 self._tell_lost_media(".".join(path), self._recorder.step, error)
                 return {"_type": value.TYPE} if isinstance(value, Media) else None

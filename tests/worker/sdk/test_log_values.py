@@ -7,6 +7,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import functools
 import ipaddress
 import math
 import pathlib
@@ -63,6 +64,10 @@ def one(value: Any) -> Any:
         (datetime.timedelta(seconds=90), "PT1M30S"),
         (datetime.timedelta(days=1, hours=2, microseconds=500000), "P1DT2H0.5S"),
         (datetime.timedelta(0), "PT0S"),
+        (datetime.timedelta(days=1001, seconds=1), "P2Y271DT1S"),
+        (complex(math.nan, 1), "NaN+1j"),
+        (functools.partial(len), "functools.partial(<built-in function len>)"),
+        (range(0), []),
         (decimal.Decimal("1.25"), "1.25"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (pathlib.PurePosixPath("a/b"), "a/b"),
@@ -174,8 +179,9 @@ def test_torch_tensors() -> None:
     assert one(torch.tensor(1.5, dtype=torch.bfloat16)) == 1.5
     assert one(torch.ones(3, requires_grad=True)) == [1.0, 1.0, 1.0]
     assert dict(flatten({"h": torch.zeros(50)}))[("h", "values")][16] == 50
-    with pytest.raises(TypeError, match="BFloat16"):
-        flatten({"k": torch.ones(3, dtype=torch.bfloat16)})
+    for narrow in (torch.bfloat16, torch.float8_e5m2):
+        assert one(torch.arange(3.0).to(narrow)) == [0.0, 1.0, 2.0]
+    assert dict(flatten({"h": torch.zeros(50, dtype=torch.bfloat16)}))[("h", "values")][16] == 50
 
 
 def test_values_that_contain_themselves_are_refused() -> None:

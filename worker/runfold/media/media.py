@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from runfold.errors import Error
+from runfold.wb_value import WBValue
 
 if TYPE_CHECKING:
     from runfold.media.content import Content, Encoded
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _REFERENCE = re.compile(r"(gs|s3|https?)://")
 
 
-class Media:
+class Media(WBValue):
     """A value of log(). Its content was captured when it was made. Thread-safe once made."""
 
     #: What its JSON says under `_type`.

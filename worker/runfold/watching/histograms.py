@@ -141,8 +141,8 @@ def _with_zeros(counted: Counted, zeros: int) -> Counted:
 def _plain(tensor: Any) -> tuple[Any, int]:
     """Return a dense tensor of floats that holds the numbers of this one which are here.
 
-    A sparse tensor stands for zeros that it does not hold: the result has one of them, so that they lie within
-    its bounds, and how many there are is told beside it.
+    A sparse tensor stands for zeros that it does not hold: the result has one of them, so that they lie
+    within its bounds, and how many there are is told beside it.
     """
     import torch
 
