@@ -125,7 +125,7 @@ def _rewind(settings: Settings, membership: Membership, moment: RunMoment, askin
     if known is None or not known.exists:
         return replace(membership, identity=replace(identity, branch=branch))
     _tell_of_living(known.live, moment.value + 1)
-    return _with(settings, membership, branch, known, {})
+    return _with(settings, membership, branch, known, known.summary)
 
 
 def _fork(settings: Settings, membership: Membership, moment: RunMoment, asking: Asking) -> Membership:

@@ -17,7 +17,7 @@ from runfold.acknowledgement import knows_a_server, registered_url
 from runfold.api.paths import route
 from runfold.errors import AuthenticationError, CommError
 from runfold.node.settings import NodeSettings, public_url
-from runfold.protocol.branching import RESUME
+from runfold.protocol.branching import RESUME, REWIND
 from runfold.protocol.identity import Identity
 
 #: Longest wait for an answer without which the run goes on, and for one without which it does not; seconds.
@@ -52,6 +52,8 @@ class Known:
     group: str | None = None
     job_type: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    #: Of a rewind: as it was at its step.
+    summary: dict[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
     @classmethod
@@ -78,6 +80,7 @@ class Known:
                 group=said["group"],
                 job_type=said["job_type"],
                 config=dict(said.get("config") or {}),
+                summary=dict(said.get("summary") or {}),
                 left_out=tuple(said["left_out"]),
             )
         except (TypeError, KeyError, ValueError) as error:
@@ -187,7 +190,7 @@ def _query(identity: Identity, kind: str, step: int | None) -> dict[str, Any]:
     launcher = identity.launcher
     said = {
         "kind": kind,
-        "summary": "false",
+        "summary": "true" if kind == REWIND else "false",
         "step": step,
         "mode": identity.mode,
         "rank": identity.rank,

@@ -46,7 +46,7 @@ def create_app(backend: Backend) -> FastAPI:
         redoc_url=None,
     )
     app.state.backend = replace(backend, summaries=FreshSummaries(backend.summaries))
-    app.state.resumes = ResumeReader(backend.store, app.state.backend.summaries.summary)
+    app.state.resumes = ResumeReader(backend.store, app.state.backend.summaries)
     app.state.turns = Turns()
     install_error_answers(app)
     for routes in (

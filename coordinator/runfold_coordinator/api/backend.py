@@ -122,6 +122,9 @@ class SummaryReader(Protocol):
     def summary(self, run: RunRow) -> dict[str, Any]:
         """Return the summary, nested as logged."""
 
+    def summary_until(self, run: RunRow, step: int) -> dict[str, Any]:
+        """Return the summary that the run has once it was rewound to a step; folded from its rows."""
+
 
 class GroupReader(Protocol):
     """Statistics over the runs of a group."""

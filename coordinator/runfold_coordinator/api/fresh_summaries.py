@@ -40,6 +40,9 @@ class FreshSummaries:
         self._known: OrderedDict[int, tuple[int, dict[str, Any], int]] = OrderedDict()
         self._value_count = 0
         self._queues: dict[int, _Queue] = {}
+        self._folding_until = threading.Lock()
+        #: Run, version and step of what was asked for last as of a step, and the answer.
+        self._until: tuple[tuple[int, int, int], dict[str, Any]] | None = None
 
     def summary(self, run: RunRow) -> dict[str, Any]:
         """Return the summary, nested as logged; not to be changed by the caller."""
@@ -59,6 +62,14 @@ class FreshSummaries:
                 queue.count -= 1
                 if queue.count == 0:
                     del self._queues[run.run_pk]
+
+    def summary_until(self, run: RunRow, step: int) -> dict[str, Any]:
+        """Return the summary as of a step; all ranks of a job ask for the same one, and it is made once."""
+        wanted = (run.run_pk, run.version, step)
+        with self._folding_until:
+            if self._until is None or self._until[0] != wanted:
+                self._until = (wanted, self._reader.summary_until(run, step))
+            return self._until[1]
 
     def _fold(self, run: RunRow, queue: _Queue) -> dict[str, Any]:
         with self._lock:

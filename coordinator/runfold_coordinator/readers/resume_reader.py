@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.values import pack_value
@@ -18,7 +18,14 @@ from runfold_coordinator.aggregate.attempts import place_writers
 from runfold_coordinator.aggregate.writer_facts import WriterFacts
 from runfold_coordinator.readers.branches import load_history
 from runfold_coordinator.readers.lane_rows import read_lane
-from runfold_coordinator.readers.run_lanes import RunLanes, Seat, counter_of, facts_of, machine_of
+from runfold_coordinator.readers.run_lanes import (
+    RunLanes,
+    Seat,
+    counter_of,
+    ended_at,
+    facts_of,
+    machine_of,
+)
 from runfold_coordinator.readers.visible_top import visible_top
 from runfold_coordinator.states import TERMINAL
 from runfold_coordinator.store.model import RunRow, WriterRow
@@ -28,6 +35,8 @@ from runfold_coordinator.store.store import Store
 MAX_PART_BYTES = 4 * 1024 * 1024
 #: Writers that are named where many still live.
 MAX_LIVE = 16
+#: Cells of the longest run whose summary is folded anew for who rewinds it: about a second's work.
+MAX_FOLDED_CELLS = 20_000_000
 #: Runs of which the lanes are remembered.
 REMEMBERED_RUNS = 32
 _ASKER = -1
@@ -64,15 +73,25 @@ class Asker:
         )
 
 
+class Summaries(Protocol):
+    """Summaries of runs, as they are and as they are once rewound."""
+
+    def summary(self, run: RunRow) -> dict[str, Any]:
+        """Return the summary as of now, nested as logged."""
+
+    def summary_until(self, run: RunRow, step: int) -> dict[str, Any]:
+        """Return the summary of a run that nothing was logged to after a step."""
+
+
 class ResumeReader:
     """Answers who goes on with a run. Thread-safe.
 
     All ranks of a job ask at the same moment: what they are answered from is read once for all of them.
     """
 
-    def __init__(self, store: Store, summary_of: Callable[[RunRow], dict[str, Any]]) -> None:
+    def __init__(self, store: Store, summaries: Summaries) -> None:
         self._store = store
-        self._summary_of = summary_of
+        self._summaries = summaries
         self._lock = threading.Lock()
         #: By run, the lanes as of a version, the one asked for last at the end.
         self._lanes: OrderedDict[int, RunLanes] = OrderedDict()
@@ -91,13 +110,14 @@ class ResumeReader:
 
         Args:
             asker: None for who will write another run: a fork.
-            step: The last step that is to be kept, for a rewind or a fork: then there is no summary.
+            step: The last step that is to be kept, for a rewind or a fork. A rewind's summary is that of the
+                run up to there; a fork has none, as it has a summary of its own.
         """
         lanes = self._load(run)
         attempt, joined = _attempt_of(asker, lanes)
         before = [s for s in lanes.seats if s.limit_step is not None or s.placement.attempt < attempt]
         own = [seat for seat in before if seat.limit_step is None]
-        kept = before if step is None else [_until(seat, step) for seat in before]
+        kept = before if step is None else [ended_at(seat, step + 1) for seat in before]
         last_step = visible_top(self._store, kept)
         left_out: list[str] = []
         answer: dict[str, Any] = {
@@ -119,8 +139,13 @@ class ResumeReader:
             "left_out": left_out,
         }
         parts = {"config": run.config}
-        if step is None and own and with_summary:
-            parts["summary"] = self._summary_of(run)
+        if own and with_summary:
+            if step is None:
+                parts["summary"] = self._summaries.summary(run)
+            elif (asker is not None) and run.row_count * len(lanes.keys) <= MAX_FOLDED_CELLS:
+                parts["summary"] = self._summaries.summary_until(run, step)
+            elif asker is not None:
+                left_out.append("summary")
         for name, part in parts.items():
             if _fits(part):
                 answer[name] = part
@@ -183,12 +208,6 @@ def _is_beside(writer: WriterRow, asker: Asker) -> bool:
         and writer.host == asker.host
         and all(launcher.get(name) == getattr(asker, name) for name in names)
     )
-
-
-def _until(seat: Seat, step: int) -> Seat:
-    cut = seat.placement.cut_step
-    end = step + 1 if cut is None else min(cut, step + 1)
-    return replace(seat, placement=replace(seat.placement, cut_step=end))
 
 
 def _pending(seat: Seat) -> int:

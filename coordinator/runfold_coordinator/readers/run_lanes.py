@@ -103,6 +103,14 @@ class RunLanes:
             lanes.append(replace(lane, seats=tuple(seats)))
         return replace(self, lanes=tuple(lanes))
 
+    def until(self, step: int) -> RunLanes:
+        """Return the run as it is once it was rewound to a step: nothing lies after it, nobody adds to it."""
+        lanes = [
+            replace(lane, seats=tuple(ended_at(seat, step + 1) for seat in lane.seats)) for lane in self.lanes
+        ]
+        definitions = MetricDefinitions.from_state(self.definitions.to_state())  # asking them changes them
+        return replace(self, lanes=tuple(lanes), definitions=definitions)
+
     def find_key(self, name: str) -> str | None:
         """Return the canonical key that a user's `name` means: nested "a.b" first, then the literal one."""
         for key in (encode_path(parse_name(name)), encode_path((name,)), name):
@@ -137,6 +145,15 @@ class RunLanes:
         """Return how the lanes of a key become one value."""
         rule = self.definition(key).reduce or "mean"
         return Reduction(rule if rule in RULES else "mean", self.primary, weights)
+
+
+def ended_at(seat: Seat, end: int) -> Seat:
+    """Return a writer whose rows count below a run step only."""
+    placement = seat.placement
+    cut, rewound = (
+        end if step is None else min(step, end) for step in (placement.cut_step, placement.rewound_step)
+    )
+    return replace(seat, placement=replace(placement, cut_step=cut, rewound_step=rewound))
 
 
 def load_lanes(store: Store, run: RunRow) -> RunLanes:

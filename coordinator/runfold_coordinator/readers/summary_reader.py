@@ -54,6 +54,12 @@ class SummaryReader:
         """Return the run's summary over everything that is committed now, nested as logged, keys sorted."""
         return self._fold(run, save_after=SAVE_AFTER_RECORDS)[0]
 
+    def summary_until(self, run: RunRow, step: int) -> dict[str, Any]:
+        """Return the summary that the run has once it was rewound to a step. Folds all rows up to there."""
+        lanes = load_history(self._store, run).until(step)
+        tree = LaneSummary(run.run_pk).catch_up(self._store, lanes).tree(self._store, lanes)
+        return self._edits.edited(run.run_pk, tree.as_dict())
+
     def keep_up(self, mono_s: Callable[[], float], *, budget_s: float = 0.5) -> bool:
         """Fold and save runs that changed since they were saved; return whether some were left for later."""
         deadline_s = mono_s() + budget_s

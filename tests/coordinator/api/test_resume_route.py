@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from coordinator.api.asgi import AsgiClient
 from coordinator.readers.stored_run import Said, StoredRun
 from runfold.protocol.branching import Branch
+from runfold_coordinator.edits.changes import Change
+from runfold_coordinator.edits.changes import RunEdits as Edits
 from runfold_coordinator.edits.deletion import Deletion
 from runfold_coordinator.readers import resume_reader
 from runfold_coordinator.store import tables as t
@@ -65,9 +67,34 @@ def test_who_comes_next_is_told_all_that_it_goes_on_with(store: Store, client: A
 def test_a_step_to_go_back_to_has_its_own_time(store: Store, client: AsgiClient) -> None:
     StoredRun(store, "r").deliver(said(count=6))
     found = ask(client, kind="rewind", step=2)
-    assert (found["last_step"], found["runtime_s"], "summary" in found) == (2, 4.0, False)
+    assert (found["last_step"], found["runtime_s"]) == (2, 4.0)
+    assert "summary" not in ask(client, kind="fork", step=2)
     assert ask(client, kind="fork", step=100)["last_step"] == 5
     assert ask(client, kind="rewind", step=-1)["runtime_s"] == 0.0
+
+
+def test_who_rewinds_is_told_the_summary_of_that_step(
+    store: Store, client: AsgiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, first = StoredRun(store, "r"), said(count=4)
+    first.set("early", 1)
+    first.log({"loss": -1.0, "acc": 0.5})
+    first.set("late", 2)
+    first.exit()
+    run.deliver(first)
+    Edits(store, FakeClock()).edit(run.row, Change(summary=(("set", ("edited",), 3),)), by="ann")
+    shown = ask(client, kind="rewind", step=3)["summary"]
+    assert {key: shown[key] for key in shown if not key.startswith("_")} == {
+        "loss": 3.0,
+        "early": 1,
+        "edited": 3,
+    }
+    assert shown["_step"] == 3
+    assert ask(client, kind="rewind", step=4)["summary"]["acc"] == 0.5
+    assert ask(client, kind="resume")["summary"]["late"] == 2  # and what is remembered is as it was
+    monkeypatch.setattr(resume_reader, "MAX_FOLDED_CELLS", -1)
+    found = ask(client, kind="rewind", step=3)
+    assert "summary" not in found and found["left_out"] == ["summary"]
 
 
 def test_ranks_of_one_launch_are_told_the_same(store: Store, client: AsgiClient) -> None:

@@ -62,6 +62,22 @@ def test_late_rows_of_a_base_give_its_forks_and_theirs_a_new_version(bench: Benc
     assert steps(bench, "fork") == [0, 1, 3]
 
 
+def test_a_fork_that_has_logged_nothing_is_as_far_as_its_base_was(bench: Bench) -> None:
+    base, fork, twice = speaker("base", 1), speaker("fork", 2), speaker("twice", 3)
+    late, sparse = speaker("late", 4), speaker("sparse", 5)
+    bench.feed(hello(late, 15, "fork", "base", 1))
+    assert row(bench, "late").last_step == -1
+    bench.feed(hello(base, 10), base.rows({"loss": [1.0, 2.0, 3.0, 4.0]}, steps=[0, 1, 2, 10]))
+    assert row(bench, "late").last_step == 1
+    bench.feed(hello(fork, 20, "fork", "base", 2))
+    bench.feed(hello(twice, 30, "fork", "fork", 20), hello(sparse, 30, "fork", "base", 7))
+    assert [row(bench, run).last_step for run in ("fork", "twice", "sparse")] == [2, 2, 2]
+    bench.feed(twice.others((RecordKind.SUMMARY, SummaryRecord((("set", ("s",), 1),)).pack())))
+    assert row(bench, "twice").last_step == 2
+    bench.feed(fork.rows({"loss": [9.0]}, steps=[3]), twice.rows({"loss": [9.0]}, steps=[21]))
+    assert [row(bench, run).last_step for run in ("fork", "twice", "base")] == [3, 21, 10]
+
+
 def test_the_last_step_of_a_rewound_run_is_one_that_counts(bench: Bench) -> None:
     old, new = speaker("run", 1), speaker("run", 2)
     bench.feed(hello(old, 10), old.rows({"loss": [1.0, 2.0, 3.0]}, steps=[0, 100, 200]))
@@ -95,7 +111,8 @@ def test_a_base_is_kept_as_long_as_its_forks(bench: Bench) -> None:
 
 
 def test_a_fork_of_a_run_that_is_gone_shows_what_it_logged(bench: Bench) -> None:
-    fork = speaker("fork", 2)
+    fork, wild = speaker("fork", 2), speaker("wild", 3)
+    bench.feed(hello(wild, 20, "fork", "a/b//c", 1))
     bench.feed(hello(fork, 20, "fork", "nobody", 1), fork.rows({"loss": [9.0]}, steps=[2]))
     assert steps(bench, "fork") == [2]
     assert row(bench, "fork").fork is not None
