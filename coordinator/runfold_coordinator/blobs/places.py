@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from runfold.protocol import failpoints
+from runfold_coordinator.store.folders import sync_folder
 
 #: Objects are spread over so many folders, by the first two digits of their digest.
 SHARDS = tuple(f"{shard:02x}" for shard in range(256))
@@ -167,12 +168,3 @@ class LocalPlace:
     def _path(self, name: str) -> Path:
         assert digest_of_object(name), "made by new_object_name, or read from our table"
         return self._root / name
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to disk."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

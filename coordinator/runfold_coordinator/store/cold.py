@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from runfold.protocol.values import pack_value, unpack_value
 from runfold_coordinator.store.chunks import Chunk
+from runfold_coordinator.store.folders import sync_folder
 from runfold_coordinator.store.merging import MergedRows
 from runfold_coordinator.store.model import Column, ColumnKind
 
@@ -74,8 +75,15 @@ class ColdFiles:
             if self._is_local:
                 os.fsync(sink.fileno())
         if self._is_local:
-            _sync_directory(Path(path).parent)
+            self._sync_folders(Path(path).parent)
         return name, int(self._fs.size(path))
+
+    def _sync_folders(self, folder: Path) -> None:
+        """Bring a run's folder to disk, which may be new, and so may ours."""
+        for each in (folder, folder.parent):
+            sync_folder(each)
+        with contextlib.suppress(PermissionError):  # the folder above ours may be closed to us
+            sync_folder(folder.parent.parent)
 
     def remove(self, name: str) -> None:
         """Delete a file; one that is not there is fine."""
@@ -194,11 +202,3 @@ def _from_arrow(kind: ColumnKind, array: Any) -> Column:
     if kind == "o":
         return Column(kind, [unpack_value(value) for value in array.to_pylist()], rows)
     return Column(kind, array.to_numpy(zero_copy_only=False), rows)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
