@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sys
 import termios
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from runfold.console.stdio import Output
 
@@ -15,6 +19,8 @@ from runfold.console.stdio import Output
 PIPE_BYTES = 1024 * 1024
 #: Descriptors of ours are put above those that shells and daemons count on.
 _FIRST_FD = 10
+#: Longest that other threads are held up, so that nothing overtakes as originals are put back, seconds.
+QUIET_S = 0.15
 
 
 @dataclass(slots=True)
@@ -56,10 +62,11 @@ class Diversion:
 
 
 def put_back_in_order(diversions: Sequence[Diversion]) -> None:
-    """Put the originals back, and what was written to a stand-in meanwhile before what comes after.
+    """Put the originals back, and what was written to a stand-in before what comes after.
 
-    Holds the GIL from the change until a write() that was under way has landed, most likely, and was passed
-    on: no other thread of Python can overtake it.
+    A thread of Python gives up the GIL for its write(), and may then wait for a CPU: were the originals put
+    back meanwhile, its line would overtake those in the stand-in. So this one keeps the GIL until no other
+    thread runs (who has written waits for the GIL) and all that they wrote is passed on, or for QUIET_S.
     """
     try:
         import ctypes
@@ -69,7 +76,7 @@ def put_back_in_order(diversions: Sequence[Diversion]) -> None:
         for each in diversions:
             each.put_back()
         return
-    room = ctypes.create_string_buffer(65536)
+    room, status = ctypes.create_string_buffer(65536), ctypes.create_string_buffer(512)
     waiting = ctypes.c_int(0)
     libc.ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
     fds = [
@@ -78,14 +85,52 @@ def put_back_in_order(diversions: Sequence[Diversion]) -> None:
         for fd in each.output.fds
         if each.can_be_read and place_of(fd) == each.stand_in and place_of(each.original) == each.origin
     ]
-    for each, fd in fds:
-        libc.dup2(each.original, fd)
-    libc.usleep(5000)
-    for each, _ in fds:
-        while libc.ioctl(each.reading, termios.FIONREAD, ctypes.byref(waiting)) == 0 and waiting.value > 0:
-            count = libc.read(each.reading, room, len(room))
-            if count <= 0 or libc.write(each.original, room, count) != count:
-                break
+    others = _other_threads()
+
+    def pass_on() -> bool:
+        is_any = False
+        for each, _ in fds:
+            while (
+                libc.ioctl(each.reading, termios.FIONREAD, ctypes.byref(waiting)) == 0 and waiting.value > 0
+            ):
+                is_any = True
+                count = libc.read(each.reading, room, len(room))
+                if count <= 0 or libc.write(each.original, room, count) != count:
+                    break
+        return is_any
+
+    def is_running(thread: bytes) -> bool:
+        place = libc.open(thread, os.O_RDONLY | os.O_CLOEXEC)
+        if place < 0:  # it has ended
+            return False
+        count = libc.read(place, status, len(status))
+        libc.close(place)
+        return status.raw[: max(count, 0)].rpartition(b") ")[2][:1] in (b"R", b"D")
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(2 * QUIET_S)  # else whoever waits for the GIL takes it away after 5 ms
+    try:
+        time.sleep(0.01)  # who has waited by the old interval has it now
+        until_s = time.monotonic() + QUIET_S
+        libc.usleep(1000)
+        while (pass_on() or any(map(is_running, others))) and time.monotonic() < until_s:
+            libc.usleep(1000)
+        for each, fd in fds:
+            libc.dup2(each.original, fd)
+        libc.usleep(5000)  # what threads of C were writing
+        pass_on()
+    finally:
+        sys.setswitchinterval(interval_s)
+
+
+def _other_threads() -> list[bytes]:
+    """Return where the kernel tells the states of this process's other threads; none where it does not."""
+    mine = str(threading.get_native_id())
+    try:
+        tasks = [task.name for task in Path("/proc/self/task").iterdir()]
+    except OSError:
+        return []
+    return [f"/proc/self/task/{task}/stat".encode() for task in tasks if task != mine]
 
 
 def divert(output: Output) -> tuple[Diversion, int]:
