@@ -38,6 +38,9 @@ class Outbox:
     def put(self, job: AnyJob, *, is_synced: bool = True) -> None:
         """Leave a job. When this returns it survives kill -9 of anything, and a power loss.
 
+        The copies that go with it are the kernel's to write (within about 30 s): one that a power loss took
+        fails by its digest, and that is told.
+
         Args:
             is_synced: False: wait for no disk. Then `sync` makes it outlive a power loss, as the spool does.
 
