@@ -51,7 +51,7 @@ def documents(connection: sa.Connection, rows: Sequence[Any]) -> list[dict[str, 
     aliases = _aliases(connection, version_pks)
     tags = _tags(connection, version_pks)
     sources = _sources(connection, version_pks)
-    runs = _runs(connection, {row.run_pk for row in rows if row.run_pk is not None})
+    runs = run_rows(connection, {row.run_pk for row in rows if row.run_pk is not None})
     return [
         _document(
             row,
@@ -121,7 +121,15 @@ def draft_state(row: Any, *, is_there: bool) -> str:
 
 def run_rows(connection: sa.Connection, run_pks: Collection[int]) -> dict[int, Any]:
     """Return (run_pk, entity, project, run_id, name) of runs that were not deleted."""
-    return _runs(connection, run_pks)
+    found: dict[int, Any] = {}
+    for some in in_slices(sorted(run_pks)):
+        rows = connection.execute(
+            sa.select(_r.run_pk, _r.entity, _r.project, _r.run_id, _r.name).where(
+                _r.run_pk.in_(some), _r.deleted_unix_s.is_(None)
+            )
+        )
+        found |= {row.run_pk: row for row in rows}
+    return found
 
 
 def _document(row: Any, aliases: list[str], tags: list[str], source: Any, run: Any) -> dict[str, Any]:
@@ -202,16 +210,4 @@ def _sources(connection: sa.Connection, version_pks: Collection[int]) -> dict[in
             .where(_v.version_pk.in_(some))
         )
         found |= {row.version_pk: row for row in rows}
-    return found
-
-
-def _runs(connection: sa.Connection, run_pks: Collection[int]) -> dict[int, Any]:
-    found: dict[int, Any] = {}
-    for some in in_slices(sorted(run_pks)):
-        rows = connection.execute(
-            sa.select(_r.run_pk, _r.entity, _r.project, _r.run_id, _r.name).where(
-                _r.run_pk.in_(some), _r.deleted_unix_s.is_(None)
-            )
-        )
-        found |= {row.run_pk: row for row in rows}
     return found
