@@ -13,14 +13,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+from scenario_server import Order, ScenarioServer
 
 #: The client's own settings, as when the oracle was made: they are honoured where RUNFOLD_* says nothing.
 ENV = {
@@ -34,48 +33,38 @@ ENV = {
     "WANDB_ERROR_REPORTING": "false",
     "NO_COLOR": "1",
 }
-TIMEOUT_S = 60.0
-
 Result = dict[str, Any]
 
 
 def scenarios() -> dict[str, dict[str, Any]]:
     """Return the scenarios by name."""
-    if str(HERE) not in sys.path:
-        sys.path.insert(0, str(HERE))
-    modules = [importlib.import_module(name) for name in ("scenarios", "media_scenarios", "table_scenarios")]
+    modules = [
+        importlib.import_module(name)
+        for name in (
+            "scenarios",
+            "artifact_scenarios",
+            "media_scenarios",
+            "table_scenarios",
+        )
+    ]
     return {name: scenario for module in modules for name, scenario in module.SCENARIOS.items()}
 
 
-def run_one(name: str, cwd: Path, *, module: str = "runfold") -> Result:
+def run_one(name: str, cwd: Path, server: ScenarioServer, module: str) -> Result:
     """Run one scenario in `cwd`, which stays; return what it saw, without what was stored."""
     scenario = scenarios()[name]
-    out = cwd / "__out.json"
+    # Beside the folder: a scenario may save all that is in it.
+    out, errors = cwd.with_name(f"{name}.json"), cwd.with_name(f"{name}.stderr")
     env = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "RUNFOLD_"))}
     env |= {**ENV, "HOME": str(cwd), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, __file__, "--child", name, "--child-out", str(out), "--module", module]
+    status = server.run(Order(name, module, str(cwd), env, str(out), str(errors)))
     result: Result = {"group": scenario["group"], "obs": None, "escaped": None}
-    try:
-        done = subprocess.run(
-            command,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-        result["returncode"], stderr = done.returncode, done.stderr
-    except subprocess.TimeoutExpired as error:
-        stderr = (error.stderr or b"").decode(errors="replace") if isinstance(error.stderr, bytes) else ""
-        result["returncode"] = "timeout"
-    result["stderr"] = stderr
+    result["returncode"] = "timeout" if status is None else status
+    result["stderr"] = errors.read_text(errors="replace")
     if out.exists():
         result |= json.loads(out.read_text())
     elif "expect_rc" not in scenario:
-        result["escaped"] = {"raised": "<process died>", "msg": stderr[-600:]}
+        result["escaped"] = {"raised": "<process died>", "msg": result["stderr"][-600:]}
     return result
 
 
@@ -85,31 +74,21 @@ def ran(
 ) -> Iterator[dict[str, tuple[Path, Result]]]:
     """Run scenarios; inside the context their folders exist: name -> (folder, result)."""
     base = Path(tempfile.mkdtemp(prefix="conformance-"))
+    folders = {name: base / name for name in names}
+    for folder in folders.values():
+        folder.mkdir()
+
+    def play(mine: list[str]) -> dict[str, Result]:
+        with ScenarioServer(module) as server:
+            return {name: run_one(name, folders[name], server, module) for name in mine}
+
     try:
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-            folders = {name: base / name for name in names}
-            for folder in folders.values():
-                folder.mkdir()
-            results = pool.map(lambda item: run_one(item[0], item[1], module=module), folders.items())
-            yield {name: (folders[name], result) for name, result in zip(folders, results, strict=True)}
+            shares = [list(folders)[number::jobs] for number in range(jobs)]
+            results = {name: found for share in pool.map(play, shares) for name, found in share.items()}
+        yield {name: (folder, results[name]) for name, folder in folders.items()}
     finally:
         shutil.rmtree(base, ignore_errors=True)
-
-
-def _child(name: str, out: Path, module: str) -> None:
-    from scenarios import plain
-
-    scenario = scenarios()[name]
-    wb = importlib.import_module(module)
-    if "expect_rc" in scenario:
-        scenario["fn"](wb)
-        return
-    seen: dict[str, Any] = {"obs": None, "escaped": None}
-    try:
-        seen["obs"] = plain(scenario["fn"](wb))
-    except BaseException as error:
-        seen["escaped"] = {"raised": type(error).__name__, "msg": str(error)[:400]}
-    out.write_text(json.dumps(seen))
 
 
 def main() -> None:
@@ -120,12 +99,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--out", default="mine.json")
     parser.add_argument("-j", type=int, default=2)
-    parser.add_argument("--child")
-    parser.add_argument("--child-out")
     arguments = parser.parse_args()
-    if arguments.child:
-        _child(arguments.child, Path(arguments.child_out), arguments.module)
-        return
     names = [name for name in scenarios() if re.search(arguments.only, name)]
     read_runs: Callable[[str], list[Any]] = importlib.import_module(arguments.reader).read_runs
     results = {}
