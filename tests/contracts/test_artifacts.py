@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from runfold.protocol.manifest import Entry
+from runfold_coordinator.artifacts import versions
 from runfold_coordinator.artifacts.deleting import KEEP_DELETED_S
 from runfold_coordinator.artifacts.drafts import Ttl
 from runfold_coordinator.artifacts.editing import Labels
@@ -305,6 +306,26 @@ def test_the_collector_takes_what_was_deleted_a_day_ago_and_nothing_else(desk: D
     assert desk.artifacts.deleter.give_up_unfinished() == 1
     assert desk.sweep() == 2  # the part and its manifest
     assert desk.reader.draft(part.client_id)["error"] == "nobody has finished it"
+
+
+def test_labels_of_one_version_have_a_limit_in_all(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "MAX_LABELS_IN_ALL", 4)
+    version = desk.log({"a": b"1"}, aliases=("a1", "a2"), tags=("t1", "t2", "t3"))
+    desk.log({"a": b"1"}, aliases=("a2", "a3"), tags=("t3", "t4"))  # with "latest" four each
+    for more in ({"aliases": ("a4",)}, {"tags": ("t5",)}):
+        with pytest.raises(ArtifactRefusedError, match="at most 4") as refused:
+            desk.log({"a": b"1"}, **more)
+        assert refused.value.limit == 4
+        with pytest.raises(ArtifactRefusedError, match="at most 4"):
+            desk.artifacts.editor.edit_version(
+                version["id"], {}, **{key: Labels(add=value) for key, value in more.items()}
+            )
+    found = desk.find("model")
+    assert (found["aliases"], found["tags"]) == (["a1", "a2", "a3", "latest"], ["t1", "t2", "t3", "t4"])
+    # Instead of others there is room; a link that has none is left out, and its version is made.
+    desk.artifacts.editor.edit_version(version["id"], {}, tags=Labels(all=["n1"], add=["n2"]))
+    made = desk.commit(desk.draft({"a": b"2"}, links=(("model-registry/M", ("1", "2", "3", "4", "5")),))).made
+    assert made is not None and "at most 4" in made.link_errors[0]["error"]
 
 
 def test_commits_and_the_collector_at_once_leave_no_version_without_its_blobs(desk: Desk) -> None:

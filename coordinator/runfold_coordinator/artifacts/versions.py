@@ -19,12 +19,14 @@ from runfold_coordinator.artifacts.drafts import (
     split_versions,
     with_latest,
 )
-from runfold_coordinator.artifacts.errors import ArtifactError
+from runfold_coordinator.artifacts.errors import ArtifactError, ArtifactRefusedError
 from runfold_coordinator.artifacts.manifest_stream import ManifestSums
 from runfold_coordinator.store import artifact_tables as at
 from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.writes import Transaction
 
+#: Aliases of one version in a collection, and tags of one version, in all; a request has a limit of its own.
+MAX_LABELS_IN_ALL = 5000
 LOGGED_BY = "logged"
 USED_BY = "used"
 
@@ -33,6 +35,7 @@ _m = at.artifact_members.c
 _a = at.artifact_aliases.c
 _c = at.artifact_collections.c
 _r = at.artifact_runs.c
+_t = at.artifact_tags.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +176,13 @@ def link_version(  # noqa: PLR0917 - who links what to where
 def move_aliases(
     tx: Transaction, collection_pk: int, version_pk: int, aliases: Collection[str], speaker: Speaker
 ) -> None:
-    """Give the aliases to the version, but for those that the same process has given away since."""
+    """Give the aliases to the version, but for those that the same process has given away since.
+
+    Raises:
+        ArtifactRefusedError: It would have too many; nothing was changed.
+    """
+    held = sa.select(_a.alias).where(_a.collection_pk == collection_pk, _a.version_pk == version_pk)
+    _refuse_too_many(tx, held, aliases, "aliases")
     for some in in_slices(dict.fromkeys(aliases)):
         where = (_a.collection_pk == collection_pk, _a.alias.in_(some))
         rows = tx.connection.execute(sa.select(_a.alias, _a.writer_id, _a.said_unix_ns).where(*where)).all()
@@ -214,8 +223,14 @@ def drop_aliases(tx: Transaction, collection_pk: int, version_pk: int, aliases: 
 
 
 def add_tags(tx: Transaction, version_pk: int, tags: Iterable[str]) -> None:
-    """Give tags to the version."""
-    tx.insert_new(at.artifact_tags, [{"version_pk": version_pk, "tag": tag} for tag in dict.fromkeys(tags)])
+    """Give tags to the version.
+
+    Raises:
+        ArtifactRefusedError: It would have too many; nothing was changed.
+    """
+    wanted = list(dict.fromkeys(tags))
+    _refuse_too_many(tx, sa.select(_t.tag).where(_t.version_pk == version_pk), wanted, "tags")
+    tx.insert_new(at.artifact_tags, [{"version_pk": version_pk, "tag": tag} for tag in wanted])
 
 
 def relate(
@@ -254,6 +269,24 @@ def settle_uses(tx: Transaction, client_id: str, version_pk: int) -> None:
 def version_id(tx: Transaction, version_pk: int) -> str:
     """Return the id that clients know the version by."""
     return str(tx.connection.execute(sa.select(_v.id).where(_v.version_pk == version_pk)).scalar_one())
+
+
+def _refuse_too_many(tx: Transaction, held: sa.Select[Any], more: Collection[str], what: str) -> None:
+    """Raise ArtifactRefusedError where the labels that are held and these are too many together."""
+    if not more:
+        return
+    count = tx.connection.execute(sa.select(sa.func.count()).select_from(held.subquery())).scalar_one()
+    if count + len(more) <= MAX_LABELS_IN_ALL:
+        return
+    new = set(more).difference(tx.connection.execute(held).scalars())
+    if count + len(new) > MAX_LABELS_IN_ALL:
+        raise ArtifactRefusedError(
+            "too_many",
+            f"a version has at most {MAX_LABELS_IN_ALL} {what}: it has {count}, {len(new)} more are given",
+            field=what,
+            limit=MAX_LABELS_IN_ALL,
+            hint=f"remove {what} that nobody needs",
+        )
 
 
 def _same_content(tx: Transaction, collection_pk: int, content_digest: str) -> int | None:
