@@ -11,6 +11,8 @@ logger = logging.getLogger(__name__)
 
 #: The file comes back when this many times its size is free.
 FREE_FACTOR = 4
+#: What a server needs to start: the files of the database and of its Redis grow a little.
+START_BYTES = 1024 * 1024
 
 
 class Ballast:
@@ -37,6 +39,11 @@ class Ballast:
         finally:
             os.close(fd)
         return True
+
+    def free_if_full(self) -> None:
+        """Give the space up where a server that starts finds none: it writes a little before it serves."""
+        if shutil.disk_usage(self._path.parent).free < START_BYTES:
+            self.free()
 
     def free(self) -> None:
         """Give the space up: the disk is full."""

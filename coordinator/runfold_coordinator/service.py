@@ -130,13 +130,14 @@ class Service:
     def _start(self, gate: GatePolicy) -> None:
         settings = self.settings
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ballast = Ballast(settings.data_dir / "ballast", settings.ballast_bytes)
+        ballast.free_if_full()
         self.redis_url = self._start_redis()
         store = Store.open(
             settings.database_url, cold_url=settings.cold_url or str(settings.data_dir / "cold")
         )
         self._stops.append(store.close)
         store.keep_partitions(settings.partitions)
-        ballast = Ballast(settings.data_dir / "ballast", settings.ballast_bytes)
         ballast.take()
         content = Content(store, self._clock, settings, ballast, self._live_facts)
         self._stops.append(content.stop)

@@ -23,6 +23,15 @@ def inject(stage: Stage, fault: Fault) -> Undo | None:
     return FAULTS[fault.kind](stage, fault)
 
 
+def _restart_coordinator(stage: Stage) -> None:
+    try:
+        stage.server.restart("coordinator")
+    except RuntimeError:
+        # A server that has given its reserve up before does not start on a full disk; healing starts it.
+        if not stage.schedule.needs_disks or "disk is full" not in stage.server.log_tail():
+            raise
+
+
 def _trainer(stage: Stage, fault: Fault) -> Trainer:
     alive = [trainer for trainer in stage.trainers if trainer.process.poll() is None]
     return (alive or stage.trainers)[fault.pick % len(alive or stage.trainers)]
@@ -38,7 +47,7 @@ def _kill_agent(stage: Stage, fault: Fault) -> None:
 
 def _kill_coordinator(stage: Stage, fault: Fault) -> Undo:
     stage.server.kill("coordinator")
-    return lambda: stage.server.restart("coordinator")
+    return lambda: _restart_coordinator(stage)
 
 
 def _kill_redis(stage: Stage, fault: Fault) -> Undo:
@@ -55,7 +64,7 @@ def _kill_coordinator_and_redis(stage: Stage, fault: Fault) -> Undo:
 
     def undo() -> None:
         stage.restart_redis()
-        stage.server.restart("coordinator")
+        _restart_coordinator(stage)
 
     return undo
 
@@ -164,7 +173,7 @@ def _fail_at(stage: Stage, fault: Fault, parts: tuple[str, ...]) -> Undo | None:
     time.sleep(0.3)
 
     def undo() -> None:
-        stage.server.restart("coordinator")
+        _restart_coordinator(stage)
 
     return undo
 

@@ -75,6 +75,16 @@ def test_a_full_database_disk_delays_and_loses_nothing(tmp_path: Path) -> None:
             assert counts["declared_gaps"] == 0
 
 
+def test_a_server_starts_on_a_disk_that_is_full(tmp_path: Path) -> None:
+    with SmallDisk(tmp_path / "data", 64_000_000) as disk:
+        env = {"RUNFOLD_BALLAST": "4000000"}
+        with LocalServer(disk.path, runfold_dir=tmp_path / "runfold", env=env) as server:
+            server.kill("coordinator")
+            disk.fill()
+            server.restart("coordinator")
+            assert list(runfold.Api(url=server.url).runs("chaos")) == []
+
+
 def test_a_disk_that_is_full_when_training_starts_costs_the_rows_until_there_is_space(tmp_path: Path) -> None:
     oracle = Oracle(tmp_path / "oracle")
     with (
