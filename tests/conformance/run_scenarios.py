@@ -43,6 +43,7 @@ def scenarios() -> dict[str, dict[str, Any]]:
         for name in (
             "scenarios",
             "artifact_scenarios",
+            "client_scenarios",
             "media_scenarios",
             "table_scenarios",
         )

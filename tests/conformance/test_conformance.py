@@ -22,7 +22,13 @@ pytestmark = [pytest.mark.journey, pytest.mark.xdist_group("conformance"), pytes
 
 ORACLE: dict[str, Any] = {
     name: result
-    for file in ("oracle.json", "media_oracle.json", "table_oracle.json")
+    for file in (
+        "oracle.json",
+        "artifact_oracle.json",
+        "client_oracle.json",
+        "media_oracle.json",
+        "table_oracle.json",
+    )
     for name, result in json.loads((Path(__file__).parent / file).read_text())["scenarios"].items()
 }
 EXPLAINED = explained()
