@@ -195,6 +195,7 @@ def test_rewinds_keep_the_old_branches(stage: Stage, name: str) -> None:
     stage.play({"id": name, "config": {"lr": 1}}, rows=[0.0, 1.0, 2.0, 3.0, 4.0], summary={"note": "old"})
     told = stage.play({"resume_from": f"{name}?_step=2"}, rows=[30.0])
     assert told["resumed"] and told["starting_step"] == 3 and told["config"] == {"lr": 1}
+    assert told["summary"] == {"loss": 2.0}
     run = stage.run(name)
     assert rows(run) == {0: 0.0, 1: 1.0, 2: 2.0, 3: 30.0}
     assert (run.summary["loss"], run.summary["_step"], "note" in run.summary.keys()) == (30.0, 3, False)

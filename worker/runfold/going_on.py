@@ -132,7 +132,11 @@ def _fork(settings: Settings, membership: Membership, moment: RunMoment, asking:
     identity = membership.identity
     known = _ask(settings, membership, asking, FORK, moment)
     after = known.after_unix_ns if known is not None else 0
-    if known is not None and not known.exists:
+    if known is not None and known.deleted:
+        terminal.warn(
+            f"{moment}: that run was deleted; its rows are kept for its forks, and this one begins with them"
+        )
+    elif known is not None and not known.exists:
         path = f"{identity.entity}/{identity.project}/{moment.run}"
         terminal.warn(
             f"{moment}: the server does not know run {path} (yet): run {identity.run_id} shows its rows once "

@@ -24,8 +24,11 @@ from runfold_coordinator.store.slices import in_slices
 from runfold_coordinator.store.store import Store
 
 Item = TypeVar("Item")
-#: (edit, path) -> whether a process has said something of the path since.
-SaidSince = Callable[[Edit, KeyPath], bool]
+_NOTHING: Any = object()
+#: (edit, path) -> whether a process has set or deleted the path by hand since.
+SetSince = Callable[[Edit, KeyPath], bool]
+#: (edit, path) -> the places at the path or below it of which a value was logged since.
+LoggedSince = Callable[[Edit, KeyPath], list[KeyPath]]
 
 
 class EditedSummaries:
@@ -43,17 +46,18 @@ class EditedSummaries:
         if not edits:
             return summary
         later = LaterWords(self._store, self._by_hand, run_pk, edits)
-        return overlay(summary, edits, is_set=later.were_set, is_logged=later.were_logged)
+        return overlay(summary, edits, is_set=later.were_set, logged=later.logged_since)
 
 
 def overlay(
-    summary: Mapping[str, Any], edits: list[Edit], *, is_set: SaidSince, is_logged: SaidSince
+    summary: Mapping[str, Any], edits: list[Edit], *, is_set: SetSince, logged: LoggedSince
 ) -> dict[str, Any]:
     """Return a summary with these edits, oldest first; sorted by key, as summaries are. Pure.
 
     Args:
         is_set: Tells whether a process has set or deleted the path, or one above or below, by hand since.
-        is_logged: Tells whether a value at the path or below it was logged since.
+        logged: Tells the places at the path or below it that were logged since: what else lies there stays
+            deleted, as where a process deletes it.
     """
     found: dict[str, Any] = _copied(summary)
     for edit in edits:
@@ -63,13 +67,24 @@ def overlay(
                 continue
             if len(change) == 3:
                 _put(found, path, _copied(change[2]))
-            elif not is_logged(edit, path):
+            else:
+                again = [(place, _at(found, place)) for place in logged(edit, path)]
                 _drop(found, path)
+                for place, value in again:
+                    if value is not _NOTHING:
+                        _put(found, place, value)
     return dict(sorted(found.items()))
 
 
 def _copied(value: Any) -> Any:
     return {key: _copied(each) for key, each in value.items()} if isinstance(value, Mapping) else value
+
+
+def _at(tree: Mapping[str, Any], path: KeyPath) -> Any:
+    value: Any = tree
+    for part in path:
+        value = value.get(part, _NOTHING) if isinstance(value, Mapping) else _NOTHING
+    return value
 
 
 def _put(tree: dict[str, Any], path: KeyPath, value: Any) -> None:
@@ -130,8 +145,8 @@ class LaterWords:
             for place, writer_pk in said.around(path)
         )
 
-    def were_logged(self, edit: Edit, path: KeyPath) -> bool:
-        """Tell whether a value was logged at the path or below it since."""
+    def logged_since(self, edit: Edit, path: KeyPath) -> list[KeyPath]:
+        """Return the places at the path or below it of which a value was logged since."""
         after = {pk: edit.seen.upto(pk) for pk in self._last_seq}
         speaking = [
             pk
@@ -139,17 +154,21 @@ class LaterWords:
             if last > after[pk] and edit.is_later(self._newest_ns[pk], self._nodes[pk])
         ]
         if not speaking:
-            return False
+            return []
         seq_after = min(after[pk] for pk in speaking)
-        for key in self._logged_keys().below(path):
-            if key not in self._keys_after(seq_after):
-                continue
-            for cells in self._store.read_cells(self._run_pk, key, writer_pks=speaking, seq_after=seq_after):
-                pk = cells.writer_pk
-                offset = edit.clocks.get(self._nodes.get(pk, ("", "")), 0)
-                times = cells.t_ns[cells.seq > after[pk]].astype("int64") + offset
-                if bool((times > edit.t_ns).any()):
-                    return True
+        return [
+            decode_path(key)
+            for key in self._logged_keys().below(path)
+            if key in self._keys_after(seq_after) and self._is_logged(edit, key, speaking, seq_after)
+        ]
+
+    def _is_logged(self, edit: Edit, key: str, speaking: list[int], seq_after: int) -> bool:
+        for cells in self._store.read_cells(self._run_pk, key, writer_pks=speaking, seq_after=seq_after):
+            pk = cells.writer_pk
+            offset = edit.clocks.get(self._nodes.get(pk, ("", "")), 0)
+            times = cells.t_ns[cells.seq > edit.seen.upto(pk)].astype("int64") + offset
+            if bool((times > edit.t_ns).any()):
+                return True
         return False
 
     def _keys_after(self, seq: int) -> frozenset[str]:

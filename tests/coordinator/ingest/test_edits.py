@@ -12,7 +12,9 @@ import sqlalchemy as sa
 
 from runfold.protocol.records import (
     ExitRecord,
+    MetricRecord,
     RecordKind,
+    RowMap,
 )
 from runfold.protocol.streams import Heartbeat
 from runfold_coordinator.edits.changes import (
@@ -246,6 +248,22 @@ def test_the_summary_is_merged_with_what_the_process_sets_and_logs(bench: Bench)
     assert summary(bench)["nested"] == {"b": None}
     edit(bench, summary=(("del", ("nested",)),))
     assert "nested" not in summary(bench)
+
+
+def test_of_a_deleted_subtree_comes_back_what_is_logged_again(bench: Bench) -> None:
+    process = Process(bench)
+    process.hello()
+    process.say(RecordKind.METRIC, MetricRecord(name="y.b", summary=("max",)).pack())
+    both = ((("y", "a"), 1.0), (("y", "b"), 2.0))
+    process.say(RecordKind.ROW_MAP, RowMap(0, both).pack())
+    process.log(1, other=1.0)
+    edit(bench, summary=(("del", ("y",)), ("set", ("hand",), {"p": 1})))
+    edit(bench, summary=(("del", ("hand",)),))
+    assert summary(bench).keys() == {"other"}
+    process.say(RecordKind.ROW_MAP, RowMap(2, both[1:]).pack())
+    process.log(3, other=1.0)
+    process.log(4, other=1.0)
+    assert summary(bench) == {"other": 1.0, "y": {"b": {"max": 2.0}}}
 
 
 def test_a_row_that_was_held_back_does_not_bring_a_deleted_key_back(bench: Bench) -> None:
