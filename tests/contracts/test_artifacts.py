@@ -438,17 +438,34 @@ def test_what_people_change_of_versions_and_collections(desk: Desk) -> None:
 
 
 def test_two_contents_with_one_md5_are_two_versions(desk: Desk) -> None:
-    one = desk.log({"f": b"content"})
-    desk.blobs.put(b"colliding")
-    twin = replace(file_entry(b"content"), sha256=file_entry(b"colliding").sha256)
-    other = desk.log({"f": twin})
+    # The collision of Wang and others, 2004.
+    start, end = "d131dd02c5e6eec4693d9a0698aff95c2fcab5", "5ad340609f4b30283e488832"
+    a = bytes.fromhex(
+        f"{start}8712467eab4004583eb8fb7f895{end}571415a085125e8f7cdc99fd91dbdf280373c5bd8823e3156348f5bae6dacd4"
+        "36c919c6dd53e2b487da03fd02396306d248cda0e99f33420f577ee8ce54b67080a80d1ec69821bcb6a8839396f9652b6ff72a70"
+    )
+    b = bytes.fromhex(
+        f"{start}0712467eab4004583eb8fb7f895{end}5f1415a085125e8f7cdc99fd91dbd7280373c5bd8823e3156348f5bae6dacd4"
+        "36c919c6dd53e23487da03fd02396306d248cda0e99f33420f577ee8ce54b67080280d1ec69821bcb6a8839396f965ab6ff72a70"
+    )
+    one, other = desk.log({"f": a}), desk.log({"f": b})
     assert other["digest"] == one["digest"]
     assert (one["version"], other["version"]) == ("v0", "v1")
-    assert desk.log({"f": b"content"})["id"] == one["id"]
-    draft = desk.draft({"f": b"content"})
+    assert desk.log({"f": a})["id"] == one["id"]
+    assert desk.files(other) == {"f": b}
+    draft = desk.draft({"f": a})
     desk.commit(draft)
     with pytest.raises(ArtifactRefusedError, match="another artifact"):
-        desk.commit(replace(draft, manifest=desk.blobs.put(desk.manifest({"f": twin}).pack())))
+        desk.commit(replace(draft, manifest=desk.blobs.put(desk.manifest({"f": b}).pack())))
+
+
+def test_the_digest_of_a_file_is_that_of_its_content(desk: Desk) -> None:
+    desk.blobs.put(b"content")
+    wrong = replace(file_entry(b"content"), digest=file_entry(b"other").digest)
+    for files in ({"f": wrong}, {"a": file_entry(b"content"), "f": wrong}):
+        with pytest.raises(ArtifactRefusedError, match="the digest of 'f' is not the MD5 of its content"):
+            desk.log(files)
+    assert desk.log({"f": file_entry(b"content")})["version"] == "v0"
 
 
 def test_what_is_incremental_is_added_to_the_latest_version(desk: Desk) -> None:

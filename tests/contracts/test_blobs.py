@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from runfold.protocol.content_sum import md5_of
 from runfold_coordinator.blobs.blobs import Blobs
 from runfold_coordinator.blobs.collector import Collector
 from runfold_coordinator.blobs.errors import BlobMissingError, BlobUnavailableError
@@ -148,9 +149,9 @@ def test_a_server_that_ends_does_not_wait_for_an_upload_to_its_object_store(
     source = place.incoming / "large"
     source.write_bytes(b"content")
     with pytest.raises(BlobUnavailableError, match="ending"):
-        blobs.adopt(digest_of(b"content"), 7, source)
+        blobs.adopt(digest_of(b"content"), 7, source, md5_of(b"content"))
     again = Blobs(store, RemotePlace(*_where(place)), SystemClock(), min_age_s=DAY_S)
-    again.adopt(digest_of(b"content"), 7, source)
+    again.adopt(digest_of(b"content"), 7, source, md5_of(b"content"))
     assert again.size(digest_of(b"content")) == 7
 
 

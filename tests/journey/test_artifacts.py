@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -367,3 +368,29 @@ def test_the_command_line_puts_lists_and_gets(
     assert [each["name"] for each in command("ls", "cli")["artifacts"]] == ["local/cli/thing:v0"]
     got = command("get", "cli/thing:first", "--root", "got")
     assert (tmp_path / got["path"] / "a").read_text() == "a"
+
+
+def test_additions_to_the_latest_version(server: LocalServer, env: dict[str, str], tmp_path: Path) -> None:
+    code = """
+        import runfold as wandb
+        with wandb.init(project="added", id="{run}") as run:
+            for number in range({first}, {first} + 2):
+                part = wandb.Artifact("growing", "dataset", incremental=True)
+                with part.new_file(f"{{number}}.txt") as file:
+                    file.write(str(number))
+                with part.new_file("newest.txt") as file:
+                    file.write(str(number))
+                run.log_artifact(part).wait()
+                print(part.version, part.digest, *sorted(part.manifest.entries))
+    """
+    first = python(textwrap.dedent(code.format(run="one", first=0)), env, tmp_path).splitlines()
+    assert [line.split()[0] for line in first] == ["v0", "v1"]
+    assert first[1].split()[2:] == ["0.txt", "1.txt", "newest.txt"]
+    python(textwrap.dedent(code.format(run="two", first=2)), env, tmp_path)
+    found = runfold.Api(url=server.url).artifact("local/added/growing:latest")
+    assert (found.version, found.file_count, found.incremental) == ("v3", 5, False)
+    folder = Path(found.download(tmp_path / "all", skip_cache=True))
+    assert (folder / "newest.txt").read_text() == "3"
+    again = runfold.Artifact("growing", "dataset")
+    again.add_dir(folder)
+    assert again.digest == found.digest

@@ -208,6 +208,7 @@ def file_document(row: FileRow) -> dict[str, Any]:
     return {
         "name": row.name,
         "sha256": row.sha256,
+        "md5": row.md5,
         "size": row.size,
         "mimetype": row.mimetype,
         "modified_unix_s": row.modified_unix_s,

@@ -7,7 +7,7 @@ it from being removed for the minimum age; a transaction that begins later looks
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -155,21 +155,23 @@ class Committer:
         """Read the manifest, and look for each blob that it names."""
         sums = ManifestSums()
         missing: list[str] = []
-        missing_count, asked = 0, dict[str, None]()
+        missing_count, asked = 0, dict[str, tuple[str, str]]()
 
         def look() -> None:
             nonlocal missing_count
             found = self._blobs.missing(list(asked))
             missing_count += len(found)
             missing.extend(found[: MAX_MISSING_NAMED - len(missing)])
+            self._refuse_wrong_md5(asked)
             asked.clear()
 
         try:
             self._blobs.missing([draft.manifest])  # asked for, it stays for a while
             with self._blobs.open(draft.manifest) as file:
-                for _, entry in summed(read_entries(file), sums):
-                    if entry.ref is None:
-                        asked[entry.blob] = None
+                for name, entry in summed(read_entries(file), sums):
+                    is_file = entry.ref is None
+                    if is_file and asked.setdefault(entry.blob, (name, entry.digest))[1] != entry.digest:
+                        raise _wrong_md5(name)
                     if len(asked) >= LOOK_AT_ONCE:
                         look()
             look()
@@ -191,6 +193,13 @@ class Committer:
         if missing_count:
             raise BlobsMissingError(missing, missing_count)
         return sums
+
+    def _refuse_wrong_md5(self, asked: Mapping[str, tuple[str, str]]) -> None:
+        """Raise unless the digest of each file (name, digest), by SHA-256, is what its content has."""
+        for sha256, md5 in self._blobs.md5s(asked).items():
+            name, digest = asked[sha256]
+            if digest != md5:
+                raise _wrong_md5(name)
 
     def _base(self, draft: Draft) -> str | None:
         """Return the manifest that the draft's files are added to; None: they are all."""
@@ -250,3 +259,9 @@ def _is_latest(tx: Transaction, draft: Draft, manifest: str | None, now_unix_s: 
     place = (draft.entity, draft.project, draft.name)
     open_collection(tx, place, kind=LOGGED, type_name=draft.type, now_unix_s=now_unix_s)
     return latest_manifest(tx.connection, *place) == manifest
+
+
+def _wrong_md5(name: str) -> ArtifactRefusedError:
+    return ArtifactRefusedError(
+        "manifest_invalid", f"the digest of {name!r} is not the MD5 of its content", field="manifest"
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import secrets
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runfold.protocol import failpoints
+from runfold.protocol.content_sum import ContentSum
 from runfold_coordinator.artifacts.manifest_stream import (
     ManifestSums,
     packed_entries,
@@ -67,7 +67,7 @@ def _opener(blobs: Blobs, digest: str) -> _Open:
 
 def _adopted(blobs: Blobs, found: _Kept) -> Merged:
     failpoints.hit("artifacts.after_merge")
-    blobs.adopt(found.digest, found.byte_count, found.path)
+    blobs.adopt(found.digest, found.byte_count, found.path, found.md5)
     return Merged(found.digest, found.sums)
 
 
@@ -85,6 +85,7 @@ def parts_with(blobs: Blobs, manifests: Sequence[str], name: str) -> list[str]:
 class _Kept:
     path: Path
     digest: str
+    md5: str
     byte_count: int
     sums: ManifestSums
 
@@ -102,7 +103,7 @@ class _Files:
     def keep(self, sources: Sequence[_Open], combine: _Combine = merge_entries) -> _Kept:
         path = self._folder / f"manifest-{secrets.token_hex(8)}.tmp"
         self._paths.append(path)
-        sums, total, byte_count = ManifestSums(), hashlib.sha256(), 0
+        sums, total, byte_count = ManifestSums(), ContentSum(), 0
         with contextlib.ExitStack() as opened:
             parts: list[Entries] = [read_entries(opened.enter_context(open_one())) for open_one in sources]
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -111,7 +112,7 @@ class _Files:
                 file.write(piece)
                 total.update(piece)
                 byte_count += len(piece)
-        return _Kept(path, total.hexdigest(), byte_count, sums)
+        return _Kept(path, total.sha256, total.md5, byte_count, sums)
 
     def close(self) -> None:
         for path in self._paths:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import sqlalchemy as sa
 
 from runfold.protocol import failpoints
+from runfold.protocol.content_sum import md5_of
 from runfold.protocol.file_names import is_digest
 from runfold_coordinator.blobs.counts import BlobCounts
 from runfold_coordinator.blobs.errors import BlobMissingError
@@ -83,6 +84,14 @@ class Blobs:
         """
         here = self._touch(tx, digests)
         return [digest for digest in dict.fromkeys(digests) if digest not in here]
+
+    def md5s(self, digests: Collection[str]) -> dict[str, str]:
+        """Return the MD5, base64, of those of these that are here."""
+        found: dict[str, str] = {}
+        for some in _slices(digests):
+            rows = self._store.fetch(sa.select(b.c.digest, b.c.md5).where(b.c.digest.in_(some)))
+            found |= {row.digest: row.md5 for row in rows}
+        return found
 
     def size(self, digest: str) -> int | None:
         """Return the bytes of a blob, None where it is not here."""
@@ -157,11 +166,11 @@ class Blobs:
         new = {digest: (new_object_name(digest), wanted[digest]) for digest in self.missing(wanted)}
         if new:
             self.place.take_many(list(new.values()))
-            self._keep({digest: (name, len(data)) for digest, (name, data) in new.items()})
+            self._keep({digest: (name, len(data), md5_of(data)) for digest, (name, data) in new.items()})
         return len(new)
 
-    def adopt(self, digest: str, size: int, source: Path) -> None:
-        """Keep a file of the place's `incoming` whose digest was checked. The file goes.
+    def adopt(self, digest: str, size: int, source: Path, md5: str) -> None:
+        """Keep a file of the place's `incoming` whose digest was checked, with its MD5. The file goes.
 
         Raises:
             BlobUnavailableError, OSError, StoreUnavailableError: Not kept; doing it again is safe.
@@ -169,7 +178,7 @@ class Blobs:
         if self.missing([digest]):
             name = new_object_name(digest)
             self.place.take(source, name)
-            self._keep({digest: (name, size)})
+            self._keep({digest: (name, size, md5)})
         source.unlink(missing_ok=True)
 
     def mark_damaged(self, digest: str, object_name: str, why: str) -> None:
@@ -182,20 +191,21 @@ class Blobs:
             self.counts.add(damaged=1)
             logger.error("a blob is damaged", extra={"event": "blob_damaged", "digest": digest, "why": why})
 
-    def _keep(self, new: dict[str, tuple[str, int]]) -> None:
-        """Write the rows of objects (name, size) that are in place; remove those that came second."""
+    def _keep(self, new: dict[str, tuple[str, int, str]]) -> None:
+        """Write the rows of objects (name, size, MD5) that are in place; remove those that came second."""
         now_s = self._clock.unix_s()
         rows = [
             {
                 "digest": digest,
                 "object": name,
                 "size": size,
+                "md5": md5,
                 "touched_unix_s": now_s,
                 "checked_unix_s": now_s,
                 "hashed_unix_s": now_s,
                 "damaged": False,
             }
-            for digest, (name, size) in new.items()
+            for digest, (name, size, md5) in new.items()
         ]
         unneeded = []
         with self._store.writing.transaction() as tx:
@@ -203,7 +213,7 @@ class Blobs:
             for some in _slices(new):
                 statement = sa.select(b.c.digest, b.c.object, b.c.damaged).where(b.c.digest.in_(some))
                 for found in tx.connection.execute(statement.with_for_update()).all():
-                    ours, size = new[found.digest]
+                    ours, size, _ = new[found.digest]
                     if found.object == ours:
                         continue
                     unneeded.append(found.object if found.damaged else ours)
@@ -213,7 +223,7 @@ class Blobs:
                         values |= {"checked_unix_s": now_s, "hashed_unix_s": now_s}
                     tx.connection.execute(sa.update(b).where(b.c.digest == found.digest).values(values))
         failpoints.hit("blobs.after_row")
-        kept = [digest for digest, (name, _) in new.items() if name not in unneeded]
+        kept = [digest for digest, (name, *_) in new.items() if name not in unneeded]
         self.counts.add(stored=len(kept), stored_bytes=sum(new[digest][1] for digest in kept))
         self.place.remove(unneeded)
 

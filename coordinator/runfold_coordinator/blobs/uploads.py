@@ -7,7 +7,6 @@ What has come lies in a file named by the digest; whoever knows the content may 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import stat
@@ -18,9 +17,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from runfold.protocol import failpoints
+from runfold.protocol.content_sum import ContentSum
 from runfold_coordinator.blobs.blobs import Blobs
 from runfold_coordinator.blobs.errors import (
     FULL_ERRNOS,
@@ -137,7 +137,7 @@ class Uploads:
             self._claim(digest, size - length, is_new=not length)
             known_length, known_hash = self._hashes.pop(digest, (0, None))
             if not length:
-                known_hash = hashlib.sha256()
+                known_hash = ContentSum()
             elif known_length != length:
                 known_hash = None
             flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -192,9 +192,9 @@ class Uploads:
             if not self._blobs.missing([digest]):
                 path.unlink(missing_ok=True)
                 return
-            self._check(digest, size, path)
+            md5 = self._check(digest, size, path)
             failpoints.hit("blobs.after_hash")
-            self._blobs.adopt(digest, size, path)
+            self._blobs.adopt(digest, size, path, md5)
         except BlobMismatchError as error:
             with self._lock:
                 self._failed[digest] = error
@@ -206,8 +206,8 @@ class Uploads:
                 self._finishing.pop(digest, None)
                 self._claims.pop(digest, None)
 
-    def _check(self, digest: str, size: int, path: Path) -> None:
-        """Raise unless the file is the blob."""
+    def _check(self, digest: str, size: int, path: Path) -> str:
+        """Return the file's MD5; raise unless it is the blob."""
         length = self._length(digest)
         if length < size:
             raise UploadOffsetError(digest, length)
@@ -215,10 +215,11 @@ class Uploads:
             hashed_length, found = self._hashes.pop(digest, (0, None))
         if found is None or hashed_length != length:
             with open(path, "rb") as file:
-                found = hashlib.file_digest(file, "sha256")
-        if length != size or found.hexdigest() != digest:
+                found = _summed(file)
+        if length != size or found.sha256 != digest:
             path.unlink(missing_ok=True)
-            raise BlobMismatchError(f"what was sent as {digest} is {found.hexdigest()}")
+            raise BlobMismatchError(f"what was sent as {digest} is {found.sha256}")
+        return str(found.md5)
 
     def end_piece(self, digest: str, length: int, size: int, known_hash: Any) -> None:
         """Take that a piece was written, up to `length`; for Piece."""
@@ -256,6 +257,13 @@ class Uploads:
 
     def _path(self, digest: str) -> Path:
         return self._folder / f"{digest}.part"
+
+
+def _summed(file: BinaryIO) -> ContentSum:
+    found = ContentSum()
+    while piece := file.read(MIB):
+        found.update(piece)
+    return found
 
 
 class Piece:

@@ -9,6 +9,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from runfold_coordinator.readers.name_patterns import fits
+from runfold_coordinator.store.file_tables import blobs as b
 from runfold_coordinator.store.file_tables import run_files as f
 from runfold_coordinator.store.store import Store
 
@@ -19,6 +20,7 @@ class FileRow:
 
     name: str
     sha256: str | None
+    md5: str | None
     size: int | None
     mimetype: str | None
     modified_unix_s: float | None
@@ -53,6 +55,7 @@ _STATES: dict[State, sa.ColumnElement[bool]] = {
 _COLUMNS = (
     f.c.name,
     f.c.sha256,
+    sa.select(b.c.md5).where(b.c.digest == f.c.sha256).scalar_subquery().label("md5"),
     f.c.size,
     f.c.mimetype,
     f.c.modified_unix_s,

@@ -12,6 +12,8 @@ blobs = sa.Table(
     metadata,
     #: SHA-256, lower-case hex
     sa.Column("digest", sa.String(64), primary_key=True),
+    #: MD5, base64: W&B's name for the content
+    sa.Column("md5", sa.String(24), nullable=False),
     #: Name of the object in the place where blobs lie; another one each time the content is stored anew
     sa.Column("object", sa.String, nullable=False),
     sa.Column("size", Big, nullable=False),

@@ -10,6 +10,7 @@ import msgpack
 import pytest
 
 from coordinator.api.asgi import AsgiClient
+from runfold.protocol.content_sum import md5_of
 from runfold.protocol.file_records import FileRecord
 from runfold.protocol.records import RecordKind
 from runfold_coordinator.api.gate import FILE_POLICY
@@ -91,6 +92,7 @@ def test_a_file_is_stored_once_its_blob_is_here(site: Site) -> None:
     (found,) = site.list()["files"]
     assert found.pop("stored_unix_s") > 1_700_000_000
     assert found.pop("error") is None
+    assert found.pop("md5") == md5_of(b"weights")
     assert found == {**told, "what": "file"}
     assert site.content("ckpt/model.pt").content == b"weights"
 

@@ -49,8 +49,8 @@ class File:
 
     @property
     def md5(self) -> str:
-        """W&B's: "0" for a file that has not arrived, else empty; contents are known by `sha256` here."""
-        return "0" if self._document["sha256"] is None else ""
+        """Of its content, base64; "0" for a file that has not arrived, as W&B tells it."""
+        return self._document["md5"] or "0"
 
     @property
     def updated_at(self) -> str | None:

@@ -39,9 +39,14 @@ class ContentSum:
         return base64.b64encode(self._md5.digest()).decode()
 
 
+def md5_of(data: bytes) -> str:
+    """Return the MD5 of bytes, base64."""
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+
+
 def md5_of_text(text: str) -> str:
     """Return the MD5 of a text's UTF-8, base64."""
-    return ContentSum(text.encode()).md5
+    return md5_of(text.encode())
 
 
 def is_md5(text: str) -> bool:

@@ -17,6 +17,7 @@ def upgrade() -> None:
     op.create_table(
         "blobs",
         sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("md5", sa.String(24), nullable=False),
         sa.Column("object", sa.String(), nullable=False),
         sa.Column("size", BIG, nullable=False),
         sa.Column("touched_unix_s", sa.Double(), nullable=False),
