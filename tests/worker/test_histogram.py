@@ -32,7 +32,6 @@ def test_takes_what_numpy_counted() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {},
         {"np_histogram": ([1],)},
         {"np_histogram": ([1, 2], [0, 1])},
         {"np_histogram": ([0] * 513, [0] * 514)},
@@ -47,6 +46,11 @@ def test_refuses_what_is_no_histogram(
         monkeypatch.delitem(sys.modules, "numpy")
     with pytest.raises(ValueError, match=r"histogram|finite|bins"):
         runfold.Histogram(**wrong)
+
+
+def test_needs_something_to_count() -> None:
+    with pytest.raises(TypeError, match="sequence to be specified"):
+        runfold.Histogram()
 
 
 @given(st.lists(st.integers(-1000, 1000), max_size=40), st.integers(1, 20))

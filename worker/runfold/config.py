@@ -138,6 +138,15 @@ class Config:
             changed[key] = value
         return changed
 
+    def persist(self) -> None:
+        """Store all values again: for dicts and lists in the config that were changed in place."""
+        kept = {
+            key: config_values.convert(value)
+            for key, value in self._items.items()
+            if key != RESERVED and not config_artifacts.is_artifact(value)
+        }
+        self._store(kept)
+
     def _store(self, changed: dict[str, Any]) -> None:
         if self._on_change is not None:
             # First: it refuses when the run is finished. A key without a name is seen here only, as in W&B.

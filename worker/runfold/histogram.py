@@ -27,7 +27,8 @@ class Histogram(WBValue):
         """Count `sequence`, whatever its size, in `num_bins` equal bins, or take (counts, edges) as they are.
 
         Raises:
-            ValueError: Neither is given as it should be, a number is not finite, or there are too many bins.
+            ValueError: A number is not finite, there are too many bins, or `np_histogram` is no such pair.
+            TypeError: Neither is given.
         """
         if np_histogram is not None:
             if len(np_histogram) != 2:
@@ -36,7 +37,7 @@ class Histogram(WBValue):
                 )
             counts, edges = np_histogram
         elif sequence is None:
-            raise ValueError(
+            raise TypeError(
                 "Expected np_histogram to be a tuple of (values, bin_edges) or sequence to be specified"
             )
         else:

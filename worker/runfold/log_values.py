@@ -183,6 +183,8 @@ def _nested_key(key: object) -> str:
         return str.__str__(key)
     if isinstance(key, tuple):
         return ",".join(map(str, key))
+    if isinstance(key, bool):
+        return "true" if key else "false"  # as JSON has them
     if isinstance(key, enum.Enum):
         return _nested_key(key.value)
     if isinstance(key, bytes):

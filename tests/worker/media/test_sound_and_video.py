@@ -60,7 +60,6 @@ def test_samples_come_out_as_they_went_in(samples: Any, tolerance: float) -> Non
         (TONE, None, ValueError),
         (TONE, 0, ValueError),
         (np.zeros((2, 2, 2)), 8000, ValueError),
-        (np.zeros(0), 8000, ValueError),
         (np.arange(3), 8000, TypeError),
         ("nowhere.wav", None, FileNotFoundError),
     ],

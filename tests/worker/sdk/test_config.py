@@ -193,3 +193,10 @@ def test_a_finished_run_takes_no_config(run: runfold.Run) -> None:
     with pytest.raises(runfold.UsageError, match="_config_callback"):
         run.config["a"] = 1
     assert "a" not in run.config
+
+
+def test_what_was_changed_in_place_is_stored_again(run: runfold.Run, spool: Read) -> None:
+    run.config.net = {"layers": 1}
+    run.config.net["layers"] = 2
+    run.config.persist()
+    assert spool().payloads(RecordKind.CONFIG)[-1].set["net"] == {"layers": 2}

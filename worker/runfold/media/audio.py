@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from runfold.media.content import Content
-from runfold.media.media import Media, need, reference_of
+from runfold.media.media import BatchableMedia, need, reference_of
 from runfold.media.pixels import as_array
 
 _DTYPES = ("float64", "float32", "int32", "int16")
 
 
-class Audio(Media):
+class Audio(BatchableMedia):
     """A sound for log()."""
 
     TYPE: ClassVar[str] = "audio-file"
@@ -63,10 +63,20 @@ class Audio(Media):
             told["captions"] = [caption or "" for caption in captions]
         return told
 
+    @classmethod
+    def durations(cls, audio_list: Sequence[Audio]) -> list[float | None]:
+        """Return how many seconds each of them lasts; None for a file."""
+        return [item.duration for item in audio_list]
+
+    @classmethod
+    def sample_rates(cls, audio_list: Sequence[Audio]) -> list[int | None]:
+        """Return the sample rate of each of them, per second."""
+        return [item.sample_rate for item in audio_list]
+
     def _take_samples(self, data: Any, sample_rate: int) -> None:
         soundfile = need("soundfile", "runfold.Audio of samples")
         samples = as_array(data).copy()
-        if samples.ndim not in (1, 2) or samples.size == 0:
+        if samples.ndim not in (1, 2):
             raise ValueError(f"samples are (frames,) or (frames, channels), not {list(samples.shape)}")
         if samples.dtype.name not in _DTYPES:
             raise TypeError(f"samples of {samples.dtype.name}: dtype must be one of {list(_DTYPES)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from runfold.media.content import Content
-from runfold.media.media import Media
+from runfold.media.media import BatchableMedia
 from runfold.media.open_files import bytes_of
 
 #: What W&B puts into the head of every page: `inject=False` leaves a page as it is.
@@ -16,7 +16,7 @@ _HEAD = '<base target="_blank"><link rel="stylesheet" type="text/css" href="{}" 
 )
 
 
-class Html(Media):
+class Html(BatchableMedia):
     """A page for log(). It is shown without scripts, and downloaded as it was logged."""
 
     TYPE: ClassVar[str] = "html-file"

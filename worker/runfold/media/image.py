@@ -13,7 +13,7 @@ from runfold.media.classes import Classes
 from runfold.media.content import Content, Encoded
 from runfold.media.figures import is_matplotlib, rendered
 from runfold.media.image_mask import ImageMask
-from runfold.media.media import Media, all_captions, need, reference_of
+from runfold.media.media import BatchableMedia, Media, all_captions, need, reference_of
 from runfold.media.pixels import picture_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _FORMATS = ("png", "jpg", "jpeg", "bmp")
 
 
-class Image(Media):
+class Image(BatchableMedia):
     """A picture for log(), alone or in a list. What it is made from may change afterwards."""
 
     TYPE: ClassVar[str] = "image-file"

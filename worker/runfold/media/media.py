@@ -133,6 +133,10 @@ class Media(WBValue):
     __hash__ = object.__hash__
 
 
+class BatchableMedia(Media):
+    """Of a kind of which a list is written as one object."""
+
+
 class MediaList(tuple[Media, ...]):
     """A list of media under one key."""
 
@@ -168,14 +172,23 @@ def all_captions(items: Sequence[Media]) -> list[str | None] | bool:
     return captions if captions[0] is not None else False
 
 
-def need(module: str, what: str, extra: str = "media") -> Any:
-    """Return a library that encodes media. Error: it is not installed; says how to get it."""
+def need(module: str, what: str, extra: str = "media", package: str | None = None) -> Any:
+    """Return a library that encodes media.
+
+    Args:
+        extra: Of runfold, that brings it.
+        package: That brings it, where no extra does.
+
+    Raises:
+        Error: It is not installed; says how to get it.
+    """
     import importlib
 
     try:
         return importlib.import_module(module)
     except ImportError as error:
         library = module.partition(".")[0]
+        wanted = package or f'"runfold[{extra}]"'
         raise Error(
-            f'{what} needs {library}, which can\'t be imported ({error}): pip install "runfold[{extra}]"'
+            f"{what} needs {library}, which can't be imported ({error}): pip install {wanted}"
         ) from error

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from runfold.errors import Error
 from runfold.media.content import Content
-from runfold.media.media import Media, all_captions
+from runfold.media.media import BatchableMedia, all_captions
 from runfold.media.open_files import bytes_of, path_of
 
 
-class Molecule(Media):
+class Molecule(BatchableMedia):
     """A molecule for log()."""
 
     TYPE: ClassVar[str] = "molecule-file"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from runfold.media.content import Content
 from runfold.media.json_text import json_text, plain
-from runfold.media.media import Media, need
+from runfold.media.media import BatchableMedia, need
 from runfold.media.open_files import bytes_of, path_of
 
 _SHAPES = """
@@ -20,7 +20,7 @@ The shape of the numpy array must be one of either
 _POINTS = ".pts.json"
 
 
-class Object3D(Media):
+class Object3D(BatchableMedia):
     """A 3D model or point cloud for log()."""
 
     TYPE: ClassVar[str] = "object3D-file"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from runfold import terminal
 from runfold.media.content import Content
-from runfold.media.media import Media, all_captions
+from runfold.media.media import BatchableMedia, all_captions
 from runfold.media.pixels import as_array, to_uint8
 from runfold.media.video_frames import tiled
 from runfold.media.video_writer import check_can_write, write_video
@@ -18,7 +18,7 @@ from runfold.media.video_writer import check_can_write, write_video
 _FPS = 4
 
 
-class Video(Media):
+class Video(BatchableMedia):
     """A video for log()."""
 
     TYPE: ClassVar[str] = "video-file"
