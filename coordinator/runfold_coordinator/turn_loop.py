@@ -45,6 +45,7 @@ class TurnLoop:
         self._fault_retry_s = fault_retry_s
         self._gather_s = gather_s
         self._jitter = jitter
+        self._has_failed = False
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"runfold-{name}", daemon=True)
@@ -53,7 +54,7 @@ class TurnLoop:
         self._thread.start()
 
     def wake(self) -> None:
-        """Take the next turn now. Any thread; a turn in work is followed by another."""
+        """Take the next turn now, unless the last one failed. Any thread; one in work is followed by one."""
         self._wake.set()
 
     def is_stopping(self) -> bool:
@@ -74,8 +75,10 @@ class TurnLoop:
     def take(self) -> float:
         """Take one turn, whatever it raises; return seconds until the next."""
         self._wake.clear()
+        self._has_failed = True
         try:
             wait_s = self._turn()
+            self._has_failed = False
         except self._waits_for as error:
             why = {"event": "turn_waits", "loop": self.name, "why": str(error)}
             logger.warning("background work waits", extra=why)
@@ -90,7 +93,8 @@ class TurnLoop:
             wait_s = self.take()
             # A stop between clear() and here has set `_stopping` first.
             if not self._stopping.is_set():
-                self._wake.wait(wait_s)
+                # A fault that stays would fill the log, were it met again with every wake.
+                (self._stopping if self._has_failed else self._wake).wait(wait_s)
                 self._stopping.wait(self._gather_s)
 
 

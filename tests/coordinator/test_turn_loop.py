@@ -50,6 +50,23 @@ def test_a_wake_is_a_turn_at_once_and_stop_ends_the_longest_wait() -> None:
     until(lambda: "runfold-test" not in {thread.name for thread in threading.enumerate()})
 
 
+def test_a_turn_that_fails_is_not_taken_again_with_every_wake(caplog: pytest.LogCaptureFixture) -> None:
+    turned = threading.Semaphore(0)
+
+    def turn() -> float:
+        turned.release()
+        raise KeyError("a bug that stays")
+
+    loop = TurnLoop("test", turn, fault_retry_s=3600.0)
+    with caplog.at_level(logging.CRITICAL):
+        loop.start()
+        assert turned.acquire(timeout=30)
+        for _ in range(10):
+            loop.wake()
+        assert not turned.acquire(timeout=0.2)
+        loop.stop()
+
+
 def test_a_loop_that_never_began_can_be_stopped() -> None:
     TurnLoop("test", lambda: 1.0).stop()
 
