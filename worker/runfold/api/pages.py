@@ -44,8 +44,8 @@ class Pages(Sequence[_T], Generic[_T]):
         self._total: int | None = None
 
     def __len__(self) -> int:
-        if self._total is None:
-            self._load(0)
+        if self._total is None and not self._is_whole:
+            self._load_page()
         if self._total is None:
             self._load(None)
             return len(self._found)
@@ -82,12 +82,15 @@ class Pages(Sequence[_T], Generic[_T]):
     def _load(self, place: int | None) -> bool:
         """Fetch pages up to a place, None: all; say whether there is something at it."""
         while not self._is_whole and (place is None or place >= len(self._found)):
-            answer = self._connection.get(self._path, {**self._parameters, "cursor": self._cursor})
-            self._found += [self._make(each) for each in answer[self._key]]
-            self._total = answer.get("total", self._total)
-            self._cursor = answer.get("next_cursor")
-            self._is_whole = self._cursor is None
+            self._load_page()
         return place is not None and place < len(self._found)
+
+    def _load_page(self) -> None:
+        answer = self._connection.get(self._path, {**self._parameters, "cursor": self._cursor})
+        self._found += [self._make(each) for each in answer[self._key]]
+        self._total = answer.get("total", self._total)
+        self._cursor = answer.get("next_cursor")
+        self._is_whole = self._cursor is None
 
 
 def _last_of(places: slice) -> int | None:
