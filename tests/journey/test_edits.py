@@ -17,7 +17,7 @@ from runfold.api import RequestError, RunNotFoundError
 from runfold_coordinator.testing import LocalServer
 from support.processes import environment, until
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.xdist_group("edits")]
 
 #: A trainer that does what it is told, a line of Python at a time, and answers when it has.
 TRAINER = """

@@ -20,6 +20,7 @@ from support.processes import start, until
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed"),
     pytest.mark.timeout(180),
+    pytest.mark.xdist_group("verdicts"),
 ]
 
 

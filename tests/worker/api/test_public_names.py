@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import reduce
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from runfold_coordinator.testing import LocalServer
 from support.processes import environment, until
 from worker.api import checklist, sdk_checks
 
-pytestmark = pytest.mark.journey
+#: Its server and the runs on it are for all; were they spread, each worker would make them.
+pytestmark = [pytest.mark.journey, pytest.mark.xdist_group("names")]
 
 ROOT = Path(__file__).parents[3]
 PARTS = ["productive_s", "lost_s", "startup_s", "stalled_s", "restart_s", "other_s"]
@@ -324,11 +325,13 @@ def test_a_name_of_the_source_pages_exists_and_is_documented(place: str, name: s
         else reduce(getattr, name.split("."), places[place])
     )
     assert (found.__doc__ or "").strip(), "it has no docstring"
-    text = (
-        "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md")) + (ROOT / "README.md").read_text()
-    )
     shown = {"__enter__": "with"}.get(name, name)
-    assert re.search(rf"\b{re.escape(shown)}\b", text), "no document names it"
+    assert re.search(rf"\b{re.escape(shown)}\b", all_documents()), "no document names it"
+
+
+@cache
+def all_documents() -> str:
+    return "".join(path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
 
 
 def test_every_name_of_section_b_is_called() -> None:

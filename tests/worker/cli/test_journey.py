@@ -18,7 +18,7 @@ import pytest
 from runfold_coordinator.testing import LocalServer
 from support.processes import environment, until
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.xdist_group("cli")]
 
 PROGRAM = """
 import sys, runfold

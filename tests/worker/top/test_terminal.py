@@ -25,7 +25,7 @@ from runfold_coordinator.testing import LocalServer
 from support.processes import environment, until
 from worker.top.documents import writer
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.xdist_group("top")]
 
 #: Two ranks that step until a file appears.
 PROGRAM = """
