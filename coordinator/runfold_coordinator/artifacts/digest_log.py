@@ -90,6 +90,7 @@ class DigestLog:
                 if manifest in left:
                     left.discard(manifest)
                     if not new.append(manifest, numbers):
+                        new_path.unlink()
                         return old
             new_path.replace(self._path)
         except OSError as error:
