@@ -344,3 +344,41 @@ def media_summaries(wb):
     run.log({"late": wb.Html("uncommitted")}, commit=False)
     live = run.summary.get("late")
     return done(run, live=live)
+
+
+@scenario("values")
+def media_among_others_and_below_keys(wb):
+    run = init(wb)
+    counted = wb.Histogram([1, 2, 3], num_bins=2)
+    run.log({"mixed": [wb.Html("a"), counted], "first": [counted, wb.Html("b")], "d": {"x": wb.Html("c")}})
+    run.summary["deep"] = {"a": {"x": wb.Html("d")}, "l": [wb.Image(pixels())]}
+    run.summary["part"] = {"q": 1}
+    run.summary["part"].update({"w": wb.Html("e")})
+    run.summary["mixed_too"] = [wb.Html("f"), wb.Image(pixels())]
+    return done(run)
+
+
+@scenario("values")
+def odd_values(wb):
+    import datetime
+    import functools
+
+    run = init(wb)
+    n = np()
+    years = datetime.timedelta(days=1000, hours=30)
+    run.log(
+        {
+            "years": years,
+            "complex": complex(float("nan"), 1),
+            "partial": functools.partial(len),
+            "no": range(0),
+        }
+    )
+    run.log({"keys": {True: 1, None: 2, 1.5: 3}, "inside": [{True: 1, False: 0}]})
+    run.log({kind: (n.arange(70_000) % 117).astype(kind) for kind in ("f2", "f4", "i8", "u1")})
+    run.log({"strided": n.arange(210_000.0)[::2].reshape(3, -1).T})
+    r = [exc(run.config.update, {"h": wb.Histogram([1])}), exc(wb.Histogram)]
+    run.config.net = {"layers": 1}
+    run.config.net["layers"] = 2
+    run.config.persist()
+    return done(run, r=r)

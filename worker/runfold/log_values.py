@@ -229,19 +229,11 @@ def _from_torch(value: Any, depth: int, budget: Budget) -> Any:
             "a CUDA tensor was logged: reading it makes training wait for the GPU. "
             "Log .item() of values that are on the host already, or log less often"
         )
-    if value.numel() == 1:
+    if value.dim() == 0:
         return _deep(value.detach().item(), depth, budget)
     if value.numel() > MAX_ARRAY_ELEMENTS:
         budget.check_array(value.numel() * value.element_size())
-    return _from_numpy(tensor_as_array(value), depth, budget)
-
-
-def tensor_as_array(tensor: Any) -> Any:
-    """Return a torch tensor as a NumPy array; bfloat16 and smaller floats, which NumPy lacks, as float32."""
-    tensor = tensor.detach().cpu()
-    if tensor.dtype.is_floating_point and not hasattr(sys.modules["numpy"], str(tensor.dtype)[6:]):
-        tensor = tensor.float()
-    return tensor.numpy()
+    return _from_numpy(value.detach().cpu().numpy(), depth, budget)
 
 
 def _from_python(value: Any, depth: int, budget: Budget, *, takes_media: bool = False) -> Any:

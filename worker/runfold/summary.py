@@ -212,7 +212,7 @@ def _large_array(value: Any) -> Any:
         if value.numel() <= log_values.MAX_ARRAY_ELEMENTS:
             return None
         _check_size(value.numel() * value.element_size())
-        return log_values.tensor_as_array(value)
+        return value.detach().cpu().numpy()
     if isinstance(value, numpy.ndarray) and value.size > log_values.MAX_ARRAY_ELEMENTS:
         _check_size(value.nbytes)
         return value

