@@ -7,6 +7,7 @@ from typing import Any
 
 from runfold import log_values
 from runfold.protocol.limits import MAX_DEPTH
+from runfold.value_budget import MAX_TEXT_BYTES, Budget
 
 _ARRAY_LIBRARIES = frozenset({"torch", "jax", "jaxlib", "tensorflow"})
 
@@ -16,8 +17,13 @@ def convert(value: Any, depth: int = 0) -> Any:
 
     NaN becomes None, an array of one element or of more than 32 its text, an enum its name, other objects
     their text; also those of classes derived from int and float.
+
+    Raises:
+        LimitError: A text or a list that no record takes.
     """
     kind = type(value)
+    if kind is str and len(value) > MAX_TEXT_BYTES:
+        Budget().check_text(len(value))
     if value is None or kind in (bool, int, str):
         return value
     if kind is float:
@@ -27,6 +33,7 @@ def convert(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict):
         return {_key(key): convert(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset, range)):
+        Budget().check_elements(len(value))
         return [convert(item, depth + 1) for item in value]
     if isinstance(value, slice):
         return {"slice_start": value.start, "slice_step": value.step, "slice_stop": value.stop}
