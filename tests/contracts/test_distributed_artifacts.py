@@ -364,3 +364,18 @@ def test_the_whole_set_says_what_the_version_is(job: Job) -> None:
     job.commit(wrong)
     job.catch_up(ranks)
     assert "'model'" in job.reader.draft(wrong.client_id)["error"]
+
+
+def test_parts_are_added_to_the_latest_version_when_one_says_so(job: Job) -> None:
+    (process,) = ranks = job.ranks(1)
+    whole = job.log({"old": b"1", "both": b"1"}, "ckpt")
+    parts = [
+        job.part(process, {"new": b"2"}),
+        job.part(process, {"both": b"2"}, finish=True, incremental=True),
+    ]
+    for draft in parts:
+        process.logs(draft)
+        job.commit(draft)
+    job.catch_up(ranks)
+    assert whole["version"] == "v0"
+    assert job.files(job.find("ckpt:latest")) == {"old": b"1", "both": b"2", "new": b"2"}

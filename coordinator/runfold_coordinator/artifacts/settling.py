@@ -174,7 +174,7 @@ class Settler:
         arrived = [row for row in parts if _is_here(row)]
         merged, why = self._merge(arrived)
         is_added = merged is not None and any(as_draft(row).about.incremental for row in arrived)
-        base = self._base(finish) if is_added else None
+        base = self._base(key) if is_added else None
         if merged is not None and base is not None:
             merged = overlay_manifests(self._blobs, merged.manifest, base)
         now_unix_s = self._clock.unix_s()
@@ -183,10 +183,7 @@ class Settler:
                 return True  # another process has closed it, or a part came: look again
             if merged is not None and self._blobs.hold(tx, [merged.manifest]):
                 return False  # it was damaged meanwhile: it is merged again
-            if (
-                is_added
-                and latest_manifest(tx.connection, finish.entity, finish.project, finish.name) != base
-            ):
+            if is_added and latest_manifest(tx.connection, *key[:3], is_to_stay=True) != base:
                 return True  # another version came meanwhile: it is added to that one
             number = self._newest_generation(key, tx) + 1 if generation is None else generation
             for row in parts:
@@ -236,10 +233,10 @@ class Settler:
         for row in arrived:
             note_version(tx, row, made, now_unix_s)
 
-    def _base(self, finish: Any) -> str | None:
+    def _base(self, key: tuple[str, ...]) -> str | None:
         """Return the manifest that the parts are added to; None: they are all."""
         with self._store.snapshot() as connection:
-            return latest_manifest(connection, finish.entity, finish.project, finish.name)
+            return latest_manifest(connection, *key[:3])
 
     def _merge(self, arrived: Sequence[Any]) -> tuple[Merged | None, str | None]:
         """Return the merged manifest, or why there is none."""

@@ -125,15 +125,24 @@ def make_version(
     return Made(version_pk, is_new, list(dict.fromkeys(ignored)), link_errors)
 
 
-def latest_manifest(connection: sa.Connection, entity: str, project: str, name: str) -> str | None:
-    """Return the manifest of the collection's latest version; None where there is none."""
-    found: str | None = connection.execute(
+def latest_manifest(
+    connection: sa.Connection, entity: str, project: str, name: str, *, is_to_stay: bool = False
+) -> str | None:
+    """Return the manifest of the collection's latest version; None where there is none.
+
+    Args:
+        is_to_stay: Lock the collection: it gets no other version before the transaction ends.
+    """
+    asked = (
         sa.select(_v.manifest)
         .join(at.artifact_aliases, _a.version_pk == _v.version_pk)
         .join(at.artifact_collections, _c.collection_pk == _a.collection_pk)
         .where(_c.entity == entity, _c.project == project, _c.live_name == name)
         .where(_a.alias == LATEST, _v.deleted_unix_s.is_(None))
-    ).scalar_one_or_none()
+    )
+    if is_to_stay:
+        asked = asked.with_for_update(of=at.artifact_collections)
+    found: str | None = connection.execute(asked).scalar_one_or_none()
     return found
 
 
