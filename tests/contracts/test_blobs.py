@@ -271,13 +271,12 @@ def test_of_an_object_store_so_many_bytes_a_day_are_hashed(
         place._fs.pipe_file(f"{place._root}/{object_of(store, digest)}", b"x" * 1000)
     scrubber = Scrubber(store, blobs, clock, remote_bytes_a_day=2500)
     clock.later_s = EVERY_S + 60
-    found = [scrubber.turn()]
-    mono_s = clock.mono_s()
-    for day in (1, 2, 40):  # what 38 days would bring is lost but for one
-        monkeypatch.setattr(clock, "mono_s", lambda day=day: mono_s + day * DAY_S)
+    found = []
+    for day in (0, 1, 2, 40):  # what 38 days would bring is lost but for one
+        monkeypatch.setattr(clock, "mono_s", lambda day=day: 1000.0 + day * DAY_S)
         found += [scrubber.turn(), scrubber.turn()]
     # A day brings 2500: three are begun, and the next day pays for the end of the third.
-    assert found == [0, 3, 0, 2, 0, 3, 0]
+    assert found == [0, 0, 3, 0, 2, 0, 3, 0]
     assert blobs.counts.read().damaged == 8
     none = Scrubber(store, blobs, clock, remote_bytes_a_day=0)
     blobs.put(b"y")
