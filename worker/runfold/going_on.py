@@ -125,7 +125,14 @@ def _rewind(settings: Settings, membership: Membership, moment: RunMoment, askin
     if known is None or not known.exists:
         return replace(membership, identity=replace(identity, branch=branch))
     _tell_of_living(known.live, moment.value + 1)
-    return _with(settings, membership, branch, known, known.summary)
+    summary: dict[str, Any] = {}
+    if not local:
+        try:
+            question = asking(membership.node, min(PATIENCE_S, settings.init_timeout))
+            summary = question.summary_at(identity, moment.value)
+        except CommError as error:
+            terminal.warn(f"run {identity.run_id} is rewound without its summary here: {error}")
+    return _with(settings, membership, branch, known, summary)
 
 
 def _fork(settings: Settings, membership: Membership, moment: RunMoment, asking: Asking) -> Membership:

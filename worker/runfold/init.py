@@ -211,7 +211,7 @@ def _may_have_been_deleted(settings: Settings, membership: Membership) -> bool:
     """Whether the run has to be looked up: only an id that somebody gave was ever used."""
     return (
         settings.run_id is not None
-        and membership.identity.rank in (None, 0)
+        and (membership.identity.mode == "grouped" or membership.identity.rank in (None, 0))
         and not membership.is_offline
         and knows_a_server(membership.node)
     )

@@ -111,6 +111,15 @@ class Question:
             known = self._bounded(look)
         return known
 
+    def summary_at(self, identity: Identity, step: int) -> dict[str, Any]:
+        """Return the summary that the run has once it was rewound to a step; folding it may take a while."""
+        url, asked = self._url(), urlencode(_query(identity, REWIND, step) | {"summary": "true"})
+        path = "/api/v1" + route("runs", identity.entity, identity.project, identity.run_id, "resume")
+        known = self._bounded(lambda: Known.from_answer(self._get(url, f"{path}?{asked}")))
+        if "summary" in known.left_out:
+            raise CommError("it is too large to be made anew")
+        return known.summary
+
     def summary(self, identity: Identity) -> dict[str, Any]:
         """Return the run's summary as it is now."""
         url = self._url()
@@ -190,7 +199,7 @@ def _query(identity: Identity, kind: str, step: int | None) -> dict[str, Any]:
     launcher = identity.launcher
     said = {
         "kind": kind,
-        "summary": "true" if kind == REWIND else "false",
+        "summary": "false",
         "step": step,
         "mode": identity.mode,
         "rank": identity.rank,

@@ -65,7 +65,8 @@ class Seen:
             {
                 one.writer_pk: one.last_seq
                 for one in writers
-                if one.newest_ns + clocks.get(one.node, 0) > t_ns
+                # Of a node that is not known yet the clock isn't either.
+                if one.newest_ns + clocks.get(one.node, 0) > t_ns or one.node == ("", "")
             },
             min((one.last_seq for one in writers if not one.is_over), default=0),
             max((one.writer_pk for one in writers), default=0),

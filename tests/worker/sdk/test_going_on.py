@@ -129,7 +129,7 @@ def test_an_id_that_is_given_is_looked_up_once(
         server.asked.clear()
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    runfold.init(project="p", id="r").finish()
+    runfold.init(project="p", id="r", mode="shared").finish()  # rank 0 asks for all
     assert server.asked == []
 
 

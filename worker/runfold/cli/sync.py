@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from runfold.node.settings import NodeSettings
     from runfold.uploads.drain import UploadReport
 
-#: Runs that are asked about after a delivery, and how long each answer is waited for, seconds.
-MAX_ASKED = 200
-ASK_S = 2.0
+#: How long it is asked after a delivery which of the runs were deleted, all of them together, seconds.
+ASK_S = 10.0
 
 
 def sync(
@@ -63,9 +62,15 @@ def _deleted_runs(folders: list[Path], settings: NodeSettings) -> list[str]:
     from runfold.local_runs import identities_in
 
     found = {identity.run_path: identity for identity in identities_in(folders)}
-    return [
-        path for path, one in sorted(found.items())[:MAX_ASKED] if is_deleted(settings, one, patience_s=ASK_S)
-    ]
+    deadline_s = time.monotonic() + ASK_S
+    hidden = []
+    for path, identity in sorted(found.items()):
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0:
+            break
+        if is_deleted(settings, identity, patience_s=left_s):
+            hidden.append(path)
+    return hidden
 
 
 def _settings(url: str | None) -> NodeSettings:
