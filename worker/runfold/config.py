@@ -192,7 +192,8 @@ def parse_source(source: Any) -> dict[str, Any]:
     """
     if isinstance(source, Config):
         return dict(source.items())
-    if isinstance(source, dict):
+    # Of other mappings (OmegaConf's, UserDict) the client stores how they are made; what they hold is meant.
+    if isinstance(source, dict) or (isinstance(source, Mapping) and hasattr(source, "__dict__")):
         return dict(source)
     if isinstance(source, (str, Path)):
         return read_yaml(Path(source))

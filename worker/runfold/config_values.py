@@ -95,7 +95,9 @@ def _from_scalar(value: Any, depth: int) -> Any:
     item = value.item()
     if isinstance(item, bytes):
         return list(item)
-    return float(value) if type(item) is type(value) and value.dtype.kind == "f" else convert(item, depth + 1)
+    if type(item) is type(value):  # wider than Python's numbers
+        return convert(float(value)) if value.dtype.kind == "f" else _text(value)
+    return convert(item, depth + 1)
 
 
 def _key(key: object) -> str:
