@@ -31,6 +31,7 @@ def convert(value: Any, depth: int = 0) -> Any:
     if depth >= MAX_DEPTH - 2:
         return _text(value)
     if isinstance(value, dict):
+        Budget().check_elements(2 * len(value))
         return {_key(key): convert(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset, range)):
         Budget().check_elements(len(value))

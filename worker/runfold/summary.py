@@ -18,6 +18,7 @@ from runfold.protocol.history.leaf import ABSENT
 from runfold.protocol.keypath import KeyPath
 from runfold.protocol.limits import MAX_DEPTH
 from runfold.protocol.records import SummaryRecord
+from runfold.value_budget import MAX_LIST_ELEMENTS, MAX_TEXT_BYTES, Budget
 
 #: Arrays of which the summary keeps statistics: those of as many bytes take about two seconds.
 MAX_ARRAY_BYTES = 64 * 1024 * 1024
@@ -159,6 +160,8 @@ def convert(value: Any, depth: int = 0) -> Any:
     kind = type(value)
     if kind is float:
         return None if value != value else value  # noqa: PLR0124  # NaN shows nothing, as in W&B
+    if kind in (str, dict, list, tuple, set):
+        _check_length(value)
     if value is None or kind in (bool, str):
         return value
     if depth > MAX_DEPTH - 4:
@@ -217,6 +220,15 @@ def _large_array(value: Any) -> Any:
         _check_size(value.nbytes)
         return value
     return None
+
+
+def _check_length(value: Any) -> None:
+    """Raise LimitError for a text or a container that no record takes, before anything passes over it."""
+    if isinstance(value, str):
+        if len(value) > MAX_TEXT_BYTES:
+            Budget().check_text(len(value))
+    elif len(value) > MAX_LIST_ELEMENTS // 2:
+        Budget().check_elements(len(value) * (2 if isinstance(value, dict) else 1))
 
 
 def _check_size(size: int) -> None:

@@ -9,17 +9,22 @@ import enum
 import fractions
 import functools
 import ipaddress
+import itertools
 import math
 import pathlib
 import re
 import sys
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+from runfold import config_values
 from runfold.log_values import convert, flatten
+from runfold.protocol.errors import LimitError
+from runfold.summary import convert as in_summary
 
 
 class Color(enum.Enum):
@@ -205,3 +210,44 @@ def test_numpy_is_not_imported_for_objects_that_look_like_it(monkeypatch: pytest
     with pytest.raises(TypeError):
         convert(like)
     assert "numpy" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 16_000_000, [0.5] * 900_001, dict.fromkeys(map(str, range(450_001)))],
+    ids=["text", "list", "dict"],
+)
+@pytest.mark.parametrize("how", [convert, config_values.convert, in_summary])
+def test_what_no_record_takes_is_refused_by_its_length(value: Any, how: Callable[[Any], Any]) -> None:
+    with pytest.raises(LimitError, match="fit into a row"):
+        how(value)
+
+
+def test_what_has_no_end_is_refused() -> None:
+    with pytest.raises(LimitError, match="more than 900,000 elements"):
+        flatten({"k": itertools.count()})
+
+
+def test_a_row_keeps_what_fits_beside_what_does_not() -> None:
+    refused: dict[str, str] = {}
+    large = np.broadcast_to(np.float64(0), (200_000_000,))  # 1.6 GB that take no memory
+    data = {
+        "array": large,
+        "texts": ["x" * 1_000_000] * 20,
+        "a": "x" * 9_000_000,
+        "b": "y" * 9_000_000,
+        "keys": dict.fromkeys(map(str, range(100_001)), 0.5),
+        "n": {"c": 1},
+    }
+    cells = flatten(data, lambda key, error: refused.update({key: str(error)}))
+    assert [".".join(path) for path, _ in cells] == ["a", "n.c"]
+    assert list(refused) == ["array", "texts", "b", "keys"]
+    assert "1,600,000,000 bytes" in refused["array"]
+    assert "runfold.Histogram(array)" in refused["array"]
+
+
+def test_very_many_keys_are_cut_to_a_row() -> None:
+    refused: list[str] = []
+    data = {f"key {number}": 0.5 for number in range(100_010)}
+    assert len(flatten(data, lambda key, _: refused.append(key))) == 100_000
+    assert refused == ["key 100000 and what follows it"]
