@@ -122,7 +122,7 @@ class SaidBetweenRows:
             for step, seq in late:
                 if seq > event.seq:
                     break
-                place = step
+                place = max(place, step)
             places.append(place)
         return list(zip(places, self._events, strict=True))
 

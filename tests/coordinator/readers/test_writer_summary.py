@@ -169,3 +169,19 @@ def test_an_unreadable_state_is_folded_anew(store):
 
 def test_an_empty_run_has_no_summary(store):
     assert summary(StoredRun(store)) == {}
+
+
+def test_what_is_deleted_after_a_late_row_stays_deleted(lasting_store, monkeypatch):
+    """Its late row lies below rows that came before: they, too, came before the deletion."""
+    monkeypatch.setattr(writer_summary, "MAX_WINDOW_CELLS", 5)
+    number = next(NUMBERS)
+    said = Said(mode="grouped", run_id=f"r{number}", started_s=number)
+    for step in (0, 1, 2):
+        said.log({"a": 0.0, "b": 0.0}, step=step)
+    said.log({}, step=3)
+    said.log({"a": 0.0}, step=0)
+    said.delete("a")
+    run = StoredRun(lasting_store, f"r{number}")
+    run.deliver(said)
+    found = summary(run)
+    assert "a" not in found and found["b"] == 0.0
