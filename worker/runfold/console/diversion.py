@@ -21,6 +21,8 @@ PIPE_BYTES = 1024 * 1024
 _FIRST_FD = 10
 #: Longest that other threads are held up, so that nothing overtakes as originals are put back, seconds.
 QUIET_S = 0.15
+#: Two at once would take each other's switch interval for the program's.
+_quiet = threading.Lock()
 
 
 @dataclass(slots=True)
@@ -107,20 +109,21 @@ def put_back_in_order(diversions: Sequence[Diversion]) -> None:
         libc.close(place)
         return status.raw[: max(count, 0)].rpartition(b") ")[2][:1] in (b"R", b"D")
 
-    interval_s = sys.getswitchinterval()
-    sys.setswitchinterval(2 * QUIET_S)  # else whoever waits for the GIL takes it away after 5 ms
-    try:
-        time.sleep(0.01)  # who has waited by the old interval has it now
-        until_s = time.monotonic() + QUIET_S
-        libc.usleep(1000)
-        while (pass_on() or any(map(is_running, others))) and time.monotonic() < until_s:
+    with _quiet:
+        interval_s = sys.getswitchinterval()
+        sys.setswitchinterval(2 * QUIET_S)  # else whoever waits for the GIL takes it away after 5 ms
+        try:
+            time.sleep(0.01)  # who has waited by the old interval has it now
+            until_s = time.monotonic() + QUIET_S
             libc.usleep(1000)
-        for each, fd in fds:
-            libc.dup2(each.original, fd)
-        libc.usleep(5000)  # what threads of C were writing
-        pass_on()
-    finally:
-        sys.setswitchinterval(interval_s)
+            while (pass_on() or any(map(is_running, others))) and time.monotonic() < until_s:
+                libc.usleep(1000)
+            for each, fd in fds:
+                libc.dup2(each.original, fd)
+            libc.usleep(5000)  # what threads of C were writing
+            pass_on()
+        finally:
+            sys.setswitchinterval(interval_s)
 
 
 def _other_threads() -> list[bytes]:
