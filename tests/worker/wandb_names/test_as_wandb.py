@@ -42,7 +42,7 @@ wandb.log({"loss": 1.0})
 found |= {
     "run": wandb.run is run is runfold.run and isinstance(run, Run) and run.project,
     "summary": run.summary["loss"],
-    "image": issubclass(Image, WBValue) and wandb.Image is Image,
+    "image": issubclass(Image, WBValue) and issubclass(wandb.Histogram, WBValue) and wandb.Image is Image,
     "key": bool(wandb.api.api_key),
     "module": wandb.__version__,
     "same": Artifact is runfold.Artifact and wandb.Api is runfold.Api and wandb.wandb_lib is wandb.sdk.lib,

@@ -64,7 +64,7 @@ NAMES: dict[tuple[str, str], tuple[str, str]] = {
     ("wandb", "wandb_lib"): ("wandb.sdk", "lib"),
     ("wandb", "wandb_sdk"): ("wandb", "sdk"),
     ("wandb.apis", "PublicApi"): ("runfold.api", "Api"),
-    ("wandb.sdk.data_types.base_types.wb_value", "WBValue"): ("runfold.media.media", "Media"),
+    ("wandb.sdk.data_types.base_types.wb_value", "WBValue"): ("runfold.wb_value", "WBValue"),
     ("wandb.sdk.lib", "RunDisabled"): ("runfold.disabled", "DisabledRun"),
     ("wandb.sdk.lib.disabled", "RunDisabled"): ("runfold.disabled", "DisabledRun"),
 }
