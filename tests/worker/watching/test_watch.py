@@ -263,3 +263,23 @@ def test_a_backward_pass_that_failed_does_not_end_the_watching(run: runfold.Run)
     model.second(model.first(torch.ones(3, 4))).sum().backward()
     run.log({"step": 0})
     assert "gradients/first.weight" in run.summary.keys()
+
+
+@pytest.mark.parametrize("is_called", [True, False])
+def test_checkpoints_that_run_backward_inside_of_it_are_no_passes_of_their_own(
+    run: runfold.Run, is_called: bool
+) -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    class Checkpointed(Net):
+        def forward(self, x: Any) -> Any:
+            return self.second(checkpoint(self.first, x, use_reentrant=True)).sum()
+
+    model = Checkpointed()
+    run.watch(model, log_freq=2)
+    for step in range(2):
+        assert not [key for key in run.summary.keys() if "/" in key]
+        model.zero_grad()
+        (model if is_called else model.forward)(torch.ones(3, 4, requires_grad=True)).backward()
+        run.log({"step": step})
+    check_histogram(run.summary["gradients/first.weight"], model.first.weight.grad)

@@ -8,7 +8,9 @@ the gradients are the reduced ones. Sources: torch/nn/parallel/distributed.py, t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import Any
 
 from runfold import terminal
@@ -112,7 +114,7 @@ class Watch:
 
     def _goes_backward(self, _gradient: Any) -> None:
         this_pass = _number_of_pass()
-        if self._is_awaited and this_pass == self._awaited_pass:
+        if self._is_awaited and (this_pass == self._awaited_pass or _is_inside_another()):
             return
         if self._handles:
             self._is_awaited, self._awaited_pass = True, this_pass
@@ -155,6 +157,19 @@ def _number_of_pass() -> int:
 
     ask = getattr(torch._C, "_current_graph_task_id", None)  # noqa: SLF001  # not public, and may go
     return _NO_PASS if ask is None else int(ask())
+
+
+def _is_inside_another() -> bool:
+    """Whether the backward pass was begun by a node of another one, as reentrant checkpoints do for theirs.
+
+    Source: torch/utils/checkpoint.py, CheckpointFunction.backward; torch calls all such nodes at one place.
+    """
+    from torch.autograd.function import BackwardCFunction
+
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001  # the only way to the stack
+    while frame is not None and frame.f_code is not BackwardCFunction.apply.__code__:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _some_parameters(model: Any) -> list[Any]:
