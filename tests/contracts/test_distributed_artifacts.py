@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from runfold_coordinator.artifacts import part_merge
+from runfold_coordinator.artifacts import manifest_stream, part_merge, versions
 from runfold_coordinator.artifacts.drafts import Draft
-from runfold_coordinator.artifacts.errors import NoSuchArtifactError
+from runfold_coordinator.artifacts.errors import ArtifactRefusedError, NoSuchArtifactError
 from runfold_coordinator.artifacts.participants import (
     DELIVERY_WAIT_S,
     JOIN_WAIT_S,
@@ -266,7 +266,7 @@ def test_a_part_whose_node_died_is_declared_and_completes_the_version_when_it_co
     assert job.find("M", "model-registry")["id"] == found["id"]
 
 
-def test_a_version_is_completed_long_after_the_manifests_of_its_parts_are_gone(job: Job) -> None:
+def test_a_version_is_completed_long_after_its_other_parts_came(job: Job) -> None:
     ranks = job.ranks(3)
     late = job.part(ranks[2], {"c": b"3"}, aliases=("best",))
     others = [job.part(ranks[1], {"b": b"2"}), job.part(ranks[0], {"a": b"1"}, finish=True)]
@@ -278,7 +278,7 @@ def test_a_version_is_completed_long_after_the_manifests_of_its_parts_are_gone(j
     job.settle(UPLOAD_WAIT_S + 20)
     assert job.names(job.version(0)) == ["a", "b"]
     job.pass_s(2 * DAY_S)
-    assert job.sweep() >= 2  # the manifests of both parts: the version has one of its own
+    job.sweep()
     job.manifest({"c": b"3"})  # the node is back, and its agent uploads what is missing
     job.blobs.put(job.manifest({"c": b"3"}).pack())
     job.commit(late)
@@ -379,3 +379,64 @@ def test_parts_are_added_to_the_latest_version_when_one_says_so(job: Job) -> Non
     job.catch_up(ranks)
     assert whole["version"] == "v0"
     assert job.files(job.find("ckpt:latest")) == {"old": b"1", "both": b"2", "new": b"2"}
+
+
+def test_a_part_that_comes_late_is_added_to_what_is_the_latest_version_by_then(job: Job) -> None:
+    ranks = job.ranks(2)
+    job.log({"old": b"1", "both": b"1"}, "ckpt")
+    late = job.part(ranks[1], {"both": b"2"}, incremental=True)
+    finish = job.part(ranks[0], {"new": b"2"}, finish=True, incremental=True)
+    ranks[1].logs(late)
+    ranks[0].logs(finish)
+    job.commit(finish)
+    job.catch_up(ranks)
+    job.settle(UPLOAD_WAIT_S + 20)
+    assert job.files(job.version(1)) == {"old": b"1", "both": b"1", "new": b"2"}, "it lacks a part"
+    job.log({"old": b"3"}, "ckpt", incremental=True)
+    assert job.files(job.find("ckpt:latest")) == {"old": b"3", "both": b"1"}
+    job.pass_s(2 * DAY_S)
+    job.sweep()
+    job.manifest({"both": b"2"})
+    job.blobs.put(job.manifest({"both": b"2"}).pack())
+    job.commit(late)
+    job.settle()
+    found = job.find("ckpt:latest")
+    assert (found["incomplete"], found["id"]) == (None, job.reader.draft(late.client_id)["id"])
+    assert job.files(found) == {"old": b"3", "both": b"2", "new": b"2"}
+
+
+@pytest.mark.parametrize("what", ["aliases", "tags"])
+def test_of_parts_with_too_many_labels_nothing_is_made(
+    job: Job, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "MAX_LABELS_IN_ALL", 3)
+    ranks = job.ranks(2)
+    drafts = [
+        job.part(ranks[1], {"b": b"2"}, **{what: ("one", "two")}),
+        job.part(ranks[0], {"a": b"1"}, finish=True, **{what: ("three", "four")}),
+    ]
+    for process, draft in zip(reversed(ranks), drafts, strict=True):
+        process.logs(draft)
+        job.commit(draft)
+    job.catch_up(ranks)
+    found = [job.reader.draft(draft.client_id) for draft in drafts]
+    assert [each["state"] for each in found] == ["failed", "failed"]
+    assert all("at most 3" in each["error"] for each in found)
+    with pytest.raises(NoSuchArtifactError):
+        job.find("ckpt:v0")
+
+
+def test_parts_that_make_the_latest_version_too_large_fail_and_hold_up_no_other(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (process,) = ranks = job.ranks(1)
+    job.log({"old": b"1", "older": b"1"}, "ckpt")
+    finish = job.part(process, {"new": b"2"}, finish=True, incremental=True)
+    process.logs(finish)
+    job.commit(finish)
+    monkeypatch.setattr(manifest_stream, "MAX_ENTRIES", 2)
+    job.catch_up(ranks)
+    found = job.reader.draft(finish.client_id)
+    assert (found["state"], "too many files" in found["error"]) == ("failed", True)
+    with pytest.raises(ArtifactRefusedError, match="too many files"):
+        job.log({"new": b"2"}, "ckpt", incremental=True)

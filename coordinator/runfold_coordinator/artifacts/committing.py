@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from runfold.protocol import failpoints
 from runfold.protocol.errors import ProtocolError
-from runfold_coordinator.artifacts.collections import LOGGED, open_collection
 from runfold_coordinator.artifacts.commit_counts import CommitCounts
 from runfold_coordinator.artifacts.draft_rows import (
     UNKNOWN,
@@ -32,14 +31,13 @@ from runfold_coordinator.artifacts.errors import (
 )
 from runfold_coordinator.artifacts.manifest_stream import ManifestSums, read_entries, summed
 from runfold_coordinator.artifacts.part_merge import Merged, overlay_manifests
-from runfold_coordinator.artifacts.versions import Made, latest_manifest, make_version
+from runfold_coordinator.artifacts.versions import Made, is_latest, latest_manifest, make_version
 from runfold_coordinator.blobs.blobs import Blobs
 from runfold_coordinator.blobs.errors import BlobMissingError
 from runfold_coordinator.clock import Clock
 from runfold_coordinator.store import artifact_tables as at
 from runfold_coordinator.store.model import RunRow
 from runfold_coordinator.store.store import Store
-from runfold_coordinator.store.writes import Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +105,7 @@ class Committer:
                 whole = Merged(draft.manifest, sums)
                 base = self._base(draft)
                 if base is not None:
-                    whole = overlay_manifests(self._blobs, draft.manifest, base)
+                    whole = self._added(draft.manifest, base)
                 committed = self._commit(draft, sums, looked_s, whole=whole, base=base)
         except ArtifactRefusedError as error:
             self._note_refusal(draft, error)
@@ -208,6 +206,18 @@ class Committer:
         with self._store.snapshot() as connection:
             return latest_manifest(connection, draft.entity, draft.project, draft.name)
 
+    def _added(self, manifest: str, base: str) -> Merged:
+        """Return what a manifest and the version that it is added to have together."""
+        try:
+            return overlay_manifests(self._blobs, manifest, base)
+        except ProtocolError as error:
+            raise ArtifactRefusedError(
+                "manifest_invalid",
+                f"with the files of the latest version it can't be one: {error}",
+                field="manifest",
+                limit=error.limit,
+            ) from error
+
     def _commit(
         self, draft: Draft, sums: ManifestSums, looked_s: float, *, whole: Merged, base: str | None
     ) -> Committed | None:
@@ -229,7 +239,7 @@ class Committer:
             if self._clock.mono_s() - looked_s > max(LOOK_HOLDS_AT_LEAST_S, self._blobs.min_age_s / 2):
                 return None
             failpoints.hit("artifacts.after_begin")
-            if draft.about.incremental and not draft.is_part and not _is_latest(tx, draft, base, now_unix_s):
+            if draft.about.incremental and not draft.is_part and not is_latest(tx, draft, base, now_unix_s):
                 return None  # another version came meanwhile: it is added to that one
             note_arrival(tx, draft, sums, now_unix_s)
             if draft.is_part:
@@ -252,13 +262,6 @@ class Committer:
         )
         self._note_failure(draft, str(error))
         self._on_part()
-
-
-def _is_latest(tx: Transaction, draft: Draft, manifest: str | None, now_unix_s: float) -> bool:
-    """Return whether this is the manifest of the collection's latest version, and lock that so."""
-    place = (draft.entity, draft.project, draft.name)
-    open_collection(tx, place, kind=LOGGED, type_name=draft.type, now_unix_s=now_unix_s)
-    return latest_manifest(tx.connection, *place) == manifest
 
 
 def _wrong_md5(name: str) -> ArtifactRefusedError:

@@ -53,21 +53,26 @@ class ArtifactRoots:
                     yield entry.blob
 
     def _manifests(self) -> Iterator[str]:
-        """Parts first: one that becomes a version meanwhile is met as that."""
-        waiting = sa.and_(_d.version_pk.is_(None), _d.error.is_(None), _d.manifest.is_not(None))
-        last = ""
-        while True:
-            rows = self._store.fetch(
-                sa.select(_d.client_id, _d.manifest)
-                .where(waiting, _d.client_id > last)
-                .order_by(_d.client_id)
-                .limit(_PAGE)
-            )
-            for row in rows:
-                yield row.manifest
-            if len(rows) < _PAGE:
-                break
-            last = rows[-1].client_id
+        """Parts first: one that becomes a version meanwhile is met as that.
+
+        Parts of an incomplete version are kept beside it: it may be made anew, on another version's files.
+        """
+        parts = sa.select(_d.client_id, _d.manifest).where(_d.manifest.is_not(None))
+        waiting = parts.where(_d.version_pk.is_(None), _d.error.is_(None))
+        incomplete = parts.join(at.artifact_versions, _v.version_pk == _d.version_pk).where(
+            _v.incomplete.is_not(None), _v.manifest.is_not(None)
+        )
+        for chosen in (waiting, incomplete):
+            last = ""
+            while True:
+                rows = self._store.fetch(
+                    chosen.where(_d.client_id > last).order_by(_d.client_id).limit(_PAGE)
+                )
+                for row in rows:
+                    yield row.manifest
+                if len(rows) < _PAGE:
+                    break
+                last = rows[-1].client_id
         last_pk, known = 0, ""
         while True:
             rows = self._store.fetch(

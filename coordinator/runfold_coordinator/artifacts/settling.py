@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,7 +28,7 @@ from runfold_coordinator.artifacts.part_merge import (
     parts_with,
 )
 from runfold_coordinator.artifacts.participants import Participants, Teller
-from runfold_coordinator.artifacts.versions import latest_manifest, make_version
+from runfold_coordinator.artifacts.versions import is_latest, latest_manifest, make_version
 from runfold_coordinator.blobs.blobs import Blobs
 from runfold_coordinator.blobs.errors import BlobError
 from runfold_coordinator.clock import Clock
@@ -46,6 +47,17 @@ _WHEN = (_d.client_id, _d.writer_id, _d.seq, _d.said_unix_ns, _d.finalize, _d.ge
 REMEMBERED = 10
 DELETED = "its version has been deleted"
 GIVEN_UP = "its node was not heard of any more before its files were uploaded"
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a version is made of: the manifest of its parts, or why there is none."""
+
+    merged: Merged | None
+    why: str | None = None
+    #: Whether the parts were added to `base`, the latest version's manifest; None: there was no version.
+    is_added: bool = False
+    base: str | None = None
 
 
 class Settler:
@@ -171,19 +183,29 @@ class Settler:
         *,
         generation: int | None = None,
     ) -> bool:
-        arrived = [row for row in parts if _is_here(row)]
-        merged, why = self._merge(arrived)
-        is_added = merged is not None and any(as_draft(row).about.incremental for row in arrived)
-        base = self._base(key) if is_added else None
-        if merged is not None and base is not None:
-            merged = overlay_manifests(self._blobs, merged.manifest, base)
+        content = self._content(key, [row for row in parts if _is_here(row)])
+        try:
+            return self._write(key, finish, parts, lost, content, generation)
+        except ArtifactRefusedError as error:  # and nothing was written
+            return self._write(key, finish, parts, lost, _Content(None, str(error)), generation)
+
+    def _write(  # noqa: PLR0917 - what the version is made of
+        self,
+        key: tuple[str, ...],
+        finish: Any,
+        parts: Sequence[Any],
+        lost: Sequence[dict[str, Any]],
+        content: _Content,
+        generation: int | None,
+    ) -> bool:
+        merged, why = content.merged, content.why
         now_unix_s = self._clock.unix_s()
         with self._store.writing.transaction() as tx:
             if not self._is_unchanged(tx, parts):
                 return True  # another process has closed it, or a part came: look again
             if merged is not None and self._blobs.hold(tx, [merged.manifest]):
                 return False  # it was damaged meanwhile: it is merged again
-            if is_added and latest_manifest(tx.connection, *key[:3], is_to_stay=True) != base:
+            if content.is_added and not is_latest(tx, as_draft(finish), content.base, now_unix_s):
                 return True  # another version came meanwhile: it is added to that one
             number = self._newest_generation(key, tx) + 1 if generation is None else generation
             for row in parts:
@@ -191,10 +213,7 @@ class Settler:
             for gone in lost:
                 update_draft(tx, gone["client_id"], error=gone["reason"])
             if merged is not None:
-                try:
-                    self._make(tx, finish, parts, merged, lost, now_unix_s)
-                except ArtifactRefusedError as error:
-                    why = str(error)
+                self._make(tx, finish, parts, merged, lost, now_unix_s)
             if why is not None:
                 for row in parts:
                     if row.version_pk is None:
@@ -238,33 +257,45 @@ class Settler:
         with self._store.snapshot() as connection:
             return latest_manifest(connection, *key[:3])
 
-    def _merge(self, arrived: Sequence[Any]) -> tuple[Merged | None, str | None]:
+    def _content(self, key: tuple[str, ...], arrived: Sequence[Any]) -> _Content:
         """Return the merged manifest, or why there is none."""
         if not arrived:
-            return None, "no part of it was uploaded"
+            return _Content(None, "no part of it was uploaded")
         versions = self._versions(arrived)
-        # The manifest of a part goes when it is in a version, whose own has all of its files.
-        manifests = [
-            row.manifest if row.version_pk is None else versions[row.version_pk].manifest for row in arrived
-        ]
+        is_added = any(as_draft(row).about.incremental for row in arrived)
+        manifests = []
+        for row in arrived:
+            version = None if row.version_pk is None else versions[row.version_pk]
+            if version is None or version.incomplete is not None:
+                manifests.append(row.manifest)
+            elif not is_added:
+                # The manifest of a part goes when it is in a whole version, whose own has all of its files.
+                manifests.append(version.manifest)
+            # Else the latest version has its files, but for those that somebody has replaced since.
         try:
-            return merge_manifests(self._blobs, manifests), None
+            merged = merge_manifests(self._blobs, manifests)
+            base = self._base(key) if is_added else None
+            if base is not None:
+                merged = overlay_manifests(self._blobs, merged.manifest, base)
+            return _Content(merged, is_added=is_added, base=base)
         except PathConflictError as error:
             having = set(parts_with(self._blobs, manifests, error.name))
             tellers = self._participants.tellers(row.writer_id for row in arrived)
             pairs = zip(arrived, manifests, strict=True)
             names = sorted({_who(row, tellers) for row, manifest in pairs if manifest in having})
-            return None, f"{error}: those of {', '.join(names[:8])}"
+            return _Content(None, f"{error}: those of {', '.join(names[:8])}")
         except ProtocolError as error:
-            return None, f"its parts can't be one version: {error}"
+            return _Content(None, f"its parts can't be one version: {error}")
 
     def _versions(self, rows: Sequence[Any]) -> dict[int, Any]:
-        """Return manifest and time of deletion of the versions that parts are in, by version_pk."""
+        """Return manifest, gaps and time of deletion of the versions that parts are in, by version_pk."""
         v = at.artifact_versions.c
         pks = {row.version_pk for row in rows if row.version_pk is not None}
         if not pks:
             return {}
-        statement = sa.select(v.version_pk, v.manifest, v.deleted_unix_s).where(v.version_pk.in_(pks))
+        statement = sa.select(v.version_pk, v.manifest, v.incomplete, v.deleted_unix_s).where(
+            v.version_pk.in_(pks)
+        )
         return {row.version_pk: row for row in self._store.fetch(statement)}
 
     def _rows(

@@ -73,7 +73,8 @@ def make_version(
     whole one.
 
     Raises:
-        ArtifactRefusedError: The collection has another type, or versions are linked into it.
+        ArtifactRefusedError: The collection has another type, versions are linked into it, or labels are too
+            many. The transaction must not be committed then.
     """
     place = (draft.entity, draft.project, draft.name)
     collection = open_collection(tx, place, kind=LOGGED, type_name=draft.type, now_unix_s=now_unix_s)
@@ -125,24 +126,27 @@ def make_version(
     return Made(version_pk, is_new, list(dict.fromkeys(ignored)), link_errors)
 
 
-def latest_manifest(
-    connection: sa.Connection, entity: str, project: str, name: str, *, is_to_stay: bool = False
-) -> str | None:
-    """Return the manifest of the collection's latest version; None where there is none.
+def is_latest(tx: Transaction, draft: Draft, manifest: str | None, now_unix_s: float) -> bool:
+    """Return whether this is the manifest of the latest version (None: there is none), and lock that so.
 
-    Args:
-        is_to_stay: Lock the collection: it gets no other version before the transaction ends.
+    Raises:
+        ArtifactRefusedError: As `make_version`.
     """
-    asked = (
+    place = (draft.entity, draft.project, draft.name)
+    # Locked by a statement of its own: one that waited for the lock would tell what was before the wait.
+    open_collection(tx, place, kind=LOGGED, type_name=draft.type, now_unix_s=now_unix_s)
+    return latest_manifest(tx.connection, *place) == manifest
+
+
+def latest_manifest(connection: sa.Connection, entity: str, project: str, name: str) -> str | None:
+    """Return the manifest of the collection's latest version; None where there is none."""
+    found: str | None = connection.execute(
         sa.select(_v.manifest)
         .join(at.artifact_aliases, _a.version_pk == _v.version_pk)
         .join(at.artifact_collections, _c.collection_pk == _a.collection_pk)
         .where(_c.entity == entity, _c.project == project, _c.live_name == name)
         .where(_a.alias == LATEST, _v.deleted_unix_s.is_(None))
-    )
-    if is_to_stay:
-        asked = asked.with_for_update(of=at.artifact_collections)
-    found: str | None = connection.execute(asked).scalar_one_or_none()
+    ).scalar_one_or_none()
     return found
 
 
