@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from runfold.util import json_dumps_safer
+from runfold.wandb_names.path_entry import PATH, put_first
 from support.processes import environment
 
 #: What trainers and loggers import: transformers 5, Lightning 2.6, accelerate 1.15, Ray 2.
@@ -118,6 +120,72 @@ def test_the_real_one_that_was_imported_before_is_not_replaced(tmp_path: Path) -
         timeout=60,
     )
     assert "imported before" in done.stdout
+
+
+AT_ONCE = """
+import importlib, pickle, sys, threading
+faults, start = [], threading.Barrier(12)
+
+def use(number):
+    start.wait()
+    try:
+        if number % 3 == 0:
+            import wandb
+            wandb.init
+        elif number % 3 == 1:
+            import wandb.sdk.lib
+            wandb.sdk.lib.telemetry
+        else:
+            from wandb import sdk, Artifact
+            from wandb.sdk.data_types.image import Image
+    except BaseException as fault:
+        faults.append(repr(fault))
+
+threads = [threading.Thread(target=use, args=(number,)) for number in range(12)]
+for each in threads: each.start()
+for each in threads: each.join()
+assert not faults, faults
+import wandb
+assert importlib.reload(wandb) is wandb is sys.modules["wandb"] and wandb.init
+everything = {}
+exec("from wandb import *", everything)
+assert {"init", "Table", "log"} <= set(everything) and "annotations" not in everything
+print(pickle.dumps(wandb.sdk).hex())
+"""
+
+
+def test_threads_find_it_at_once_and_pickles_take_it_to_other_processes(tmp_path: Path) -> None:
+    """The entry of PYTHONPATH may be that of another installation of runfold."""
+    shutil.copytree(PATH, tmp_path / "entry")
+    env = environment({})
+    put_first(env)
+    env["PYTHONPATH"] = env["PYTHONPATH"].replace(str(PATH), str(tmp_path / "entry"), 1)
+
+    def output(code: str, env: dict[str, str]) -> str:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(
+            command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    pickled = output(AT_ONCE, env).strip()
+    told = output(
+        f"import pickle; found = pickle.loads(bytes.fromhex('{pickled}')); import wandb; "
+        "print(found is wandb.sdk, found.init.__module__)",
+        environment({}),
+    )
+    assert told == "True runfold.init\n"
+
+
+@pytest.mark.parametrize(
+    ("there", "entries"),
+    [(None, []), ("", []), ("/a", ["/a"]), (":/a", ["", "/a"]), (f"/a:{PATH}:/b", ["/a", "/b"])],
+)
+def test_it_is_the_first_entry_and_the_others_are_as_they_were(there: str | None, entries: list[str]) -> None:
+    environ = {} if there is None else {"PYTHONPATH": there}
+    put_first(environ)
+    assert environ["PYTHONPATH"].split(os.pathsep) == [str(PATH), *entries]
 
 
 def test_what_is_no_json_is_refused_so_that_libraries_leave_it_out() -> None:

@@ -27,6 +27,8 @@ class AliasModule(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name == "__version__" and self.__name__ == "wandb":
             return WANDB_VERSION
+        if name == "__all__":
+            return [each for each in dir(self) if not each.startswith("_")]
         if name.startswith("__"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         submodule = f"{self.__name__}.{name}"
@@ -36,9 +38,13 @@ class AliasModule(ModuleType):
 
     def __dir__(self) -> Iterable[str]:
         found = {name for module, name in NAMES if module == self.__name__}
-        for place in MODULES[self.__name__]:
-            found.update(dir(importlib.import_module(place)))
+        for place in map(importlib.import_module, MODULES[self.__name__]):
+            found.update(getattr(place, "__all__", None) or dir(place))
         return sorted(found)
+
+    def __reduce__(self) -> Any:
+        """Pickle by name: functions that have it as a global are sent to processes (Ray, cloudpickle)."""
+        return module_in_this_process, (self.__name__,)
 
 
 class _Loader(Loader):
@@ -77,18 +83,17 @@ def install() -> None:
     """
     if any(isinstance(finder, Finder) for finder in sys.meta_path):
         return
-    known = sys.modules.get("wandb")
-    if known is not None and not _is_ours(known):
+    if sys.modules.get("wandb") is not None:
         raise ImportError(
             "wandb was imported before: put `import runfold.as_wandb` in front of whatever imports it",
             name="wandb",
         )
-    for name in [name for name in sys.modules if name == "wandb" or name.startswith("wandb.")]:
+    for name in [name for name in sys.modules if name.startswith("wandb.")]:  # of an import that failed
         del sys.modules[name]
     sys.meta_path.insert(0, Finder())
-    # Python returns what lies here, also to who is importing path/wandb at the moment.
-    importlib.import_module("wandb")
 
 
-def _is_ours(module: ModuleType) -> bool:
-    return isinstance(module, AliasModule) or str(PATH) in str(getattr(module, "__file__", ""))
+def module_in_this_process(name: str) -> ModuleType:
+    """Return what a pickle that was made under `as_wandb` names so; raises as `install`."""
+    install()
+    return importlib.import_module(name)

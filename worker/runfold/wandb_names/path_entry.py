@@ -11,6 +11,7 @@ PATH = Path(__file__).parent / "path"
 
 
 def put_first(environ: MutableMapping[str, str]) -> None:
-    """Put it first in PYTHONPATH; what is there stays behind it."""
-    others = [entry for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    environ["PYTHONPATH"] = os.pathsep.join([str(PATH), *(entry for entry in others if entry != str(PATH))])
+    """Put it first in PYTHONPATH. What is there stays, an empty entry too: that is the working folder."""
+    there = environ.get("PYTHONPATH")
+    others = [entry for entry in there.split(os.pathsep) if entry != str(PATH)] if there else []
+    environ["PYTHONPATH"] = os.pathsep.join([str(PATH), *others])

@@ -1,3 +1,13 @@
 """`wandb` for programs that `runfold run --as-wandb` starts: leads to runfold."""
 
-import runfold.as_wandb  # noqa: F401  # from now on this name means another module
+import sys
+
+# Away until its modules can be found: other threads that want one of them wait for this import then.
+_module = sys.modules.pop(__name__)
+try:
+    import runfold.as_wandb  # noqa: F401
+    from runfold.wandb_names.aliases import AliasModule
+
+    _module.__class__ = AliasModule
+finally:
+    sys.modules[__name__] = _module
