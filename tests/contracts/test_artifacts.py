@@ -21,6 +21,7 @@ from runfold_coordinator.artifacts.errors import (
     BlobsMissingError,
     NoSuchArtifactError,
 )
+from runfold_coordinator.blobs.errors import BlobMissingError
 from runfold_coordinator.edits.deletion import Deletion
 from runfold_coordinator.store.store import Store
 from support.artifact_desk import DAY_S, Desk, new_id
@@ -306,6 +307,22 @@ def test_the_collector_takes_what_was_deleted_a_day_ago_and_nothing_else(desk: D
     assert desk.artifacts.deleter.give_up_unfinished() == 1
     assert desk.sweep() == 2  # the part and its manifest
     assert desk.reader.draft(part.client_id)["error"] == "nobody has finished it"
+
+
+def test_a_manifest_that_changed_on_its_disk_lets_nothing_be_collected(desk: Desk, tmp_path: Path) -> None:
+    version = desk.log({"f": b"content"})
+    used = desk.manifest({"f": b"content"}).entries["f"].blob
+    desk.blobs.put(b"gone")
+    (lying,) = (tmp_path / "blobs").rglob(f"{version['manifest']}-*")
+    whole = lying.read_bytes()
+    lying.write_bytes(whole.replace(used.encode(), b"0" * 64))  # and still a manifest
+    desk.pass_s(DAY_S)
+    for _ in range(2):
+        with pytest.raises(BlobMissingError, match="damaged"):
+            desk.sweep()
+    lying.write_bytes(whole)
+    assert desk.sweep() == 1
+    assert desk.blobs.size(used) == 7
 
 
 def test_labels_of_one_version_have_a_limit_in_all(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

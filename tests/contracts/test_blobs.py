@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from runfold.protocol.content_sum import md5_of
 from runfold_coordinator.blobs.blobs import Blobs
-from runfold_coordinator.blobs.collector import Collector
+from runfold_coordinator.blobs.collector import Collector, numbers_of
 from runfold_coordinator.blobs.errors import BlobMissingError, BlobUnavailableError
 from runfold_coordinator.blobs.orphans import Orphans
 from runfold_coordinator.blobs.places import SHARDS, LocalPlace, Place, new_object_name
@@ -224,6 +224,17 @@ def test_what_is_asked_for_while_it_marks_stays(blobs: Blobs, store: Store, cloc
     collector.add_roots(commit_meanwhile)
     assert collector.collect().count == 0
     assert blobs.missing([digest]) == []
+
+
+def test_who_is_stopped_while_it_marks_removes_nothing(blobs: Blobs, store: Store, clock: LaterClock) -> None:
+    kept = [blobs.put(b"first"), blobs.put(b"second")]
+    clock.later_s = 2 * DAY_S
+    collector = Collector(store, blobs)
+    collector.add_root_numbers(lambda: (numbers_of([digest]) for digest in kept))
+    asked = iter([False, True])
+    assert collector.collect(lambda: next(asked, True)).count == 0
+    assert collector.collect().count == 0
+    assert blobs.missing(kept) == []
 
 
 def test_objects_without_a_row_go_when_they_are_old(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
 
 from runfold_coordinator.artifacts.digest_log import DigestLog
-from runfold_coordinator.artifacts.manifest_stream import read_entries
+from runfold_coordinator.artifacts.manifest_stream import Readable, read_entries
 from runfold_coordinator.blobs.blobs import Blobs
 from runfold_coordinator.blobs.collector import Numbers, numbers_of
+from runfold_coordinator.blobs.errors import BlobMissingError
 from runfold_coordinator.store import artifact_tables as at
 from runfold_coordinator.store.store import Store
 
@@ -47,10 +49,13 @@ class ArtifactRoots:
             yield from self._cache.read(manifests, self._named)
 
     def _named(self, manifest: str) -> Iterator[str]:
+        total = hashlib.sha256()
         with self._blobs.open(manifest) as file:
-            for _, entry in read_entries(file):
+            for _, entry in read_entries(_Passing(file, total.update)):
                 if entry.ref is None:
                     yield entry.blob
+        if total.hexdigest() != manifest:  # on a disk that fails, the name of a blob may be another's by now
+            raise BlobMissingError(manifest, is_damaged=True)
 
     def _manifests(self) -> Iterator[str]:
         """Parts first: one that becomes a version meanwhile is met as that.
@@ -88,3 +93,16 @@ class ArtifactRoots:
             if len(rows) < _PAGE:
                 return
             last_pk = rows[-1].version_pk
+
+
+class _Passing:
+    """A file that shows somebody the bytes that are read."""
+
+    def __init__(self, file: Readable, show: Callable[[bytes], None]) -> None:
+        self._file = file
+        self._show = show
+
+    def read(self, size: int, /) -> bytes:
+        data = self._file.read(size)
+        self._show(data)
+        return data

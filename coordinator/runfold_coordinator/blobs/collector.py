@@ -76,7 +76,9 @@ class Collector:
         page = self._candidates("", before_unix_s)
         if not page or not self._roots:
             return Swept()
-        marked = self._mark()
+        marked = self._mark(stop)
+        if marked is None:
+            return Swept()
         count = byte_count = 0
         while page and not stop():
             # Candidates come by digest, so their numbers are in order.
@@ -104,11 +106,16 @@ class Collector:
             .limit(PAGE)
         )
 
-    def _mark(self) -> Numbers:
-        """Return what is referred to, sorted; one that shares its first bytes with another stays."""
+    def _mark(self, stop: Callable[[], bool]) -> Numbers | None:
+        """Return what is referred to, sorted; one that shares its first bytes with another stays.
+
+        None where it was stopped: not all of it is known.
+        """
         marks = Marks()
         for roots in self._roots:
             for numbers in roots():
+                if stop():
+                    return None
                 marks.add(numbers)
         return marks.sorted()
 

@@ -71,15 +71,18 @@ class Upkeep:
         if self._old_uploads.is_due(now_s):
             self._uploads.remove_old(self._clock.unix_s())
             self._old_uploads.done(now_s)
-        if self._collect.is_due(now_s):
-            self._collector.collect(self._loop.is_stopping)
-            # With very many files a pass takes minutes: the next one then is later.
-            self._collect.done(now_s + COLLECT_REST * (self._clock.mono_s() - now_s))
         if self._next_shard.is_due(now_s):
             self._orphans.remove(SHARDS[self._shard])
             self._shard = (self._shard + 1) % len(SHARDS)
             self._next_shard.done(now_s)
         self._scrubber.turn(self._loop.is_stopping)
+        # At the end: a manifest that can't be read fails each pass, and damage is to be found all the same.
+        if self._collect.is_due(now_s):
+            began_s = self._clock.mono_s()
+            self._collector.collect(self._loop.is_stopping)
+            # With very many files a pass takes minutes: the next one then is later.
+            now_s = self._clock.mono_s()
+            self._collect.done(now_s + COLLECT_REST * (now_s - began_s))
 
     def _take(self) -> float:
         try:

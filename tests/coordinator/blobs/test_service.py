@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from runfold_coordinator.blobs.errors import BlobMissingError
 from runfold_coordinator.blobs.places import LocalPlace, new_object_name
 from runfold_coordinator.blobs.remote_place import RemotePlace
 from runfold_coordinator.blobs.scrubber import EVERY_S
@@ -88,6 +89,25 @@ def test_upkeep_does_what_is_due(store: Store, tmp_path: Path) -> None:
         found._upkeep.turn()
     root = tmp_path / "blobs" / store.server_id
     assert [path.name[:64] for path in root.rglob("*-*")] == [kept]
+    found.stop()
+
+
+def test_damage_is_found_while_a_manifest_can_t_be_read(store: Store, tmp_path: Path) -> None:
+    clock = MovedClock()
+    found = service(store, tmp_path, clock)
+    digest = found.blobs.put(b"content")
+    (lying,) = (tmp_path / "blobs").rglob(f"{digest}-*")
+    lying.write_bytes(b"CONTENT")
+
+    def fail() -> Iterator[str]:
+        raise BlobMissingError(digest, is_damaged=True)
+        yield ""
+
+    found.collector.add_roots(fail)
+    clock.later_s = EVERY_S + 3600
+    with pytest.raises(BlobMissingError):
+        found._upkeep.turn()
+    assert found.blobs.missing([digest]) == [digest]
     found.stop()
 
 
