@@ -58,13 +58,19 @@ def attach(packed: dict[str, Any]) -> Run:
         NodeSettings.from_env(environ), runfold_dir=settings.home, target=packed["target"], url=packed["url"]
     )
     membership = Membership(identity, node, packed["is_offline"])
+    family = Path(packed["family"]) if packed["family"] is not None else None
     run_spool = RunSpool(
-        membership, settings, is_child=True, rank_before=packed["rank"], parent=packed["writer"]
+        membership,
+        settings,
+        is_child=True,
+        rank_before=packed["rank"],
+        parent=packed["writer"],
+        family=family.parent if family is not None else None,
     )
     run = Run(membership, settings, packed["config"], run_spool=run_spool)
-    if packed["family"] is not None:
+    if family is not None:
         try:
-            run._recorder.share_step(FamilyStep(Path(packed["family"]), create=False))  # noqa: SLF001  # same
+            run._recorder.share_step(FamilyStep(family, create=False))  # noqa: SLF001  # same
         except OSError:
             pass  # the maker's spool was delivered and removed: this process counts its own
     if current_run() is None:

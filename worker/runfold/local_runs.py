@@ -127,7 +127,8 @@ def read_run(writers: Iterable[LocalWriter]) -> LocalRun:
     if sum(map(_size, listed)) <= MAX_READ_BYTES:
         for writer in listed:
             config.update(_config_of(writer))
-            summary.update(LiveFold(writer.directory, writer.identity.zero_unix_ns).summary())
+            fold = LiveFold(writer.directory, writer.identity.zero_unix_ns, family=writer.directory)
+            summary.update(fold.summary())
     return LocalRun(
         last_step=last_step,
         runtime_s=gone_on_s + max(0.0, (t_ns - newest.identity.started_unix_ns) / 1e9),

@@ -1,4 +1,6 @@
-"""RunHistory: what this process logged so far, read back from its own spool. Part of Run."""
+"""RunHistory: what was logged so far by this process, and by those with which it shares the run by fork or
+pickle; read back from their spools. Part of Run.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +25,23 @@ class RunHistory(RunPart):
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The rows that this process committed so far, one a step, as nested dicts."""
+        """The rows committed so far, one a step, as nested dicts: of this process, and of those that share
+        the run with it by fork or pickle.
+        """
         live = self._live_fold()
         rows = live.rows() if live is not None else []
         self._tell_if_released()
         return rows
 
     def _live_fold(self) -> LiveFold | None:
-        if self._live is None and self._spool.directory is not None:
+        family = self._spool.family or self._spool.directory
+        if self._live is None and family is not None:
             from runfold.live_fold import LiveFold
 
-            self._live = LiveFold(self._spool.directory, self._spool.identity.zero_unix_ns)
+            # A child's time of start is not the run's.
+            shared = self._membership.identity if self._spool.family is not None else self._spool.identity
+            own = self._spool.directory or family
+            self._live = LiveFold(own, shared.zero_unix_ns, family=family)
             if not self._recorder.is_ended:
                 keep_up.start(self._live, self._is_over)
         return self._live
@@ -71,11 +79,12 @@ class RunHistory(RunPart):
         self._recorder.append(RecordKind.SUMMARY, record.pack())
 
     def _on_open(self, identity: Identity) -> None:
-        self._live = None
+        if self._spool.family is None:
+            self._live = None
         super()._on_open(identity)
 
     def reset_after_fork(self) -> None:
-        """This is the child of a fork: its history is that of its own spool."""
+        """This is the child of a fork: the parent's fold may have been in the middle of a read."""
         super().reset_after_fork()
         self._live = None
 

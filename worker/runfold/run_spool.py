@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from runfold import stack_signal, terminal
 from runfold.acknowledgement import acked_seq, dies_with_the_container, knows_a_server, wait_for_ack
 from runfold.agent_keeper import agent_keeper
+from runfold.family_spools import enrol
 from runfold.family_step import FILE_NAME, FamilyStep
 from runfold.joining import Membership, as_child
 from runfold.late_spool import LateSpool
@@ -72,9 +73,13 @@ class RunSpool:
         is_child: bool = False,
         rank_before: str | None = None,
         parent: str | None = None,
+        family: Path | None = None,
     ) -> None:
         """Take the membership of the process that made the run; `is_child` when that was another one, whose
         writer is `parent`.
+
+        Args:
+            family: The spool of the process that made the run, where its children are listed.
         """
         self.identity = membership.identity
         self._membership = membership
@@ -83,6 +88,8 @@ class RunSpool:
         self._parent = parent
         self._rank_before = process_environment().get("RANK") if not is_child else rank_before
         self.directory: Path | None = None
+        #: Where the processes are listed that log into the run together; None before there are children.
+        self.family = family
         #: Called with the identity when a spool was opened.
         self.on_open: Callable[[Identity], None] = _nothing
 
@@ -123,9 +130,18 @@ class RunSpool:
             node.spool_root, node.target, {**identity.to_map(), "tags": list(identity.tags)}
         )
         self.directory = writer.directory
+        self._enrol(writer.directory)
         if identity.stack_signum is not None:
             stack_signal.register(identity.stack_signum, writer.directory)
         return writer
+
+    def _enrol(self, directory: Path) -> None:
+        if self.family is None or self._owner_pid == os.getpid():
+            return
+        try:
+            enrol(self.family, directory)
+        except OSError:  # the maker's spool was delivered and removed, or there is no space
+            self.family = None
 
     def _late(self, identity: Identity, reason: OSError) -> LateSpool:
         """Return what makes the spool when there is space again, and declares what was lost until then."""
@@ -234,6 +250,7 @@ def share_step(recorder: Recorder, run_spool: RunSpool) -> Path | None:
             recorder.share_step(FamilyStep(directory / FILE_NAME, create=True))
         except OSError:
             return None  # children then count their own
+        run_spool.family = directory
     return recorder.family.path if recorder.family is not None else None
 
 

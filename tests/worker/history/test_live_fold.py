@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from runfold.errors import UsageError
+from runfold.family_spools import ROLL_NAME, enrol
 from runfold.live_fold import LiveFold
 from runfold.protocol.history.steps import StepCounter
 from runfold.protocol.records import ExitRecord, MetricRecord, RecordKind, RowMap, SummaryRecord
@@ -292,3 +293,142 @@ def test_what_was_read_can_be_changed_without_harm(run: SmallRun) -> None:
     run.summary["of"]["cat"].append(2)
     assert run.summary.get("of") == {"cat": [1]} and run.summary.get("list") == [[1]]
     assert run.summary.get("absent") is None and run.summary.get("absent", 3) == 3
+
+
+class Family:
+    """A run's maker and processes that joined it; times by hand."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.now_ns = root, 1_000_000_000
+        self.maker = self._spool("maker")
+        self.spools = [self.maker]
+
+    def _spool(self, label: str) -> SpoolWriter:
+        identity = {"entity": "e", "project": "p", "run_id": "r", "mode": "grouped", "label": label}
+        made = {**identity, "started_unix_ns": 1_000_000_000, "v": 1, "pid": os.getpid()}
+        return SpoolWriter.create(self.root, "offline", made, clock_ns=lambda: self.now_ns)
+
+    def join(self) -> SpoolWriter:
+        child = self._spool("child")
+        enrol(self.maker.directory, child.directory)
+        self.spools.append(child)
+        return child
+
+    def log(self, spool: SpoolWriter, step: int, value: float, schema: RowSchema = LOSS) -> None:
+        self.now_ns += 1_000_000
+        assert spool.append_row(schema, 0, step, [value])
+
+    def said(self, spool: SpoolWriter, kind: RecordKind, payload: bytes) -> None:
+        self.now_ns += 1_000_000
+        spool.append_record(kind, payload)
+
+    def fold(self, spool: SpoolWriter) -> LiveFold:
+        return LiveFold(spool.directory, 1_000_000_000, family=self.maker.directory)
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[Family]:
+    made = Family(tmp_path)
+    yield made
+    for spool in made.spools:
+        spool.close()
+
+
+def without_times(summary: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in summary.items() if not key.startswith(("_t", "_r", "_w"))}
+
+
+def test_a_family_is_one_run_from_everybodys_view(family: Family) -> None:
+    maker = family.maker
+    family.said(maker, RecordKind.METRIC, MetricRecord(name="loss", summary=("min", "mean")).pack())
+    family.log(maker, 0, 6.0)
+    live = family.fold(maker)
+    assert without_times(live.summary()) == {"_step": 0, "loss": {"min": 6.0, "mean": 6.0}}
+    child = family.join()
+    family.log(child, 1, 1.0)
+    family.log(child, 2, 0.5, ACC)
+    family.log(maker, 3, 2.0)
+    expected = {"_step": 3, "acc": 0.5, "loss": {"min": 1.0, "mean": 3.0}}
+    assert without_times(live.summary()) == expected
+    assert without_times(family.fold(child).summary()) == expected
+    assert [(row["_step"], row["_runtime"]) for row in family.fold(child).rows()] == [
+        (0, 0.002), (1, 0.003), (2, 0.004), (3, 0.005)
+    ]  # fmt: skip
+    assert live.is_whole
+
+
+def test_the_last_word_of_a_family_counts(family: Family) -> None:
+    maker, child = family.maker, family.join()
+    live = family.fold(maker)
+    family.said(maker, RecordKind.SUMMARY, SummaryRecord((("set", ("x",), 1), ("set", ("y",), 1))).pack())
+    family.said(child, RecordKind.SUMMARY, SummaryRecord((("set", ("x",), 2), ("del", ("y",)))).pack())
+    assert live.summary() == {"x": 2}
+    family.said(maker, RecordKind.SUMMARY, SummaryRecord((("set", ("x",), 3),)).pack())
+    assert live.summary() == {"x": 3}
+
+
+def test_a_childs_end_is_not_the_runs(family: Family) -> None:
+    maker, child = family.maker, family.join()
+    family.log(maker, 0, 1.0)
+    family.now_ns += 7_500_000_000
+    family.said(child, RecordKind.EXIT, ExitRecord(code=0).pack())
+    child.close()
+    live = family.fold(maker)
+    assert live.summary()["_runtime"] == 0.001
+    family.log(maker, 1, 2.0)
+    assert live.summary()["loss"] == 2.0
+
+
+def test_many_children_cost_no_descriptors(family: Family) -> None:
+    live = family.fold(family.maker)
+    before = len(os.listdir("/proc/self/fd"))
+    own = 0
+    for step in range(40):
+        child = family.join()
+        family.log(child, step, float(step))
+        own = len(os.listdir("/proc/self/fd")) - before
+        assert live.summary()["loss"] == float(step)
+    assert len(os.listdir("/proc/self/fd")) - before < own + 20
+    # All of them go on, by turns.
+    for step in range(40, 120):
+        family.log(family.spools[1 + step * 7 % 40], step, float(step))
+    assert live.summary()["loss"] == 119.0
+    assert live.is_whole
+
+
+def test_a_member_whose_spool_is_gone_is_told(family: Family) -> None:
+    child = family.join()
+    family.log(family.maker, 0, 1.0)
+    child.close()
+    for name in os.listdir(child.directory):
+        (child.directory / name).unlink()
+    child.directory.rmdir()
+    live = family.fold(family.maker)
+    assert live.summary()["loss"] == 1.0
+    assert not live.is_whole
+
+
+def test_half_a_name_in_the_roll_waits(family: Family) -> None:
+    live = family.fold(family.maker)
+    child = family._spool("child")
+    family.spools.append(child)
+    family.log(child, 0, 1.0)
+    roll = family.maker.directory / ROLL_NAME
+    name = bytes.fromhex(child.directory.name)
+    roll.write_bytes(name[:7])
+    assert live.summary() == {}
+    roll.write_bytes(name)
+    assert live.summary()["loss"] == 1.0
+    assert live.is_whole
+
+
+def test_a_long_family_is_folded_in_slices_as_at_once(family: Family) -> None:
+    child = family.join()
+    for step in range(3000):
+        family.log(child if step // 7 % 2 else family.maker, step, float(step))
+    sliced = family.fold(family.maker)
+    while sliced.fold_slice(10_000):
+        pass
+    assert sliced.summary() == family.fold(child).summary()
+    assert sliced.summary()["loss"] == 2999.0
+    assert len(sliced.rows()) == 3000

@@ -6,6 +6,7 @@ In: RowBlocks and Records of one writer. Out: slices of blocks and records, by s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from typing import Any
 
 from runfold.protocol.blocks import RowBlock
@@ -35,6 +36,12 @@ class OpenBlock:
         self.columns: list[Sequence[Any]] = [
             _open(column, _VIEW[kind]) for column, kind in zip(block.columns, block.kinds, strict=True)
         ]
+
+    def numbered(self, row: int, seq: int) -> OpenBlock:
+        """Return the same rows with seqs of another order: `row` has `seq`, the next one the next."""
+        other = copy(self)
+        other.seqs = range(seq - row, seq - row + len(self.steps))
+        return other
 
     def cells(self, row: int) -> list[tuple[KeyPath, Any]]:
         """Return the cells of one row, as logged."""

@@ -50,7 +50,11 @@ class WriterFold:
 
     def feed(self, blocks: Iterable[RowBlock], others: Iterable[Record]) -> None:
         """Take the next batch, contiguous with what was fed before. Undecodable records are passed over."""
-        for item in in_seq_order(blocks, others):
+        self.feed_pieces(in_seq_order(blocks, others))
+
+    def feed_pieces(self, pieces: Iterable[BlockSlice | Record]) -> None:
+        """Take what comes next, in the order of seq."""
+        for item in pieces:
             if isinstance(item, BlockSlice):
                 self._feed_slice(item)
                 continue
