@@ -6,15 +6,16 @@ takes longer than all the rest of an init() that goes on with nothing.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
+import time
 from typing import Any
 from urllib.parse import quote
 
 from runfold import terminal
 from runfold.errors import CommError
 from runfold.node.settings import NodeSettings
-from runfold.protocol.errors import ProtocolError
 from runfold.protocol.identity import Identity
 from runfold.protocol.values import unpack_value
 from runfold.resume_question import address_of
@@ -58,21 +59,28 @@ def is_deleted(node: NodeSettings, identity: Identity, *, patience_s: float) -> 
     parts = "/".join(quote(part, safe="") for part in (identity.entity, identity.project, identity.run_id))
     address = f"{url.rstrip('/')}/api/v1/runs/{parts}/resume?kind=begin"
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    import urllib.request  # noqa: F401  # here: a fork while the thread imports would lock its child out
 
     def ask() -> None:  # in a thread: looking up a name can't be given a limit
-        answers.put(_answer(address, node.api_key, patience_s))
+        said = None
+        with contextlib.suppress(Exception):  # whatever is no answer says nothing of a deletion
+            said = _answer(address, node.api_key, patience_s)
+        answers.put(said)
 
-    threading.Thread(target=ask, name="runfold-begin", daemon=True).start()
     try:
+        threading.Thread(target=ask, name="runfold-begin", daemon=True).start()
         said = answers.get(timeout=patience_s)
-    except queue.Empty:
+    except (RuntimeError, queue.Empty):  # a process that can have no more threads goes on
         return False
     return isinstance(said, dict) and said.get("deleted") is True
 
 
 def _answer(address: str, api_key: str | None, timeout_s: float) -> Any:
-    """Return the decoded answer; None for one that is no answer. The key is shown to this address only."""
-    from http.client import HTTPException
+    """Return the decoded answer. The key is shown to this address only.
+
+    Raises:
+        OSError, HTTPException, ValueError, ProtocolError and more: There is none, or it is nonsense.
+    """
     from urllib.request import HTTPRedirectHandler, Request, build_opener
 
     class Stay(HTTPRedirectHandler):
@@ -84,9 +92,12 @@ def _answer(address: str, api_key: str | None, timeout_s: float) -> Any:
         headers["authorization"] = f"Bearer {api_key}"
     if not address.startswith(("http://", "https://")):
         return None
-    try:
-        asked = Request(address, headers=headers)  # noqa: S310 - of a scheme that was looked at
-        with build_opener(Stay).open(asked, timeout=timeout_s) as answer:
-            return unpack_value(answer.read(_MAX_ANSWER_BYTES))
-    except (OSError, ValueError, HTTPException, ProtocolError):
-        return None
+    asked = Request(address, headers=headers)  # noqa: S310 - of a scheme that was looked at
+    until_s = time.monotonic() + timeout_s
+    data = b""
+    with build_opener(Stay).open(asked, timeout=timeout_s) as answer:
+        while len(data) < _MAX_ANSWER_BYTES and time.monotonic() < until_s:  # it may come byte by byte
+            if not (piece := answer.read1(_MAX_ANSWER_BYTES - len(data))):
+                break
+            data += piece
+    return unpack_value(data)

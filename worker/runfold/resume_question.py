@@ -138,9 +138,11 @@ class Question:
             except Exception as error:  # noqa: BLE001 - raised where it is waited for
                 answers.put(error)
 
-        threading.Thread(target=run, name="runfold-resume", daemon=True).start()
         try:
+            threading.Thread(target=run, name="runfold-resume", daemon=True).start()
             answer = answers.get(timeout=self._patience_s + _GRACE_S)
+        except RuntimeError as error:
+            raise CommError(f"the server could not be asked: {error}") from error
         except queue.Empty:
             raise CommError(f"the server did not answer within {self._patience_s:g} s") from None
         if isinstance(answer, Exception):

@@ -104,9 +104,14 @@ class SignalWatch:
             return
         self._wakeup = (reads, writes)
         forward = self._old_wakeup_fd
-        threading.Thread(
+        watch = threading.Thread(
             target=self._wait_for_signals, args=(reads, forward), name="runfold-signals", daemon=True
-        ).start()
+        )
+        try:
+            watch.start()
+        except RuntimeError:  # the process can have no more threads
+            self._unwatch()
+            os.close(reads)
 
     def _unwatch(self) -> None:
         if self._wakeup is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -172,6 +173,51 @@ def test_a_server_that_is_away_does_not_hold_up_who_asks_for_nothing(
         monkeypatch.setenv("RUNFOLD_URL", f"http://127.0.0.1:{mute.getsockname()[1]}")
         runfold.init(project="p", id="r").finish()
     runfold.init(project="p", id="r").finish()  # nobody listens there any more
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"\x00nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n\xdd\xff\xff\xff\xff", None],
+    ids=["no-http", "no-msgpack", "byte-by-byte"],
+)
+def test_an_answer_that_is_nonsense_is_none(
+    monkeypatch: pytest.MonkeyPatch, server: CannedServer, answer: bytes | None
+) -> None:
+    monkeypatch.setattr(deleted_run, "PATIENCE_S", 0.5)
+
+    def serve(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(10_000)
+            connection.sendall(answer or b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n")
+            while answer is None:  # until nobody reads any more
+                connection.sendall(b"\x90")
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = threading.Thread(target=serve, args=(listening,))
+        serving.start()
+        monkeypatch.setenv("RUNFOLD_URL", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        runfold.init(project="p", id="r").finish()
+        serving.join(30)
+        assert not serving.is_alive()
+
+
+def test_an_address_that_can_be_none_and_a_process_without_threads_begin_runs_too(
+    monkeypatch: pytest.MonkeyPatch, server: CannedServer, answers: dict[str, Any]
+) -> None:
+    answers |= {"exists": False, "deleted": True}
+    monkeypatch.setenv("RUNFOLD_URL", "http://127.0.0.1:99999")
+    runfold.init(project="p", id="r").finish()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setenv("RUNFOLD_URL", server.url)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        for resume in (None, "allow"):
+            runfold.init(project="p", id="r", resume=resume).finish()
 
 
 def test_a_new_id_that_was_made_here_has_no_past(server: CannedServer) -> None:
