@@ -55,7 +55,8 @@ def init(  # noqa: PLR0917  # W&B's signature
     primary: bool | None = None,
     magic: Any = None,
 ) -> Run:
-    """Begin a run, or join one. Waits for nobody; with an `id`, for a moment, whether its run was deleted.
+    """Begin a run, or join one. Waits for nobody, unless it has to ask the server: a second at most with an
+    id (was its run deleted?), up to `init_timeout` to resume, rewind or fork (docs/resume.md).
 
     Under a launcher (torchrun, Ray, Slurm, MPI, ...) with more than one rank, and with neither id, group nor
     mode given, all ranks join one shared run.
@@ -195,7 +196,7 @@ def _settle_previous(settings: Settings) -> Run | None:
             return None
     if settings.resume == "must":
         raise Error("Cannot resume a run while another run is active in this process: finish it first")
-    return current_run() or _active[-1]
+    return _active[-1]
 
 
 def _goes_on(settings: Settings, membership: Membership) -> bool:

@@ -79,6 +79,17 @@ def test_independent_runs_leave_the_current_one(spools: Callable[[], list[Spoole
     assert [spooled.values for spooled in spools()] == [[{"a": 1}], [{"b": 2}]]
 
 
+def test_the_newest_active_run_is_given_back_whatever_is_current() -> None:
+    first = wandb.init(project="p")
+    ignored = wandb.init(mode="disabled")
+    assert wandb.init(project="p") is first
+    assert wandb.run is ignored
+    second = wandb.init(project="p", reinit="create_new")
+    assert wandb.init(project="p", reinit="return_previous") is second
+    second.finish()
+    assert wandb.init(project="p") is first
+
+
 def test_must_resume_with_an_active_run() -> None:
     wandb.init(project="p")
     with pytest.raises(wandb.Error):
