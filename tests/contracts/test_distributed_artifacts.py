@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from runfold_coordinator.artifacts import manifest_stream, part_merge, versions
+from runfold_coordinator.artifacts import part_merge, versions
 from runfold_coordinator.artifacts.drafts import Draft
-from runfold_coordinator.artifacts.errors import ArtifactRefusedError, NoSuchArtifactError
+from runfold_coordinator.artifacts.errors import NoSuchArtifactError
 from runfold_coordinator.artifacts.participants import (
     DELIVERY_WAIT_S,
     JOIN_WAIT_S,
@@ -18,36 +17,7 @@ from runfold_coordinator.artifacts.participants import (
     UPLOAD_WAIT_S,
 )
 from runfold_coordinator.store.store import Store
-from support.artifact_desk import DAY_S, Desk, Process
-
-
-class Job(Desk):
-    """Ranks of one shared run that write "ckpt" together."""
-
-    def ranks(self, count: int, **facts: Any) -> list[Process]:
-        return [self.process("job", rank, **facts) for rank in range(count)]
-
-    def part(self, process: Process, files: dict[str, bytes], *, finish: bool = False, **more: Any) -> Draft:
-        """A part, or a finish, that the process says now."""
-        self.pass_s(0.01)
-        return process.draft(files, "ckpt", distributed_id="d", finalize=finish, **more)
-
-    def settle(self, after_s: float = 0.0) -> None:
-        self.pass_s(after_s)
-        self.artifacts.settler.turn()
-
-    def catch_up(self, ranks: list[Process]) -> None:
-        """Let the finish be two seconds ago, and heartbeats tell that nothing is on its way."""
-        self.pass_s(2.0)
-        for process in ranks:
-            process.beats()
-        self.settle()
-
-    def version(self, number: int) -> dict[str, Any]:
-        return self.find(f"ckpt:v{number}")
-
-    def names(self, document: dict[str, Any]) -> list[str]:
-        return [each["name"] for each in self.reader.files(document["id"], limit=1000).items]
+from support.artifact_desk import DAY_S, Job, Process
 
 
 @pytest.fixture
@@ -366,45 +336,6 @@ def test_the_whole_set_says_what_the_version_is(job: Job) -> None:
     assert "'model'" in job.reader.draft(wrong.client_id)["error"]
 
 
-def test_parts_are_added_to_the_latest_version_when_one_says_so(job: Job) -> None:
-    (process,) = ranks = job.ranks(1)
-    whole = job.log({"old": b"1", "both": b"1"}, "ckpt")
-    parts = [
-        job.part(process, {"new": b"2"}),
-        job.part(process, {"both": b"2"}, finish=True, incremental=True),
-    ]
-    for draft in parts:
-        process.logs(draft)
-        job.commit(draft)
-    job.catch_up(ranks)
-    assert whole["version"] == "v0"
-    assert job.files(job.find("ckpt:latest")) == {"old": b"1", "both": b"2", "new": b"2"}
-
-
-def test_a_part_that_comes_late_is_added_to_what_is_the_latest_version_by_then(job: Job) -> None:
-    ranks = job.ranks(2)
-    job.log({"old": b"1", "both": b"1"}, "ckpt")
-    late = job.part(ranks[1], {"both": b"2"}, incremental=True)
-    finish = job.part(ranks[0], {"new": b"2"}, finish=True, incremental=True)
-    ranks[1].logs(late)
-    ranks[0].logs(finish)
-    job.commit(finish)
-    job.catch_up(ranks)
-    job.settle(UPLOAD_WAIT_S + 20)
-    assert job.files(job.version(1)) == {"old": b"1", "both": b"1", "new": b"2"}, "it lacks a part"
-    job.log({"old": b"3"}, "ckpt", incremental=True)
-    assert job.files(job.find("ckpt:latest")) == {"old": b"3", "both": b"1"}
-    job.pass_s(2 * DAY_S)
-    job.sweep()
-    job.manifest({"both": b"2"})
-    job.blobs.put(job.manifest({"both": b"2"}).pack())
-    job.commit(late)
-    job.settle()
-    found = job.find("ckpt:latest")
-    assert (found["incomplete"], found["id"]) == (None, job.reader.draft(late.client_id)["id"])
-    assert job.files(found) == {"old": b"3", "both": b"2", "new": b"2"}
-
-
 @pytest.mark.parametrize("what", ["aliases", "tags"])
 def test_of_parts_with_too_many_labels_nothing_is_made(
     job: Job, what: str, monkeypatch: pytest.MonkeyPatch
@@ -424,19 +355,3 @@ def test_of_parts_with_too_many_labels_nothing_is_made(
     assert all("at most 3" in each["error"] for each in found)
     with pytest.raises(NoSuchArtifactError):
         job.find("ckpt:v0")
-
-
-def test_parts_that_make_the_latest_version_too_large_fail_and_hold_up_no_other(
-    job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (process,) = ranks = job.ranks(1)
-    job.log({"old": b"1", "older": b"1"}, "ckpt")
-    finish = job.part(process, {"new": b"2"}, finish=True, incremental=True)
-    process.logs(finish)
-    job.commit(finish)
-    monkeypatch.setattr(manifest_stream, "MAX_ENTRIES", 2)
-    job.catch_up(ranks)
-    found = job.reader.draft(finish.client_id)
-    assert (found["state"], "too many files" in found["error"]) == ("failed", True)
-    with pytest.raises(ArtifactRefusedError, match="too many files"):
-        job.log({"new": b"2"}, "ckpt", incremental=True)

@@ -170,4 +170,33 @@ class Desk:
         return collector.collect().count
 
 
-__all__ = ["DAY_S", "START_NS", "Desk", "Process", "new_id"]
+class Job(Desk):
+    """Ranks of one shared run that write "ckpt" together."""
+
+    def ranks(self, count: int, **facts: Any) -> list[Process]:
+        return [self.process("job", rank, **facts) for rank in range(count)]
+
+    def part(self, process: Process, files: dict[str, bytes], *, finish: bool = False, **more: Any) -> Draft:
+        """A part, or a finish, that the process says now."""
+        self.pass_s(0.01)
+        return process.draft(files, "ckpt", distributed_id="d", finalize=finish, **more)
+
+    def settle(self, after_s: float = 0.0) -> None:
+        self.pass_s(after_s)
+        self.artifacts.settler.turn()
+
+    def catch_up(self, ranks: list[Process]) -> None:
+        """Let the finish be two seconds ago, and heartbeats tell that nothing is on its way."""
+        self.pass_s(2.0)
+        for process in ranks:
+            process.beats()
+        self.settle()
+
+    def version(self, number: int) -> dict[str, Any]:
+        return self.find(f"ckpt:v{number}")
+
+    def names(self, document: dict[str, Any]) -> list[str]:
+        return [each["name"] for each in self.reader.files(document["id"], limit=1000).items]
+
+
+__all__ = ["DAY_S", "START_NS", "Desk", "Job", "Process", "new_id"]

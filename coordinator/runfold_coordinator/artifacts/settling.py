@@ -9,26 +9,19 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from runfold.protocol import failpoints
-from runfold.protocol.errors import ProtocolError
 from runfold_coordinator.artifacts.distributed import Closed, Said, late_parts, next_version
 from runfold_coordinator.artifacts.draft_rows import as_draft, note_version, update_draft
 from runfold_coordinator.artifacts.drafts import About
 from runfold_coordinator.artifacts.errors import ArtifactRefusedError
-from runfold_coordinator.artifacts.merge import PathConflictError
-from runfold_coordinator.artifacts.part_merge import (
-    Merged,
-    merge_manifests,
-    overlay_manifests,
-    parts_with,
-)
+from runfold_coordinator.artifacts.part_contents import Content, PartContents, who
+from runfold_coordinator.artifacts.part_merge import Merged
 from runfold_coordinator.artifacts.participants import Participants, Teller
-from runfold_coordinator.artifacts.versions import is_latest, latest_manifest, make_version
+from runfold_coordinator.artifacts.versions import is_latest, make_version
 from runfold_coordinator.blobs.blobs import Blobs
 from runfold_coordinator.blobs.errors import BlobError
 from runfold_coordinator.clock import Clock
@@ -49,17 +42,6 @@ DELETED = "its version has been deleted"
 GIVEN_UP = "its node was not heard of any more before its files were uploaded"
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """What a version is made of: the manifest of its parts, or why there is none."""
-
-    merged: Merged | None
-    why: str | None = None
-    #: Whether the parts were added to `base`, the latest version's manifest; None: there was no version.
-    is_added: bool = False
-    base: str | None = None
-
-
 class Settler:
     """Closes versions. One thread calls `turn`; several processes may (PostgreSQL)."""
 
@@ -68,6 +50,7 @@ class Settler:
         self._blobs = blobs
         self._clock = clock
         self._participants = participants
+        self._contents = PartContents(store, blobs, participants)
 
     def turn(self) -> int:
         """Close what can be closed; return how many versions were made or failed.
@@ -112,7 +95,7 @@ class Settler:
         if failed := _failure(rows):
             self._fail([row for row in rows if _is_here(row)], failed)
             return False
-        if any(version.deleted_unix_s is not None for version in self._versions(rows).values()):
+        if any(version.deleted_unix_s is not None for version in self._contents.versions(rows).values()):
             self._fail([row for row in rows if row.version_pk is None and row.error is None], DELETED)
             return False
         finish = next((row for row in rows if row.finalize and not row.is_late), rows[-1])
@@ -169,7 +152,7 @@ class Settler:
             or self._participants.is_lost(row, tellers.get(row.writer_id or ""), finish)
         ]
         if len(lost) < len(missing):
-            names = sorted(_who(row, tellers) for row in missing if row not in lost)
+            names = sorted(who(row, tellers) for row in missing if row not in lost)
             self._wait(finish, f"the upload of parts of {', '.join(names[:8])}")
             return None
         return [self._lost(row, tellers.get(row.writer_id or "")) for row in lost]
@@ -183,11 +166,11 @@ class Settler:
         *,
         generation: int | None = None,
     ) -> bool:
-        content = self._content(key, [row for row in parts if _is_here(row)])
+        content = self._contents.of(key, [row for row in parts if _is_here(row)])
         try:
             return self._write(key, finish, parts, lost, content, generation)
         except ArtifactRefusedError as error:  # and nothing was written
-            return self._write(key, finish, parts, lost, _Content(None, str(error)), generation)
+            return self._write(key, finish, parts, lost, Content(None, str(error)), generation)
 
     def _write(  # noqa: PLR0917 - what the version is made of
         self,
@@ -195,7 +178,7 @@ class Settler:
         finish: Any,
         parts: Sequence[Any],
         lost: Sequence[dict[str, Any]],
-        content: _Content,
+        content: Content,
         generation: int | None,
     ) -> bool:
         merged, why = content.merged, content.why
@@ -251,52 +234,6 @@ class Settler:
         )
         for row in arrived:
             note_version(tx, row, made, now_unix_s)
-
-    def _base(self, key: tuple[str, ...]) -> str | None:
-        """Return the manifest that the parts are added to; None: they are all."""
-        with self._store.snapshot() as connection:
-            return latest_manifest(connection, *key[:3])
-
-    def _content(self, key: tuple[str, ...], arrived: Sequence[Any]) -> _Content:
-        """Return the merged manifest, or why there is none."""
-        if not arrived:
-            return _Content(None, "no part of it was uploaded")
-        versions = self._versions(arrived)
-        is_added = any(as_draft(row).about.incremental for row in arrived)
-        manifests = []
-        for row in arrived:
-            version = None if row.version_pk is None else versions[row.version_pk]
-            if version is None or version.incomplete is not None:
-                manifests.append(row.manifest)
-            elif not is_added:
-                # The manifest of a part goes when it is in a whole version, whose own has all of its files.
-                manifests.append(version.manifest)
-            # Else the latest version has its files, but for those that somebody has replaced since.
-        try:
-            merged = merge_manifests(self._blobs, manifests)
-            base = self._base(key) if is_added else None
-            if base is not None:
-                merged = overlay_manifests(self._blobs, merged.manifest, base)
-            return _Content(merged, is_added=is_added, base=base)
-        except PathConflictError as error:
-            having = set(parts_with(self._blobs, manifests, error.name))
-            tellers = self._participants.tellers(row.writer_id for row in arrived)
-            pairs = zip(arrived, manifests, strict=True)
-            names = sorted({_who(row, tellers) for row, manifest in pairs if manifest in having})
-            return _Content(None, f"{error}: those of {', '.join(names[:8])}")
-        except ProtocolError as error:
-            return _Content(None, f"its parts can't be one version: {error}")
-
-    def _versions(self, rows: Sequence[Any]) -> dict[int, Any]:
-        """Return manifest, gaps and time of deletion of the versions that parts are in, by version_pk."""
-        v = at.artifact_versions.c
-        pks = {row.version_pk for row in rows if row.version_pk is not None}
-        if not pks:
-            return {}
-        statement = sa.select(v.version_pk, v.manifest, v.incomplete, v.deleted_unix_s).where(
-            v.version_pk.in_(pks)
-        )
-        return {row.version_pk: row for row in self._store.fetch(statement)}
 
     def _rows(
         self,
@@ -383,12 +320,3 @@ def _failure(rows: Sequence[Any]) -> str | None:
 def _is_here(row: Any) -> bool:
     """Return whether the files of a part are here, and were not given up."""
     return row.arrived_unix_s is not None and (row.error is None or row.version_pk is not None)
-
-
-def _who(row: Any, tellers: dict[str, Teller]) -> str:
-    """Return a process by the words that people know it by."""
-    teller = tellers.get(row.writer_id or "")
-    if teller is None:
-        return f"writer {row.writer_id or 'unknown'}"
-    rank = "" if teller.rank is None else f"rank {teller.rank} on "
-    return f"{rank}{teller.host or 'an unknown host'}"
