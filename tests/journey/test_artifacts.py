@@ -139,6 +139,9 @@ with wandb.init(project="walk", id="walk1") as run:
     linked = run.link_model("train.py", "Detector", name="net", aliases=["staging"])
     assert linked.qualified_name == "local/model-registry/Detector:v0" and linked.is_link
     assert linked.source_qualified_name == "local/walk/net:v0" and "staging" in linked.aliases
+    deadline_s = time.monotonic() + 60  # log_model() waits for no upload, and the link was an upload of its own
+    while not wandb.Api().artifact_exists("walk/net:fast") and time.monotonic() < deadline_s:
+        time.sleep(0.1)
     assert Path(run.use_model("net:fast")).read_text() == "print()"
     for call in (lambda: run.use_model("data:v0"), lambda: run.link_model("train.py", "a/b")):
         try:
