@@ -41,8 +41,8 @@ class FreshSummaries:
         self._value_count = 0
         self._queues: dict[int, _Queue] = {}
         self._folding_until = threading.Lock()
-        #: Run, version and step of what was asked for last as of a step, and the answer.
-        self._until: tuple[tuple[int, int, int], dict[str, Any]] | None = None
+        #: What was asked for last as of a step: (run_pk, step), the run's version, and the answer.
+        self._until: tuple[tuple[int, int], int, dict[str, Any]] | None = None
 
     def summary(self, run: RunRow) -> dict[str, Any]:
         """Return the summary, nested as logged; not to be changed by the caller."""
@@ -65,11 +65,13 @@ class FreshSummaries:
 
     def summary_until(self, run: RunRow, step: int) -> dict[str, Any]:
         """Return the summary as of a step; all ranks of a job ask for the same one, and it is made once."""
-        wanted = (run.run_pk, run.version, step)
+        wanted = (run.run_pk, step)
         with self._folding_until:
-            if self._until is None or self._until[0] != wanted:
-                self._until = (wanted, self._reader.summary_until(run, step))
-            return self._until[1]
+            known = self._until
+            # Ranks come with rows read at different moments: a later version answers an earlier one too.
+            if known is None or known[0] != wanted or known[1] < run.version:
+                known = self._until = (wanted, run.version, self._reader.summary_until(run, step))
+            return known[2]
 
     def _fold(self, run: RunRow, queue: _Queue) -> dict[str, Any]:
         with self._lock:

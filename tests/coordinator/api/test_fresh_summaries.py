@@ -39,6 +39,20 @@ def test_an_older_row_gets_the_newer_summary() -> None:
     assert fresh.summary(run_row(version=1)) == {"k0": {"last": 2}}
 
 
+def test_ranks_that_rewind_a_run_share_a_fold_whichever_row_each_has_read() -> None:
+    asked: list[tuple[int, int, int]] = []
+
+    class Reader(CountingReader):
+        def summary_until(self, run: RunRow, step: int) -> dict[str, Any]:
+            asked.append((run.run_pk, run.version, step))
+            return {"step": step, "version": run.version}
+
+    fresh = FreshSummaries(Reader())
+    found = [fresh.summary_until(run_row(version=version), 4)["version"] for version in (2, 1, 2, 3, 2)]
+    assert (found, [version for _, version, _ in asked]) == ([2, 2, 2, 3, 3], [2, 3])
+    assert fresh.summary_until(run_row(version=1), 5) == {"step": 5, "version": 1}
+
+
 class SlowReader(CountingReader):
     """Folds when it is let."""
 
