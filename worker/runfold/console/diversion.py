@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
+import struct
 import sys
 import termios
 import threading
@@ -13,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runfold.console.pipes import write_all
 from runfold.console.stdio import Output
 
 #: What a pipe holds, where the system allows it: a tee that has to wait for a CPU holds nobody up.
@@ -78,9 +81,10 @@ def put_back_in_order(diversions: Sequence[Diversion]) -> None:
         for each in diversions:
             each.put_back()
         return
-    room, status = ctypes.create_string_buffer(65536), ctypes.create_string_buffer(512)
+    room, status = ctypes.create_string_buffer(select.PIPE_BUF), ctypes.create_string_buffer(512)
     waiting = ctypes.c_int(0)
     libc.ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
+    unwritten: list[tuple[int, bytes]] = []
     fds = [
         (each, fd)
         for each in diversions
@@ -89,15 +93,26 @@ def put_back_in_order(diversions: Sequence[Diversion]) -> None:
     ]
     others = _other_threads()
 
+    def is_writable(fd: int) -> bool:
+        asked = ctypes.create_string_buffer(struct.pack("ihh", fd, select.POLLOUT, 0))
+        return bool(libc.poll(asked, 1, 0) > 0)
+
     def pass_on() -> bool:
         is_any = False
         for each, _ in fds:
+            # Who has to read the original may be a thread that waits for the GIL: it is not waited for.
             while (
-                libc.ioctl(each.reading, termios.FIONREAD, ctypes.byref(waiting)) == 0 and waiting.value > 0
+                is_writable(each.original)
+                and libc.ioctl(each.reading, termios.FIONREAD, ctypes.byref(waiting)) == 0
+                and waiting.value > 0
             ):
                 is_any = True
                 count = libc.read(each.reading, room, len(room))
-                if count <= 0 or libc.write(each.original, room, count) != count:
+                if count <= 0:
+                    break
+                written = max(0, libc.write(each.original, room, count))
+                if written < count:
+                    unwritten.append((each.original, room.raw[written:count]))
                     break
         return is_any
 
@@ -124,6 +139,9 @@ def put_back_in_order(diversions: Sequence[Diversion]) -> None:
             pass_on()
         finally:
             sys.setswitchinterval(interval_s)
+    for original, data in unwritten:
+        with contextlib.suppress(OSError):
+            write_all(original, data)
 
 
 def _other_threads() -> list[bytes]:

@@ -20,19 +20,23 @@ def can_be_read(fd: int) -> bool:
 def pass_on(reading: int, writing: int) -> bool:
     """Read once and write all of it, as long as that takes; False at the end, and where nobody takes it."""
     try:
-        left = memoryview(os.read(reading, 65536))
-        if not left:
-            return False
-        while left:
-            try:
-                left = left[os.write(writing, left) :]
-            except BlockingIOError:
-                writable = select.poll()
-                writable.register(writing, select.POLLOUT)
-                writable.poll()
+        data = os.read(reading, 65536)
+        write_all(writing, data)
     except OSError:  # EIO is how a pseudo-terminal says that nobody has it open
         return False
-    return True
+    return bool(data)
+
+
+def write_all(writing: int, data: bytes) -> None:
+    """Write all of it, as long as that takes. OSError where nobody takes it."""
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(writing, left) :]
+        except BlockingIOError:
+            writable = select.poll()
+            writable.register(writing, select.POLLOUT)
+            writable.poll()
 
 
 def waiting_bytes(fd: int) -> int:
