@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 
 from server_view import StoredRuns
-from spool_view import identity, writers
+from spool_view import runs_of, writers
 from stored_form import StoredRun
 
 from runfold.naming import readable_name
@@ -28,21 +28,7 @@ def read_runs(cwd: str) -> list[StoredRun]:
     with _one_at_a_time:
         stored = _stored_runs()
         stored.deliver(spools)
-        makers = [spool for spool in spools if identity(spool).forked_from is None]
-        return [as_recorded(with_children(spool, spools, stored)) for spool in makers]
-
-
-def with_children(maker: Path, spools: list[Path], stored: StoredRuns) -> StoredRun:
-    """Return the run of a process; what the children said that log into it is told with it, as it was stored."""
-    run = stored.read(maker)
-    family = {maker.name}
-    for spool in spools:  # a child comes after its parent
-        if identity(spool).forked_from in family:
-            family.add(spool.name)
-            child = stored.read(spool)
-            for part in ("metrics", "files", "artifacts", "alerts", "output"):
-                run[part] += child[part]
-    return run
+        return [as_recorded(run) for run in runs_of(spools, stored.read)]
 
 
 def as_recorded(stored: StoredRun) -> StoredRun:

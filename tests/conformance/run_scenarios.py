@@ -44,6 +44,7 @@ def scenarios() -> dict[str, dict[str, Any]]:
             "scenarios",
             "artifact_scenarios",
             "client_scenarios",
+            "family_scenarios",
             "media_scenarios",
             "table_scenarios",
         )

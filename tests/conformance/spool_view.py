@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,29 @@ def records(directory: Path) -> Iterator[Record]:
         reader.close()
 
 
+def runs_of(spools: list[Path], read: Callable[[Path], StoredRun]) -> list[StoredRun]:
+    """Return the run of each process that made one; what its children said is told with it, as it was stored.
+
+    Args:
+        spools: In the order in which they were made.
+        read: Returns what was stored of one.
+    """
+    makers = [spool for spool in spools if identity(spool).forked_from is None]
+    return [_with_children(maker, spools, read) for maker in makers]
+
+
+def _with_children(maker: Path, spools: list[Path], read: Callable[[Path], StoredRun]) -> StoredRun:
+    run = read(maker)
+    family = {maker.name}
+    for spool in spools:  # a child comes after its parent
+        if identity(spool).forked_from in family:
+            family.add(spool.name)
+            child = read(spool)
+            for part in ("metrics", "files", "artifacts", "alerts", "output"):
+                run[part] += child[part]
+    return run
+
+
 def read_run(directory: Path) -> StoredRun:
     """Return one stored run in the oracle's form."""
     who = identity(directory)
@@ -85,7 +108,7 @@ def read_run(directory: Path) -> StoredRun:
     for artifact in stored["artifacts"]:
         artifact["contents"] = contents[artifact.pop("client_id")]
     stored["config"] = stored_config(config)
-    fold = LiveFold(directory, who.started_unix_ns)
+    fold = LiveFold(directory, who.started_unix_ns, family=directory if who.forked_from is None else None)
     stored["summary"] = masked(fold.summary())
     stored["history"] = [history_row(row) for row in fold.rows()]
     return stored

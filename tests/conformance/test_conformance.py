@@ -16,7 +16,7 @@ from compare import Difference, differences
 from divergence_map import NOT_YET, explained, without_made_up_names
 from run_scenarios import Result, ran, scenarios
 from server_view import StoredRuns
-from spool_view import read_run, writers
+from spool_view import read_run, runs_of, writers
 
 pytestmark = [pytest.mark.journey, pytest.mark.xdist_group("conformance"), pytest.mark.timeout(300)]
 
@@ -26,6 +26,7 @@ ORACLE: dict[str, Any] = {
         "oracle.json",
         "artifact_oracle.json",
         "client_oracle.json",
+        "family_oracle.json",
         "media_oracle.json",
         "table_oracle.json",
     )
@@ -54,7 +55,7 @@ def test_every_scenario_is_compared_or_listed() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_spooled(name: str, results: dict[str, tuple[Path, Result]]) -> None:
     folder, result = results[name]
-    stored = [read_run(spool) for spool in writers(folder)]
+    stored = runs_of(writers(folder), read_run)
     assert unexplained(name, {**result, "runs": stored}) == EXPLAINED.get(name, []), result["stderr"]
 
 
@@ -68,7 +69,7 @@ def delivered(results: dict[str, tuple[Path, Result]], stored_runs: StoredRuns) 
 @pytest.mark.parametrize("name", NAMES)
 def test_stored(name: str, results: dict[str, tuple[Path, Result]], delivered: StoredRuns) -> None:
     folder, result = results[name]
-    stored = [delivered.read(spool) for spool in writers(folder)]
+    stored = runs_of(writers(folder), delivered.read)
     assert unexplained(name, {**result, "runs": stored}) == EXPLAINED.get(name, []), result["stderr"]
     for run in stored:
         assert run["state"] == ("failed" if run["exit_code"] else "finished")

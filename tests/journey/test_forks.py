@@ -213,3 +213,20 @@ def test_runs_that_ended_in_a_child_are_let_go_of(tmp_path: Path) -> None:
         "process.start(); process.join(); assert process.exitcode == 0, process.exitcode"
     )
     assert len(ran(tmp_path, code)) == 10
+
+
+def test_a_pool_takes_the_run_or_its_log(tmp_path: Path) -> None:
+    """Each task carries a pickle: all of a process go to one writer."""
+    found = ran(
+        tmp_path,
+        """
+run = runfold.init(project="p", id="r")
+for method in ("fork", "spawn"):
+    with mp.get_context(method).Pool(1) as pool:
+        for i in range(4):
+            pool.apply(run.log, ({method: i},))
+assert run.summary["fork"] == run.summary["spawn"] == 3, run.summary
+assert (run.step, [row["_step"] for row in run.history]) == (8, list(range(8)))
+""",
+    )
+    assert [len(one.steps) for one in found] == [0, 4, 4]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runfold import terminal
-from runfold.family_step import FamilyStep
+from runfold.family_step import FILE_NAME, FamilyStep
 from runfold.joining import Membership
 from runfold.node.settings import NodeSettings
 from runfold.protocol.identity import Identity
@@ -50,6 +50,9 @@ def attach(packed: dict[str, Any]) -> Run:
 
     if packed["pid"] == os.getpid():
         raise RuntimeError("attach in the same process is not supported")
+    known = current_run()
+    if isinstance(known, Run) and _is_same(known, packed):
+        return known  # a pool pickles the run, or run.log, with every task
     environ = process_environment()
     settings = Settings.resolved({**packed["settings"], "mode": packed["mode"]}, None, environ)
     terminal.be_silent(silent=settings.silent)
@@ -73,6 +76,12 @@ def attach(packed: dict[str, Any]) -> Run:
             run._recorder.share_step(FamilyStep(family, create=False))  # noqa: SLF001  # same
         except OSError:
             pass  # the maker's spool was delivered and removed: this process counts its own
-    if current_run() is None:
+    if known is None:
         set_current(run)
     return run
+
+
+def _is_same(run: Run, packed: dict[str, Any]) -> bool:
+    """Whether this process has the run already, by fork or by an earlier pickle."""
+    family = str(run._spool.family / FILE_NAME) if run._spool.family is not None else None  # noqa: SLF001  # same
+    return family is not None and family == packed["family"] and not run._recorder.is_ended  # noqa: SLF001  # same

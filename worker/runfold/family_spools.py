@@ -43,6 +43,7 @@ class FamilySpools:
     def __init__(self, directory: Path, family: Path | None) -> None:
         """Take the spool of this process, and of the one that made the run; None: this one alone is read."""
         self._family = family
+        self._roll = os.fspath(family / ROLL_NAME) if family is not None else None
         #: Those of which more may come, by number.
         self._members: dict[int, _Member] = {}
         self._names: set[str] = set()
@@ -51,14 +52,15 @@ class FamilySpools:
         #: False once something is missing: it was delivered and released, or its spool is gone.
         self.is_whole = True
         maker = family or directory
-        self._add(maker, is_maker=True)
-        self._add(directory, is_maker=directory == maker)
+        self._add(maker, is_maker=True, is_own=directory == maker)
+        self._add(directory, is_maker=directory == maker, is_own=True)
 
     def read(self, max_bytes: int) -> list[Piece]:
         """Return the next pieces, about `max_bytes` of them; none when there is nothing new."""
         self._look_at_the_roll()
-        share = max(_LEAST_BYTES, max_bytes // max(1, len(self._members)))
-        for number, member in list(self._members.items()):
+        members = list(self._members.items())
+        share = max(_LEAST_BYTES, max_bytes // max(1, len(members)))
+        for number, member in members:
             if not self._order.is_waiting(number):
                 self._order.add(number, self._read(number, member, share))
         return self._order.take()
@@ -83,24 +85,26 @@ class FamilySpools:
             member.close()
         return pieces
 
-    def _add(self, directory: Path, *, is_maker: bool) -> None:
+    def _add(self, directory: Path, *, is_maker: bool = False, is_own: bool = False) -> None:
         if directory.name not in self._names:
-            self._members[len(self._names)] = _Member(directory, is_maker=is_maker)
+            self._members[len(self._names)] = _Member(directory, is_maker=is_maker, is_own=is_own)
             self._names.add(directory.name)
 
     def _look_at_the_roll(self) -> None:
-        if self._family is None:
+        # Most runs have none: a look must cost less than an exception.
+        if self._family is None or self._roll is None or not os.access(self._roll, os.F_OK):
             return
-        for name in _names_in(self._family / ROLL_NAME, self._roll_read):
+        for name in _names_in(self._roll, self._roll_read):
             self._roll_read += WRITER_ID_BYTES
-            self._add(self._family.with_name(name), is_maker=False)
+            self._add(self._family.with_name(name))
 
 
 class _Member:
     """One spool of a family."""
 
-    def __init__(self, directory: Path, *, is_maker: bool) -> None:
+    def __init__(self, directory: Path, *, is_maker: bool, is_own: bool) -> None:
         self._directory = directory
+        self._is_own = is_own
         self._is_maker = is_maker
         self._reader: SpoolReader | None = None
         self._next_seq = 1
@@ -115,8 +119,8 @@ class _Member:
                 return []
             self._reader = SpoolReader(self._directory)
         reader = self._reader
-        # Asked before reading: what came in between is found by the next read.
-        is_over = reader.header.closed or (is_living_asked and _has_died(reader))
+        # Asked before reading: what came in between is found by the next read. This process goes on itself.
+        is_over = not self._is_own and (reader.header.closed or (is_living_asked and _has_died(reader)))
         while (batch := reader.read(self._next_seq, max_bytes=max_bytes)) is not None:
             self._next_seq = batch.hi + 1
             if any(gap.why == RELEASED for gap in batch.gaps):
@@ -142,7 +146,7 @@ class _Member:
         return progress is None or progress[0].is_closed or progress[0].head_seq >= self._next_seq
 
 
-def _names_in(roll: Path, offset: int) -> Iterator[str]:
+def _names_in(roll: str, offset: int) -> Iterator[str]:
     try:
         fd = os.open(roll, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

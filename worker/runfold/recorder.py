@@ -9,7 +9,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from runfold import terminal
 from runfold.errors import UsageError
@@ -68,6 +68,7 @@ class Recorder:
         "left_out_count",
         "on_left_out",
         "on_media",
+        "on_pickle",
         "rows_count",
         "run_id",
     )
@@ -89,10 +90,18 @@ class Recorder:
         #: Values that were too large for their rows, and who tells of them: step, then (key, reason) of each.
         self.left_out_count = 0
         self.on_left_out: Callable[[int, list[tuple[str, LimitError]]], None] = _forget_left_out
+        #: Returns what stands for this in a pickle: `run.log` is a method of the recorder.
+        self.on_pickle: Callable[[], tuple[Any, ...]] = _refuse_pickle
         #: No more records: the run is finished for this process.
         self.is_ended = False
         self._reset_lock()
         self._take(None if is_lazy else open_spool(start_step))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.on_pickle()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     def _reset_lock(self) -> None:
         self._lock = threading.RLock()
@@ -383,6 +392,10 @@ class Recorder:
 
 def _forget_media(_: MediaRow) -> None:
     return
+
+
+def _refuse_pickle() -> tuple[Any, ...]:
+    raise TypeError("a recorder belongs to its process")
 
 
 def _forget_left_out(_step: int, _left_out: list[tuple[str, LimitError]]) -> None:

@@ -96,6 +96,7 @@ class Run(
         )
         self._recorder.on_media = self._take_media
         self._recorder.on_left_out = self._tell_left_out
+        self._recorder.on_pickle = self.__reduce__
         self._log_row = self._recorder.log
         if type(self).log is _LOG:
             # Found on the run itself, log() saves a call: 5 % of it. Not where somebody put another one.
