@@ -343,6 +343,8 @@ def test_labels_of_one_version_have_a_limit_in_all(desk: Desk, monkeypatch: pyte
     desk.artifacts.editor.edit_version(version["id"], {}, tags=Labels(all=["n1"], add=["n2"]))
     made = desk.commit(desk.draft({"a": b"2"}, links=(("model-registry/M", ("1", "2", "3", "4", "5")),))).made
     assert made is not None and "at most 4" in made.link_errors[0]["error"]
+    with pytest.raises(NoSuchArtifactError):
+        desk.find("M", "model-registry")
 
 
 def test_commits_and_the_collector_at_once_leave_no_version_without_its_blobs(desk: Desk) -> None:

@@ -177,12 +177,15 @@ def link_version(  # noqa: PLR0917 - who links what to where
     """Link the version into a collection, which is made if there is none; return its collection_pk.
 
     Raises:
-        ArtifactRefusedError: The collection has another type, or versions are logged into it.
+        ArtifactRefusedError: The collection has another type, versions are logged into it, or the version
+            would have too many aliases there; it is not linked then.
     """
     place = (target.entity, target.project, target.name)
     collection = open_collection(tx, place, kind=LINKED, type_name=type_name, now_unix_s=now_unix_s)
+    wanted = with_latest(aliases)
+    _refuse_too_many(tx, _held(collection.collection_pk, version_pk), wanted, "aliases")
     add_member(tx, collection.collection_pk, version_pk, now_unix_s)
-    move_aliases(tx, collection.collection_pk, version_pk, with_latest(aliases), speaker)
+    move_aliases(tx, collection.collection_pk, version_pk, wanted, speaker)
     return int(collection.collection_pk)
 
 
@@ -194,8 +197,7 @@ def move_aliases(
     Raises:
         ArtifactRefusedError: It would have too many; nothing was changed.
     """
-    held = sa.select(_a.alias).where(_a.collection_pk == collection_pk, _a.version_pk == version_pk)
-    _refuse_too_many(tx, held, aliases, "aliases")
+    _refuse_too_many(tx, _held(collection_pk, version_pk), aliases, "aliases")
     for some in in_slices(dict.fromkeys(aliases)):
         where = (_a.collection_pk == collection_pk, _a.alias.in_(some))
         rows = tx.connection.execute(sa.select(_a.alias, _a.writer_id, _a.said_unix_ns).where(*where)).all()
@@ -282,6 +284,11 @@ def settle_uses(tx: Transaction, client_id: str, version_pk: int) -> None:
 def version_id(tx: Transaction, version_pk: int) -> str:
     """Return the id that clients know the version by."""
     return str(tx.connection.execute(sa.select(_v.id).where(_v.version_pk == version_pk)).scalar_one())
+
+
+def _held(collection_pk: int, version_pk: int) -> sa.Select[Any]:
+    """Return the question for the aliases that a version has in a collection."""
+    return sa.select(_a.alias).where(_a.collection_pk == collection_pk, _a.version_pk == version_pk)
 
 
 def _refuse_too_many(tx: Transaction, held: sa.Select[Any], more: Collection[str], what: str) -> None:
