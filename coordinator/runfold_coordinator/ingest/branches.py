@@ -109,7 +109,7 @@ def _begin_where_bases_end(
         changed: list[str] = []
         for pks in in_slices(sorted(wanted)):
             found = tx.connection.execute(
-                sa.select(c.run_pk, c.base_path, c.step, run.entity, run.project, run.run_id)
+                sa.select(c.run_pk, c.base_path, c.step, run.last_step, run.entity, run.project, run.run_id)
                 .join(t.runs, run.run_pk == c.run_pk)
                 .where(c.kind == FORK, c.run_pk.in_(pks), run.last_step <= c.step)
             ).all()
@@ -129,6 +129,10 @@ def _begin_where_its_base_ends(
     tx: Transaction, store: Store, fork: Any, first_rows: Mapping[str, int]
 ) -> bool:
     run, c = t.runs.c, branches.c
+    back = tx.connection.execute(sa.select(c.step).where(c.run_pk == fork.run_pk, c.kind == REWIND)).scalar()
+    end = fork.step if back is None else min(back, fork.step)
+    if fork.last_step >= end:
+        return False  # a base that goes on would be read with each of its batches
     path = fork.base_path.split("/", 2)  # what is no run id is found nowhere
     entity, project, run_id = path
     base = tx.connection.execute(
@@ -138,8 +142,6 @@ def _begin_where_its_base_ends(
     ).one_or_none()
     if base is None or base.run_pk == fork.run_pk:
         return False
-    back = tx.connection.execute(sa.select(c.step).where(c.run_pk == fork.run_pk, c.kind == REWIND)).scalar()
-    end = fork.step if back is None else min(back, fork.step)
     last = min(base.last_step, end)
     brings_some = first_rows.get(fork.base_path, end + 1) <= end
     if base.last_step > end and not brings_some:
