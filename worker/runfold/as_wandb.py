@@ -4,6 +4,6 @@ For libraries that import W&B on their own: trainers, loggers, callbacks. `runfo
 it for all processes of a command, with nothing changed in it. docs/wandb.md
 """
 
-from runfold.wandb_names.aliases import install
+from runfold.wandb_names.modules import install
 
 install()

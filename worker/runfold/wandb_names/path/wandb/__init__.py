@@ -6,8 +6,8 @@ import sys
 _module = sys.modules.pop(__name__)
 try:
     import runfold.as_wandb  # noqa: F401
-    from runfold.wandb_names.aliases import AliasModule
+    from runfold.wandb_names.modules import WandbModule
 
-    _module.__class__ = AliasModule
+    _module.__class__ = WandbModule
 finally:
     sys.modules[__name__] = _module

@@ -21,7 +21,7 @@ from runfold.wandb_names.places import MODULES, NAMES, find_name
 WANDB_VERSION = "0.31.0"
 
 
-class AliasModule(ModuleType):
+class WandbModule(ModuleType):
     """One of W&B's modules. Its names are looked up when they are asked for: some of them change."""
 
     def __getattr__(self, name: str) -> Any:
@@ -49,10 +49,10 @@ class AliasModule(ModuleType):
 
 class _Loader(Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return AliasModule(spec.name, f"runfold under the name of W&B's {spec.name}.")
+        return WandbModule(spec.name, f"runfold under the name of W&B's {spec.name}.")
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing: see AliasModule."""
+        """Nothing: see WandbModule."""
 
 
 class Finder(DistributionFinder):
