@@ -513,6 +513,18 @@ def test_of_a_process_s_additions_that_arrive_late_none_is_lost(desk: Desk) -> N
     assert desk.files(desk.find("model:latest")) == {"a": b"1", "b": b"1", "c": b"1"}
 
 
+def test_an_addition_waits_while_the_latest_version_s_manifest_is_damaged(desk: Desk, tmp_path: Path) -> None:
+    (lying,) = (tmp_path / "blobs").rglob(f"{desk.log({'a': b'1'})['manifest']}-*")
+    whole = lying.read_bytes()
+    lying.write_bytes(b"{" + whole)
+    draft = desk.draft({"b": b"1"}, incremental=True)
+    with pytest.raises(BlobMissingError):
+        desk.commit(draft)
+    lying.write_bytes(whole)
+    desk.commit(draft)
+    assert desk.files(desk.find("model:latest")) == {"a": b"1", "b": b"1"}
+
+
 def test_additions_at_once_are_all_in_the_latest_version(desk: Desk) -> None:
     drafts = [desk.draft({f"{number}": b"1"}, incremental=True) for number in range(8)]
     with ThreadPoolExecutor(8) as threads:

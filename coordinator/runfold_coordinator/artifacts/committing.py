@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from runfold.protocol import failpoints
-from runfold.protocol.errors import ProtocolError
+from runfold.protocol.errors import LimitError, ProtocolError
 from runfold_coordinator.artifacts.commit_counts import CommitCounts
 from runfold_coordinator.artifacts.draft_rows import (
     UNKNOWN,
@@ -210,7 +210,7 @@ class Committer:
         """Return what a manifest and the version that it is added to have together."""
         try:
             return overlay_manifests(self._blobs, manifest, base)
-        except ProtocolError as error:
+        except LimitError as error:
             raise ArtifactRefusedError(
                 "manifest_invalid",
                 f"with the files of the latest version it can't be one: {error}",

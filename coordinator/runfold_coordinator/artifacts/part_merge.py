@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from runfold.protocol import failpoints
 from runfold.protocol.content_sum import ContentSum
+from runfold.protocol.errors import DecodeError
 from runfold_coordinator.artifacts.manifest_stream import (
     ManifestSums,
     packed_entries,
@@ -20,6 +21,7 @@ from runfold_coordinator.artifacts.manifest_stream import (
 )
 from runfold_coordinator.artifacts.merge import Entries, merge_entries, overlay_entries
 from runfold_coordinator.blobs.blobs import Blobs
+from runfold_coordinator.blobs.errors import BlobMissingError
 
 #: Manifests read at once; of more parts, intermediate ones are made.
 FAN_IN = 64
@@ -55,10 +57,18 @@ def merge_manifests(blobs: Blobs, manifests: Sequence[str]) -> Merged:
 
 
 def overlay_manifests(blobs: Blobs, top: str, base: str) -> Merged:
-    """Keep the manifest that has the entries of both, `top`'s where both have one; raises as above."""
+    """Keep the manifest that has the entries of both, `top`'s where both have one; `top` was read before.
+
+    Raises:
+        LimitError: Together they are over a limit.
+        BlobMissingError, BlobUnavailableError, OSError, StoreUnavailableError: Not now.
+    """
     with contextlib.closing(_Files(blobs.place.incoming)) as files:
         sources = [_opener(blobs, top), _opener(blobs, base)]
-        return _adopted(blobs, files.keep(sources, lambda parts: overlay_entries(*parts)))
+        try:
+            return _adopted(blobs, files.keep(sources, lambda parts: overlay_entries(*parts)))
+        except DecodeError as error:  # it was a manifest when its version was made
+            raise BlobMissingError(base, is_damaged=True) from error
 
 
 def _opener(blobs: Blobs, digest: str) -> _Open:
