@@ -252,3 +252,21 @@ def test_step_counter(calls: list[tuple[int | None, bool | None]], taken: list[i
     counter = StepCounter()
     assert [counter.take(step, commit) for step, commit in calls] == taken
     assert counter.current == current
+
+
+@pytest.mark.parametrize("own", ["_step", "_runtime", "_timestamp"])
+def test_what_every_row_has_inserts_a_step_metric_into_every_row(own: str) -> None:
+    writer = Writer()
+    writer.log({"a": 0})
+    writer.define(own, step_metric="epoch")
+    writer.define("epoch", step_metric="era")
+    for row in ({"a": 1}, {}, {"epoch": 4}, {"era": 2, "a": 2}, {"epoch": "text"}):
+        writer.log(row)
+    assert writer.finish() == [
+        (0, {"a": 0}),
+        (1, {"a": 1, "epoch": 0, "era": 0}),
+        (2, {"epoch": 0, "era": 0}),
+        (3, {"epoch": 4, "era": 0}),
+        (4, {"era": 2, "a": 2, "epoch": 4}),
+        (5, {"epoch": "text", "era": 2}),
+    ]

@@ -207,7 +207,7 @@ class RowFold:
         present = set(paths)
         feeds = [(path, name) for name in self._latest if (path := parse_name(name)) in present]
         inserts: dict[KeyPath, str] = {}
-        for key in paths:
+        for key in (*paths, *sorted(IMPLIED_KEYS - present)):
             for name in self.definitions.step_chain(key):
                 path = parse_name(name)
                 taken = path in present or path in IMPLIED_KEYS or path in inserts
