@@ -40,9 +40,12 @@ def sync(
     folders = _folders(directories, settings)
     began_s = time.monotonic()
     report = _deliver(folders, settings, timeout_s, quiet=as_json or not sys.stderr.isatty())
-    left_s = None if timeout_s is None else max(0.0, timeout_s - (time.monotonic() - began_s))
-    uploads = _upload(folders, settings, left_s)
-    hidden = _deleted_runs(folders, settings) if report.acked else []
+
+    def left_s() -> float | None:
+        return None if timeout_s is None else max(0.0, timeout_s - (time.monotonic() - began_s))
+
+    uploads = _upload(folders, settings, left_s())
+    hidden = _deleted_runs(folders, settings, left_s()) if report.acked else []
     if as_json:
         said = {**asdict(report), "unreadable": [str(path) for path in report.unreadable]}
         print_json({**said, "uploads": asdict(uploads), "deleted_runs": hidden})
@@ -56,13 +59,13 @@ def sync(
         raise typer.Exit(1)
 
 
-def _deleted_runs(folders: list[Path], settings: NodeSettings) -> list[str]:
+def _deleted_runs(folders: list[Path], settings: NodeSettings, patience_s: float | None) -> list[str]:
     """Return the paths of the runs in these folders that were deleted: who delivers late was not told yet."""
     from runfold.deleted_run import is_deleted
     from runfold.local_runs import identities_in
 
     found = {identity.run_path: identity for identity in identities_in(folders)}
-    deadline_s = time.monotonic() + ASK_S
+    deadline_s = time.monotonic() + (ASK_S if patience_s is None else min(ASK_S, patience_s))
     hidden = []
     for path, identity in sorted(found.items()):
         left_s = deadline_s - time.monotonic()
