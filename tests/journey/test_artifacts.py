@@ -160,7 +160,9 @@ with wandb.init(project="walk", id="walk1") as run:
 api = wandb.Api()
 stored = api.run("walk/walk1")
 assert {a.name for a in stored.logged_artifacts()} >= {"data:v0", "data:v1", "net:v0", "run-walk1-sub:v0"}
-assert {a.name for a in stored.used_artifacts()} >= {"data:v0", "net:v0"}
+stored.use_artifact(api.artifact("walk/data:v0"), use_as="again")  # a use more, and no artifact more
+names = [a.name for a in stored.used_artifacts()]
+assert set(names) >= {"data:v0", "net:v0"} and len(set(names)) == len(names), names
 kept = stored.config["input"]
 assert (kept["_type"], kept["sequenceName"], kept["version"]) == ("artifactVersion", "data", "v0"), kept
 assert [run.id for run in api.artifact("walk/data:v0").used_by()] == ["walk1"]

@@ -64,3 +64,17 @@ def test_a_place_that_is_not_there_is_an_index_error_that_tells_how_many_there_a
 def test_a_page_has_a_whole_number_of_items(per_page: Any) -> None:
     with pytest.raises(RequestError, match="per_page"):
         numbers(Numbers(), per_page)
+
+
+def test_items_that_are_the_same_are_listed_once_over_all_pages() -> None:
+    connection = cast("Connection", Numbers())
+    found = Pages(
+        connection,
+        "/",
+        {},
+        "numbers",
+        lambda each: int(each["n"]),
+        per_page=3,
+        once=lambda each: each["n"] % 4,
+    )
+    assert (found[3], len(found), list(found)) == (3, 4, [0, 1, 2, 3])

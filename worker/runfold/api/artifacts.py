@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -143,7 +144,7 @@ class RunArtifacts(RunDocument):
         return self._artifacts("logged", per_page)
 
     def used_artifacts(self, per_page: int = 100) -> Pages[Artifact]:
-        """Return the versions that the run used, oldest first, as a lazy list."""
+        """Return the versions that the run used, each once, oldest first, as a lazy list."""
         return self._artifacts("used", per_page)
 
     def use_artifact(self, artifact: Artifact, use_as: str | None = None) -> Artifact:
@@ -193,4 +194,5 @@ class RunArtifacts(RunDocument):
             "artifacts",
             lambda document: Artifact._of_server(self._connection, document),  # noqa: SLF001  # one family
             per_page=per_page,
+            once=operator.itemgetter("id"),
         )

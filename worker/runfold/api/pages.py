@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from runfold.api.connection import Connection, Parameters
@@ -24,12 +24,15 @@ class Pages(Sequence[_T], Generic[_T]):
         *,
         per_page: int,
         max_page: int = 1000,
+        once: Callable[[dict[str, Any]], Hashable] | None = None,
     ) -> None:
         """Fetch nothing yet.
 
         Args:
             key: Under which an answer has its items; `make` makes what people hold of one.
             max_page: What the server gives of one request.
+            once: Of the items for which it returns the same, the first alone is listed; not for answers that
+                tell a total.
 
         Raises:
             RequestError: (a ValueError) `per_page` is no number of items.
@@ -38,6 +41,7 @@ class Pages(Sequence[_T], Generic[_T]):
             raise RequestError("per_page must be a whole number, 1 or more", field="per_page")
         self._connection, self._path, self._key, self._make = connection, path, key, make
         self._parameters = {**parameters, "limit": min(per_page, max_page)}
+        self._once, self._seen = once, set[Hashable]()
         self._found: list[_T] = []
         self._cursor: str | None = None
         self._is_whole = False
@@ -87,10 +91,17 @@ class Pages(Sequence[_T], Generic[_T]):
 
     def _load_page(self) -> None:
         answer = self._connection.get(self._path, {**self._parameters, "cursor": self._cursor})
-        self._found += [self._make(each) for each in answer[self._key]]
+        self._found += [self._make(each) for each in answer[self._key] if self._is_new(each)]
         self._total = answer.get("total", self._total)
         self._cursor = answer.get("next_cursor")
         self._is_whole = self._cursor is None
+
+    def _is_new(self, item: dict[str, Any]) -> bool:
+        if self._once is None:
+            return True
+        before = len(self._seen)
+        self._seen.add(self._once(item))
+        return len(self._seen) > before
 
 
 def _last_of(places: slice) -> int | None:

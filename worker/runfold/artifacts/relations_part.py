@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any, Self
 
 from runfold.api.errors import RunNotFoundError
@@ -118,9 +119,17 @@ class RelationsPart(DownloadPart):
         return None if found is None else self._run(found)
 
     def used_by(self) -> list[Run]:
-        """Return the runs that use it."""
+        """Return the runs that use it, each once."""
         self._version("used_by")
-        runs = Pages(self._server(), self._route("used-by"), {}, "runs", self._run, per_page=1000)
+        runs = Pages(
+            self._server(),
+            self._route("used-by"),
+            {},
+            "runs",
+            self._run,
+            per_page=1000,
+            once=operator.itemgetter("entity", "project", "run_id"),
+        )
         return [run for run in runs if run is not None]
 
     def files(self, names: list[str] | None = None, per_page: int = 50) -> ArtifactFiles:
