@@ -116,7 +116,8 @@ def init(  # noqa: PLR0917  # W&B's signature
     environ = process_environment()
     resolved = Settings.resolved(arguments, settings, environ)
     terminal.be_silent(silent=resolved.silent)
-    is_disabled = resolved.mode == "disabled" or resolved.disabled
+    # As W&B: WANDB_DISABLED counts where no mode was said.
+    is_disabled = resolved.mode == "disabled" or (resolved.mode is None and resolved.disabled)
     previous = None if is_disabled else _settle_previous(resolved)
     if previous is not None:
         return previous

@@ -129,6 +129,19 @@ def test_disabled(spools: Callable[[], list[Spooled]]) -> None:
     assert spools() == []
 
 
+@pytest.mark.parametrize(("mode", "disabled"), [(None, True), ("offline", False), ("disabled", True)])
+def test_what_says_disabled_gives_way_to_a_mode(
+    mode: str | None, disabled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNFOLD_MODE", raising=False)
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    if mode is not None:
+        monkeypatch.setenv("WANDB_MODE", mode)
+    run = wandb.init(project="p")
+    assert run.disabled == disabled
+    run.finish()
+
+
 def test_a_disabled_run_stays_disabled_in_another_process(spools: Callable[[], list[Spooled]]) -> None:
     run = wandb.init(mode="disabled", config={"a": 1})
     copied = pickle.loads(pickle.dumps(run))
