@@ -220,13 +220,15 @@ def test_a_pool_takes_the_run_or_its_log(tmp_path: Path) -> None:
     found = ran(
         tmp_path,
         """
-run = runfold.init(project="p", id="r")
+runs = [runfold.init(project="p", id=name, reinit="create_new") for name in "rs"]
 for method in ("fork", "spawn"):
     with mp.get_context(method).Pool(1) as pool:
         for i in range(4):
-            pool.apply(run.log, ({method: i},))
-assert run.summary["fork"] == run.summary["spawn"] == 3, run.summary
-assert (run.step, [row["_step"] for row in run.history]) == (8, list(range(8)))
+            for run in runs:
+                pool.apply(run.log, ({method: i},))
+for run in runs:
+    assert run.summary["fork"] == run.summary["spawn"] == 3, run.summary
+    assert (run.step, [row["_step"] for row in run.history]) == (8, list(range(8)))
 """,
     )
-    assert [len(one.steps) for one in found] == [0, 4, 4]
+    assert [len(one.steps) for one in found] == [0, 0, 4, 4, 4, 4]

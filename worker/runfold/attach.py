@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 #: Fields of Settings that a child needs; keys and passwords it finds in its own environment.
 _CARRIED = ("finish_timeout", "quiet", "silent", "root_dir", "runfold_dir", "x_offline", "x_record_signals")
+
+#: What was attached in this process, by the file of its family.
+_attached: weakref.WeakValueDictionary[str | None, Run] = weakref.WeakValueDictionary()
 
 
 def pack_run(run: Run) -> dict[str, Any]:
@@ -50,9 +54,10 @@ def attach(packed: dict[str, Any]) -> Run:
 
     if packed["pid"] == os.getpid():
         raise RuntimeError("attach in the same process is not supported")
-    known = current_run()
-    if isinstance(known, Run) and _is_same(known, packed):
-        return known  # a pool pickles the run, or run.log, with every task
+    current = current_run()
+    for known in (current, _attached.get(packed["family"])):
+        if isinstance(known, Run) and _is_same(known, packed):
+            return known  # a pool pickles the run, or run.log, with every task
     environ = process_environment()
     settings = Settings.resolved({**packed["settings"], "mode": packed["mode"]}, None, environ)
     terminal.be_silent(silent=settings.silent)
@@ -76,8 +81,9 @@ def attach(packed: dict[str, Any]) -> Run:
             run._recorder.share_step(FamilyStep(family, create=False))  # noqa: SLF001  # same
         except OSError:
             pass  # the maker's spool was delivered and removed: this process counts its own
-    if known is None:
+    if current is None:
         set_current(run)
+    _attached[packed["family"]] = run
     return run
 
 

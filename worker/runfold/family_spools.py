@@ -74,10 +74,10 @@ class FamilySpools:
         are_many = len(self._members) > _MANY
         try:
             pieces = member.read(max_bytes, is_living_asked=are_many)
-        except (FileNotFoundError, SpoolDamagedError):
-            pieces, member.is_over, self.is_whole = [], True, False
-        except OSError:
-            pieces = []  # no descriptors left, say: next time
+        except (OSError, SpoolDamagedError) as error:
+            # No descriptors left, or a segment that was released at this moment, say: next time.
+            pieces, member.is_over = [], isinstance(error, SpoolDamagedError) or member.is_gone
+            self.is_whole = self.is_whole and not member.is_over
         self.is_whole = self.is_whole and member.is_whole
         if member.is_over:
             del self._members[number]
@@ -132,6 +132,11 @@ class _Member:
                 return list(pieces)
         self.is_over = is_over
         return []
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the spool was removed."""
+        return not self._directory.exists()
 
     def close(self) -> None:
         """Let go of the files. Harmless when repeated."""

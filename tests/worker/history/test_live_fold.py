@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import gc
 import os
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -406,6 +408,28 @@ def test_a_member_whose_spool_is_gone_is_told(family: Family) -> None:
     live = family.fold(family.maker)
     assert live.summary()["loss"] == 1.0
     assert not live.is_whole
+
+
+def test_a_spool_that_cant_be_opened_for_now_is_read_later(family: Family) -> None:
+    live = family.fold(family.maker)
+    assert live.summary() == {}
+    child = family.join()
+    family.log(child, 0, 1.0)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 40, limits[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(taken[0]))
+        os.close(taken.pop())  # the roll can be read, and no more
+        assert live.summary() == {}
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert live.summary()["loss"] == 1.0
+    assert live.is_whole
 
 
 def test_half_a_name_in_the_roll_waits(family: Family) -> None:
