@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from runfold.recorder import Spool
+from runfold.recorder_spool import Spool
 
 #: Between attempts to make the spool.
 RETRY_S = 1.0

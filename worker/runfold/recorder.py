@@ -9,7 +9,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from runfold import terminal
 from runfold.errors import UsageError
@@ -22,25 +22,13 @@ from runfold.media.media_row import MediaCells, MediaRow, OpenMedia, hold
 from runfold.protocol.errors import LimitError
 from runfold.protocol.records import RecordKind, RowMap
 from runfold.protocol.rows import COMMIT_FALSE, COMMIT_TRUE, STEP_GIVEN, RowSchema
+from runfold.recorder_spool import Spool
 from runfold.row_schemas import NO_WAY, RowSchemas, Way
 
 #: What a slot refuses, before anything was written: an int over 64 bits, a value that is no number after all.
 _MISFIT = (struct.error, OverflowError, TypeError, ValueError)
 _WARN_EVERY_S = 60.0
 _MAX_STEP = 2**63 - 1
-
-
-class Spool(Protocol):
-    """What the recorder needs of a SpoolWriter."""
-
-    @property
-    def last_seq(self) -> int: ...
-    @property
-    def dropped_count(self) -> int: ...
-    def append_row(self, schema: RowSchema, flags: int, step: int, values: Any) -> bool: ...
-    def append_record(self, kind: int, payload: bytes, flags: int = 0) -> bool: ...
-    def close(self, *, final: bool = True) -> None: ...
-    def close_with_status(self, payload: bytes, at_last: Callable[[int], bool]) -> bool: ...
 
 
 class Recorder:

@@ -23,7 +23,8 @@ from runfold.joining import Membership, as_child
 from runfold.late_spool import LateSpool
 from runfold.protocol.errors import ProtocolError
 from runfold.protocol.identity import Identity
-from runfold.recorder import Recorder, Spool
+from runfold.recorder import Recorder
+from runfold.recorder_spool import Spool
 from runfold.settings import Settings, process_environment
 
 if TYPE_CHECKING:
