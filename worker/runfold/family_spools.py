@@ -13,6 +13,7 @@ from pathlib import Path
 from runfold.node.processes import is_alive, pid_namespace
 from runfold.protocol.history.seq_order import in_seq_order
 from runfold.protocol.history.time_order import Piece, TimeOrder
+from runfold.protocol.identity import Identity
 from runfold.protocol.limits import WRITER_ID_BYTES
 from runfold.protocol.records import RecordKind
 from runfold.spool.errors import SpoolDamagedError
@@ -107,6 +108,7 @@ class _Member:
         self._is_own = is_own
         self._is_maker = is_maker
         self._reader: SpoolReader | None = None
+        self._who: Identity | None = None
         self._next_seq = 1
         self.is_whole = True
         #: All of it was read, and no more will come.
@@ -116,11 +118,14 @@ class _Member:
         """Return what was said next. Raises OSError, SpoolDamagedError."""
         if self._reader is None:
             if not self._has_more():
+                # Looked at once more: it may have said something just before it died.
+                self.is_over = is_living_asked and self._has_died() and not self._has_more()
                 return []
             self._reader = SpoolReader(self._directory)
+            self._who = self._reader.identity
         reader = self._reader
         # Asked before reading: what came in between is found by the next read. This process goes on itself.
-        is_over = not self._is_own and (reader.header.closed or (is_living_asked and _has_died(reader)))
+        is_over = not self._is_own and (reader.header.closed or (is_living_asked and self._has_died()))
         while (batch := reader.read(self._next_seq, max_bytes=max_bytes)) is not None:
             self._next_seq = batch.hi + 1
             if any(gap.why == RELEASED for gap in batch.gaps):
@@ -150,6 +155,12 @@ class _Member:
         progress = read_progress(self._directory / HEADER_NAME)
         return progress is None or progress[0].is_closed or progress[0].head_seq >= self._next_seq
 
+    def _has_died(self) -> bool:
+        who = self._who
+        if self._is_own or who is None or who.pid is None or who.pid_namespace != pid_namespace():
+            return False
+        return not is_alive(who.pid, who.pid_start)
+
 
 def _names_in(roll: str, offset: int) -> Iterator[str]:
     try:
@@ -157,17 +168,10 @@ def _names_in(roll: str, offset: int) -> Iterator[str]:
     except OSError:
         return
     try:
-        data = os.pread(fd, os.fstat(fd).st_size - offset, offset)
+        data = os.pread(fd, max(0, os.fstat(fd).st_size - offset), offset)
     except OSError:
         return
     finally:
         os.close(fd)
     for at in range(0, len(data) - WRITER_ID_BYTES + 1, WRITER_ID_BYTES):
         yield data[at : at + WRITER_ID_BYTES].hex()
-
-
-def _has_died(reader: SpoolReader) -> bool:
-    identity = reader.identity
-    if identity.pid is None or identity.pid_namespace != pid_namespace():
-        return False
-    return not is_alive(identity.pid, identity.pid_start)

@@ -18,6 +18,7 @@ import pytest
 from runfold.errors import UsageError
 from runfold.family_spools import ROLL_NAME, enrol
 from runfold.live_fold import LiveFold
+from runfold.node.processes import pid_namespace
 from runfold.protocol.history.steps import StepCounter
 from runfold.protocol.records import ExitRecord, MetricRecord, RecordKind, RowMap, SummaryRecord
 from runfold.protocol.rows import STEP_GIVEN, RowSchema
@@ -305,13 +306,14 @@ class Family:
         self.maker = self._spool("maker")
         self.spools = [self.maker]
 
-    def _spool(self, label: str) -> SpoolWriter:
+    def _spool(self, label: str, pid: int | None = None) -> SpoolWriter:
         identity = {"entity": "e", "project": "p", "run_id": "r", "mode": "grouped", "label": label}
-        made = {**identity, "started_unix_ns": 1_000_000_000, "v": 1, "pid": os.getpid()}
+        made = {**identity, "started_unix_ns": 1_000_000_000, "v": 1, "pid": pid or os.getpid()}
+        made["pid_namespace"] = pid_namespace()
         return SpoolWriter.create(self.root, "offline", made, clock_ns=lambda: self.now_ns)
 
-    def join(self) -> SpoolWriter:
-        child = self._spool("child")
+    def join(self, pid: int | None = None) -> SpoolWriter:
+        child = self._spool("child", pid)
         enrol(self.maker.directory, child.directory)
         self.spools.append(child)
         return child
@@ -395,6 +397,23 @@ def test_many_children_cost_no_descriptors(family: Family) -> None:
     for step in range(40, 120):
         family.log(family.spools[1 + step * 7 % 40], step, float(step))
     assert live.summary()["loss"] == 119.0
+    assert live.is_whole
+
+
+def test_children_that_died_are_asked_no_more(family: Family) -> None:
+    dead = os.fork()
+    if not dead:
+        os._exit(0)
+    os.waitpid(dead, 0)
+    live = family.fold(family.maker)
+    living = family.join()
+    for step in range(40):
+        family.log(family.join(dead), step, float(step))
+    for _ in range(3):
+        assert live.summary()["loss"] == 39.0
+    assert len(live._spools._members) < 20
+    family.log(living, 40, 40.0)
+    assert live.summary()["loss"] == 40.0
     assert live.is_whole
 
 
