@@ -49,14 +49,14 @@ class GoodputReader:
         ended_unix_s = max(heard_unix_s, now_unix_s) if is_running else heard_unix_s
         cut, offset = lead.placement.cut_step, lead.placement.step_offset
         cut_at = None if cut is None else cut - offset
-        writer_pk, top = lead.writer.writer_pk, lead.writer.step_max
+        writer_pk = lead.writer.writer_pk
         return AttemptTimes(
             attempt=attempt,
             started_unix_s=min(seat.writer.started_unix_ns for seat in beside) / 1e9,
             ended_unix_s=ended_unix_s,
             first_row_unix_s=self._first_row_unix_s(run.run_pk, writer_pk),
             kept_until_unix_s=self._last_row_unix_s(run.run_pk, writer_pk, cut_at),
-            is_cut=cut_at is not None and top is not None and top >= cut_at,
+            is_cut=any(map(_is_cut, seats)),
             lost_steps=lost_steps_of(seats),
             stalls=_stalls(run, ended_unix_s),
             has_failed=failed_in(seats) is not None,
@@ -90,6 +90,12 @@ class GoodputReader:
                 return None
             found = list(self._store.read_row_times(run_pk, writer_pk, step_min=low, step_max=cut_at - 1))
         return max((int(piece.t_ns.max()) for piece in found), default=0) / 1e9
+
+
+def _is_cut(seat: Seat) -> bool:
+    """Return whether rows of it are superseded; its peers may have been ended before they came so far."""
+    cut, top = seat.placement.cut_step, seat.writer.step_max
+    return cut is not None and top is not None and top + seat.placement.step_offset >= cut
 
 
 def _lead(seats: Sequence[Seat]) -> Seat:

@@ -61,6 +61,26 @@ def test_two_attempts_of_two_ranks(store):
     assert (found["failures"], found["mean_time_between_failures_s"]) == (1, 16)
 
 
+def test_steps_that_the_first_rank_never_reached_are_lost_all_the_same(store):
+    slow, fast = (Said(rank, restart_hint=0) for rank in range(2))
+    for step in range(3):
+        slow.log({"loss": 1.0}, step=step)
+    for step in range(10):
+        fast.log({"loss": 1.0}, step=step)
+    later = Said(1, started_s=100, restart_hint=1)
+    for step in range(6, 9):
+        later.log({"loss": 1.0}, step=step)
+    later.exit()
+    run = StoredRun(store)
+    for said in (slow, fast, later):
+        run.deliver(said)
+    for said in (slow, fast):
+        run.end_writer(said)
+    one = read(run)["per_attempt"][0]
+    # Rows of rank 0 that count are at 2..4 s; its attempt goes on to rank 1's step 9, at 11 s.
+    assert (one["productive_s"], one["lost_s"], one["lost_steps"], one["other_s"]) == (2, 7, 4, 0)
+
+
 def test_a_run_that_goes_on_is_measured_up_to_now(store):
     run = StoredRun(store)
     said = Said(0)
