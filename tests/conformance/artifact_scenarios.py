@@ -5,19 +5,16 @@ wandb 0.31.0 did with them: digests, entries and manifests byte for byte, and th
 from __future__ import annotations
 
 import base64
-import collections
 import datetime
 import hashlib
 import json
 import os
 import pathlib
 
-SCENARIOS: collections.OrderedDict[str, dict] = collections.OrderedDict()
+from registry import Registry
 
-
-def scenario(fn):
-    SCENARIOS[fn.__name__] = {"fn": fn, "group": "artifacts"}
-    return fn
+SCENARIOS = Registry()
+scenario = SCENARIOS("artifacts")
 
 
 def why(fn, *a, **k):

@@ -17,18 +17,10 @@ import pathlib
 import types
 import uuid
 
+from registry import Registry
 from scenarios import INF, NAN, done, exc, init, np, plain, snap
 
-SCENARIOS: collections.OrderedDict[str, dict] = collections.OrderedDict()
-
-
-def scenario(group, **meta):
-    def deco(fn):
-        assert fn.__name__ not in SCENARIOS, fn.__name__
-        SCENARIOS[fn.__name__] = {"fn": fn, "group": group, **meta}
-        return fn
-
-    return deco
+scenario = SCENARIOS = Registry()
 
 
 class Color(enum.Enum):

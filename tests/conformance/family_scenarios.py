@@ -4,23 +4,14 @@ did with them, offline and without a key. A fork's child says something before i
 
 from __future__ import annotations
 
-import collections
 import json
 import multiprocessing
 import os
 
+from registry import Registry
 from scenarios import done, init, snap
 
-SCENARIOS: collections.OrderedDict[str, dict] = collections.OrderedDict()
-
-
-def scenario(group, **meta):
-    def deco(fn):
-        assert fn.__name__ not in SCENARIOS, fn.__name__
-        SCENARIOS[fn.__name__] = {"fn": fn, "group": group, **meta}
-        return fn
-
-    return deco
+scenario = SCENARIOS = Registry()
 
 
 def view(run):

@@ -5,23 +5,14 @@ They need numpy, Pillow, matplotlib, plotly, soundfile and, for the real client,
 
 from __future__ import annotations
 
-import collections
 import io
 import os
 import warnings
 
+from registry import Registry
 from scenarios import done, exc, init
 
-SCENARIOS: collections.OrderedDict[str, dict] = collections.OrderedDict()
-
-
-def scenario(group, **meta):
-    def deco(fn):
-        assert fn.__name__ not in SCENARIOS, fn.__name__
-        SCENARIOS[fn.__name__] = {"fn": fn, "group": group, **meta}
-        return fn
-
-    return deco
+scenario = SCENARIOS = Registry()
 
 
 def np():

@@ -5,7 +5,6 @@ They need numpy, pandas and scikit-learn (the client's curves ask it); what a ta
 
 from __future__ import annotations
 
-import collections
 import datetime
 import decimal
 import hashlib
@@ -13,20 +12,12 @@ import json
 import os
 import re
 
+from registry import Registry
 from scenarios import done, exc, init
 
-SCENARIOS: collections.OrderedDict[str, dict] = collections.OrderedDict()
+scenario = SCENARIOS = Registry()
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 _TABLE = re.compile(r"<\S+Table object at 0x[0-9a-f]+>")
-
-
-def scenario(group, **meta):
-    def deco(fn):
-        assert fn.__name__ not in SCENARIOS, fn.__name__
-        SCENARIOS[fn.__name__] = {"fn": fn, "group": group, **meta}
-        return fn
-
-    return deco
 
 
 def np():
